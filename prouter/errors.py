@@ -279,7 +279,7 @@ class PluginFailure(Internal):
 
 
 class NotPossible(ServiceError):
-    """This agent, original or ours, can not do it (a plugin is missing or switched off, or the protocol has no word)."""
+    """This agent can not do it: a plugin is missing or switched off, or its protocol has no word for it."""
 
     code = "not-possible"
     status = 501
@@ -359,7 +359,7 @@ class MethodNotFound(LinkError):
 
 
 class RemoteError(LinkError):
-    """The peer's method failed in a way that has no class here. `cause` is the type the peer named (pRpc status 10, 30)."""
+    """The peer's method failed in a way that has no class here; `cause` is the type it named (pRpc status 10, 30)."""
 
     code = "remote"
 
@@ -382,7 +382,7 @@ class RemoteProtocolError(LinkError):
 
 
 class ConfigError(ProuterError):
-    """The configuration is wrong. `mistakes` are lines for a person: key, what is wrong, what is allowed. Exit status 2."""
+    """The configuration is wrong. `mistakes` are lines: key, what is wrong, what is allowed. Exit status 2."""
 
     code = "config"
 
