@@ -1,0 +1,136 @@
+"""Agents and routers as values: identity, platform, and what a link's handshake says of its peer."""
+
+from __future__ import annotations
+
+import platform as _platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prouter.model.ids import AgentUid
+
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1")
+"""What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a router or an agent is."""
+
+    uid: str
+    name: str
+
+    def to_wire(self) -> dict[str, str]:
+        return {"uid": self.uid, "name": self.name}
+
+
+def this_platform() -> dict[str, str]:
+    """The machine this process runs on: system, node, release, version, machine, processor."""
+    found = _platform.uname()
+    return {
+        "system": found.system,
+        "node": found.node,
+        "release": found.release,
+        "version": found.version,
+        "machine": found.machine,
+        "processor": found.processor,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The user data of a handshake, parsed. An original's uid may come as bytes; platform and properties may miss."""
+
+    uid: str
+    name: str
+    token: str = field(default="", repr=False)
+    platform: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    version: str | None = None
+    """The product's version; None for an original."""
+    boot: str = ""
+    """One start of the peer; empty for an original."""
+    link: int = 0
+    """The agent's number of this link, growing over all its links."""
+    capabilities: frozenset[str] = frozenset()
+    listens: bool = False
+    """Reserved for peers that also accept pipes in the other direction."""
+
+    @property
+    def original(self) -> bool:
+        return self.version is None
+
+    @classmethod
+    def from_wire(cls, data: Any) -> Hello:
+        """Never raises for a map with an "auth" map; raises ValueError when there is no usable uid."""
+        data = data if isinstance(data, Mapping) else {}
+        auth = data.get("auth")
+        auth = auth if isinstance(auth, Mapping) else {}
+        ours = data.get("prouter")
+        ours = ours if isinstance(ours, Mapping) else {}
+        uid = _text(auth.get("uid"))
+        if not uid or len(uid) > 1024:
+            raise ValueError("the handshake names no usable uid")
+        return cls(
+            uid=uid,
+            name=_text(auth.get("name"))[:1024],
+            token=_text(auth.get("token")),
+            platform=_text_map(data.get("platform")),
+            properties=_text_map(data.get("properties")),
+            version=_text(ours.get("version")) if ours else None,
+            boot=_text(ours.get("boot")),
+            link=ours["link"] if isinstance(ours.get("link"), int) else 0,
+            capabilities=frozenset(_text(c) for c in ours.get("capabilities") or ()),
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        """The user data; `token` only when there is one, the `prouter` key only for ours."""
+        auth = {"uid": self.uid, "name": self.name} | ({"token": self.token} if self.token else {})
+        data: dict[str, Any] = {"auth": auth, "platform": dict(self.platform), "properties": dict(self.properties)}
+        if self.version is not None:
+            data["prouter"] = {
+                "version": self.version,
+                "boot": self.boot,
+                "link": self.link,
+                "capabilities": sorted(self.capabilities),
+            }
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """What the router knows of an agent. `connected` is false while it is away (seen not long ago, no link now)."""
+
+    uid: AgentUid
+    name: str
+    platform: Mapping[str, str]
+    properties: Mapping[str, str]
+    version: str | None
+    connected: bool
+    connected_at: float | None
+    mode: str
+    """SERVER: the agent dialed us; CLIENT: we dialed it."""
+    jobs: int
+    """Jobs that are PENDING or RUNNING."""
+
+    def in_job(self) -> dict[str, Any]:
+        """The `agent` member of a JobInfo."""
+        return {
+            "uid": self.uid,
+            "name": self.name,
+            "platform": dict(self.platform),
+            "properties": dict(self.properties),
+            "connected": self.connected,
+        }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return value if isinstance(value, str) else ""
+
+
+def _text_map(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {_text(k): v if isinstance(v, str) else _text(v) or str(v) for k, v in list(value.items())[:1000]}

@@ -1,0 +1,31 @@
+"""Identifiers of agents, jobs and requests, and how they look."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NewType
+
+AgentUid = NewType("AgentUid", str)
+"""An arbitrary non-empty string that the agent's owner chose, or 32 hex digits made at its first start."""
+
+JobUid = NewType("JobUid", str)
+"""32 lower-case hex digits."""
+
+_JOB_UID = re.compile(r"[0-9a-f]{32}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+
+def new_uid() -> str:
+    """128 random bits as 32 hex digits."""
+    return secrets.token_hex(16)
+
+
+def is_job_uid(text: str) -> bool:
+    """Whether `text` has the form of a job's uid."""
+    return _JOB_UID.fullmatch(text) is not None
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a client's X-Request-Id is sane enough to be kept: printable, no spaces, at most 128 characters."""
+    return _REQUEST_ID.fullmatch(text) is not None
