@@ -1,0 +1,39 @@
+"""News of agents and jobs: frozen, told after the fact, in order for each subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prouter.model.agents import AgentInfo
+from prouter.model.jobs import JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConnected:
+    agent: AgentInfo
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDisconnected:
+    agent: AgentInfo
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    agent: AgentInfo
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something that nobody waits for went wrong (a bridge, a background task of a plugin)."""
+
+    subject: str
+    detail: str
+    facts: Mapping[str, Any]
+
+
+Event = AgentConnected | AgentDisconnected | JobChanged | Failed

@@ -1,0 +1,259 @@
+"""What plugins hand over: frozen registration values, no side effects.
+
+Belongs here: the values that hooks return and handlers get. Does not: the hooks (hookspecs.py, agent_hookspecs.py),
+the services that plugins call (services.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prouter.errors import InvalidRequest
+from prouter.model.access import ANONYMOUS, Peer, Principal
+from prouter.model.http import ForwardPlan, Reply, RequestHead
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import JobRef, Port
+from prouter.model.process import Command, Exit
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+API_VERSION = 1
+"""Version of the plugin API. A plugin may name the one it targets in `prouter_api_version` (an int, on its class)."""
+
+
+class Kind(StrEnum):
+    """How the implementations of a hook are called; see docs for what happens when one fails."""
+
+    COLLECT = "collect"
+    FIRST = "first"
+    CHAIN = "chain"
+    VETO = "veto"
+    GATHER = "gather"
+    SETUP = "setup"
+    NOTIFY = "notify"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSection:
+    """A part of the configuration, described by JSON schema (2020-12).
+
+    `name` is the dotted place of the section ("server", "jobs.environment"). `properties` are property schemas, each
+    with `description` (with its unit) and `default`; several plugins may add different properties to one section.
+    A property that holds a secret has `"writeOnly": true`, so that its value is never shown. `reloadable` says that
+    the owner reads the section again when the configuration is reloaded.
+    """
+
+    name: str
+    properties: Mapping[str, Mapping[str, Any]]
+    reloadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobPort:
+    """Relay to a port of a job."""
+
+    ref: JobRef
+    port: str
+    """The port's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentService:
+    """Relay to the agent's own HTTP service (files, archives, output)."""
+
+    agent: AgentUid
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A route's result: this request, as `plan` says, to that target; the answer comes back the same way."""
+
+    target: JobPort | AgentService
+    plan: ForwardPlan
+
+
+@dataclass(frozen=True, slots=True)
+class JobTarget:
+    """What a proxied path stands for, once the job was found: what the policy plans with."""
+
+    ref: JobRef
+    port: Port
+    prefix: str
+    """The raw path prefix as the client sent it, without a slash at its end: `/jobs/A/J/http`. Empty for a host of
+    the job's own."""
+    rest: str
+    """The raw remainder of the target, with query; begins with `/`, or is empty for the prefix alone."""
+    peer: Peer
+    principal: Principal
+    request_id: str
+    public_origin: str
+    """Scheme, host and port under which the client reaches the router: "http://localhost:8080"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A proxied path or host, taken apart: which job, which of its ports, and what is left of the target."""
+
+    agent: AgentUid | None
+    """None: the short form, the router finds the agent that has the job."""
+    job: JobUid
+    port: str | None
+    """The port's name; None for the default port (`http`, else the first)."""
+    prefix: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as a route's handler gets it."""
+
+    head: RequestHead
+    params: Mapping[str, str]
+    """The path's parameters, percent-decoded (surrogateescape for bytes that are not UTF-8)."""
+    raw: Mapping[str, str]
+    """The same, as they came."""
+    query: Mapping[str, str]
+    """Decoded; the last value of a name that occurs more than once."""
+    peer: Peer
+    request_id: str
+    principal: Principal = ANONYMOUS
+    job: JobRef | None = None
+    """For paths with {job}: found, and its agent connected."""
+    body: Any = None
+    """The JSON body, validated, for routes with a schema."""
+    request: web.BaseRequest | None = None
+    """aiohttp's request, for handlers that stream; None for relay routes."""
+
+    def job_ref(self) -> JobRef:
+        """The job of a `{job}` route. Raises InvalidRequest on a route without one."""
+        if self.job is None:
+            raise InvalidRequest("Invalid request: this path names no job")
+        return self.job
+
+
+Handler = Callable[[Call], Awaitable["Reply | web.StreamResponse"]]
+RelayChoice = Callable[[Call], Awaitable[Relay | Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One verb and path of an HTTP endpoint. There is no route without an `action`, so none without a decision.
+
+    `path` begins with `/`; segments are literals or `{name}`; a last `{name...}` takes the rest, slashes and all.
+    On the router a path beginning with `/jobs/{job}` is served in both forms, `/jobs/AGENT/JOB/...` and
+    `/jobs/JOB/...`. Exactly one of `handler` and `relay` is given. With `schema` the body must be JSON that fits it;
+    with `schema_optional` an empty body is taken as `{}`.
+    """
+
+    methods: Sequence[str]
+    """Upper case; `HEAD` must be named where it is served."""
+    path: str
+    action: str
+    """What authorization decides on: "job.create", "files.read". A verb that only reads ends in `.read`."""
+    summary: str
+    handler: Handler | None = None
+    relay: RelayChoice | None = None
+    schema: Mapping[str, Any] | None = None
+    schema_optional: bool = False
+    binary_body: bool = False
+    """The body is bytes, not JSON; a browser must send it as application/octet-stream."""
+    changes: bool | None = None
+    """Whether it changes state; None: every verb but GET and HEAD does."""
+    public: bool = False
+    """Served without credentials (health checks only)."""
+    away_ok: bool = False
+    """For {job} paths: also called while the job's agent is away (then from what the router remembers)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An agent as a selector sees it."""
+
+    uid: AgentUid
+    name: str
+    properties: Mapping[str, str]
+    jobs: int
+    """Jobs PENDING or RUNNING there."""
+
+
+class Selector(Protocol):
+    """Chooses the agent for a new job by a locator's `type`."""
+
+    @property
+    def name(self) -> str:
+        """The locator's `type`."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """JSON schema of the whole locator object, `type` included."""
+
+    async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> AgentUid:
+        """One of the candidates, or an agent that the plugin had connected by a service.
+
+        Raises AgentNotFound when the agent that is meant is not connected, NoAgent when none can take the job.
+        """
+
+
+RpcHandler = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What a driver is to start: everything is resolved (environment whole, cwd absolute)."""
+
+    job: JobUid
+    job_directory: str
+    """Absolute; the job's own directory, 0700. The sandbox is `sandbox` in it."""
+    command: Command
+
+
+class Running(Protocol):
+    """A process tree that a driver started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def signal(self, number: int) -> None:
+        """To the main process's group."""
+
+    async def kill(self, reason: str) -> Exit:
+        """End the whole tree; on return it is gone. `reason` is the job's reason when nothing else ended it first."""
+
+    async def wait(self) -> Exit:
+        """Until the main process is over and the rest of its tree is gone. May be awaited by several."""
+
+    async def owns_port(self, number: int) -> bool:
+        """Whether a process of this tree listens on that TCP port."""
+
+    async def last_output(self, lines: int) -> str:
+        """The newest lines of both streams, at most 8 KiB, for messages to people."""
+
+    async def exiting(self) -> bool:
+        """Whether the main process is going down right now (so that an end of stream is a cut)."""
+
+
+class Driver(Protocol):
+    """Starts and ends process trees on the agent."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def start(self, request: LaunchRequest) -> Running:
+        """Raises ProgramMissing (naming it) or StartFailed; nothing of it is left then."""
+
+    async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
+        """After a restart of the agent: the tree if it lives on, how it ended if that is known, else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """One line of /readyz."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,178 @@
+"""The services that plugins get, as Protocols: the smallest set. The core and the agent implement them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from prouter.model.access import Principal
+from prouter.model.agents import AgentInfo, Identity
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
+from prouter.model.plugin import LaunchRequest, Running
+from prouter.model.process import Exit
+
+
+class Tasks(Protocol):
+    """Background work owned by the plugin's life: cancelled and awaited when it shuts down; failures are logged."""
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+class Config(Protocol):
+    """The validated configuration, defaults filled in."""
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """The values of a dotted section. Raises KeyError for one that nobody declared."""
+
+
+class Jobs(Protocol):
+    """Jobs on all connected agents. All raise JobNotFound, AgentNotFound, AgentAway, LinkClosed as fits."""
+
+    def find(self, job: JobUid, agent: AgentUid | None = None) -> JobRef:
+        """Where a job is, by its uid alone or with its agent's."""
+
+    def get(self, ref: JobRef) -> JobRecord: ...
+
+    def info(self, record: JobRecord, agent: AgentUid) -> dict[str, Any]:
+        """The JobInfo of the API."""
+
+    def list(self) -> Sequence[tuple[AgentUid, JobRecord]]: ...
+
+    async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
+        """Raises SchemaMismatch, AgentNotFound, NoAgent, Conflict, Forbidden (a veto)."""
+
+    async def start(self, ref: JobRef, request: StartRequest) -> JobRecord:
+        """Until the process runs and serves. Raises JobInvalidState, StartFailed."""
+
+    async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
+        """When the job has ended, or at the timeout as it is then."""
+
+    async def remove(self, ref: JobRef) -> JobRecord:
+        """Its tree killed, its sandbox deleted; the record as it was before."""
+
+
+class Agents(Protocol):
+    """Connected agents."""
+
+    def list(self) -> Sequence[AgentInfo]:
+        """Those that are connected or away."""
+
+    def connections(self) -> Sequence[Mapping[str, Any]]:
+        """Links as /connections shows them; no tokens."""
+
+    def get(self, uid: AgentUid) -> AgentInfo:
+        """Raises AgentNotFound."""
+
+    async def dial(self, address: str, token: str) -> AgentUid:
+        """An agent that listens at HOST:PORT; a link to the same address with the same token is used again.
+
+        Raises AgentNotFound when nothing answers there or the token is refused.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What a plugin of the router gets at its start-up."""
+
+    identity: Identity
+    version: str
+    config: Config
+    jobs: Jobs
+    agents: Agents
+    tasks: Tasks
+    state_directory: Path
+    """The plugin's own, made when first asked for by `mkdir`."""
+    describe: RouterDescription
+
+
+class RouterDescription(Protocol):
+    """Facts about the running router, and the one thing that may be asked of it as a whole."""
+
+    def platform(self) -> Mapping[str, str]: ...
+
+    def plugins(self) -> Sequence[Mapping[str, Any]]:
+        """What is loaded, switched off or failed, and why."""
+
+    def ready(self) -> bool:
+        """Listening and not shutting down."""
+
+    def request_shutdown(self) -> None:
+        """A graceful exit with status 0."""
+
+
+class Guarded(Protocol):
+    """Process trees held by guardians: they end with the agent, whatever happens to it."""
+
+    async def launch(self, request: LaunchRequest) -> Running: ...
+
+    async def recover(self, job: JobUid, job_directory: str) -> Exit | None: ...
+
+
+class OpenedFile(Protocol):
+    """A regular file of a sandbox, open for reading; closed by the context that opened it."""
+
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def etag(self) -> str:
+        """Strong, with its quotes."""
+
+    @property
+    def modified_at(self) -> float: ...
+
+
+class Upload(Protocol):
+    """A file being written; it appears under its name at `commit`, whole, or not at all."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Raises NoRoom."""
+
+    async def commit(self) -> tuple[int, str]:
+        """(bytes, SHA-256 in hex), once the file is on disk under its name."""
+
+
+class SandboxFiles(Protocol):
+    """Files beneath one sandbox; nothing outside can be reached, nothing runs on the event loop."""
+
+    def reading(self, path: str) -> AbstractAsyncContextManager[OpenedFile]:
+        """Raises FileMissing, InvalidRequest (not a regular file, a path that leaves the sandbox)."""
+
+    def writing(
+        self, path: str, *, executable: bool = False, expected_size: int | None = None
+    ) -> AbstractAsyncContextManager[Upload]:
+        """Left without a commit, nothing remains. Raises InvalidRequest, Conflict (a directory), NoRoom."""
+
+    async def remove(self, path: str) -> None: ...
+
+
+class AgentJobs(Protocol):
+    """The jobs of this agent."""
+
+    def get(self, job: JobUid) -> JobRecord:
+        """Raises JobNotFound."""
+
+    def files(self, job: JobUid) -> AbstractAsyncContextManager[SandboxFiles]:
+        """The job's sandbox, held open for the length of one request. Raises JobNotFound."""
+
+    def changes(self) -> AsyncIterator[JobRecord]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHost:
+    """What a plugin of the agent gets at its start-up."""
+
+    identity: Identity
+    version: str
+    config: Config
+    guarded: Guarded
+    jobs: AgentJobs
+    tasks: Tasks
+    state_directory: Path
