@@ -66,7 +66,7 @@ def prouter_guards() -> Guards:
 
 @hookspec(Kind.COLLECT)
 def prouter_routes() -> Sequence[Route]:
-    """HTTP routes of the control endpoint. Asked once, after start-up. Two routes for one verb and path are an error."""
+    """HTTP routes of the control endpoint. Asked once, after start-up. One verb and path twice is an error."""
     raise NotImplementedError
 
 

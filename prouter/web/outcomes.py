@@ -1,0 +1,66 @@
+"""What the acceptor asks a dispatcher, and what it may be told to do with a request.
+
+The router and the agent each bring one `Dispatcher`; the acceptor performs the `Outcome` that it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from prouter.model.access import Peer
+from prouter.model.http import ForwardPlan, Headers, Reply, RequestHead, ResponseHead
+from prouter.pipe.upstream import UpstreamPipe
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request whose head is complete and valid; its body has not been looked at."""
+
+    head: RequestHead
+    peer: Peer
+    request_id: str
+    """Ours, or the client's X-Request-Id when it is a sane one; every answer carries it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Relay the request through a pipe."""
+
+    open: Callable[[bool], Awaitable[UpstreamPipe]]
+    """A pipe bound to the target; True asks for a fresh one, never used before. Raises ProuterError."""
+    plan: ForwardPlan
+    change_answer: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
+    """The chain of answer hooks; None when nobody implements one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Let aiohttp answer this one request, through a stand-in transport."""
+
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    body_limit_bytes: int | None = None
+    """A longer body is 413 before or while it is read; None: the handler streams it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """Answer 101 with these headers, then give the transport away, with the bytes that came behind the head."""
+
+    headers: Headers
+    accept: Callable[[asyncio.Transport, bytes], None]
+
+
+Outcome = Reply | Forward | Serve | Tunnel
+
+
+class Dispatcher(Protocol):
+    """Decides what becomes of a request."""
+
+    async def dispatch(self, incoming: Incoming) -> Outcome:
+        """Raises ProuterError, which is answered as problem+json; anything else is a 500 and logged."""
