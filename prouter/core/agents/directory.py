@@ -1,0 +1,190 @@
+"""Who is connected, who is away: the router's directory of agents. It owns no truth; agents announce themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from prouter.core.agents.link import AgentLink
+from prouter.core.jobs.mirror import JobMirror
+from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
+from prouter.model.agents import AgentInfo
+from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import JobRef, JobState
+
+log = logging.getLogger(__name__)
+
+RETURN_SECONDS = 10.0
+"""After the router's own start: how long agents of its last run count as away and not as unknown."""
+
+
+class AgentEntry:
+    """One agent, connected or away."""
+
+    def __init__(self, link: AgentLink, told: Callable[[Event], None]) -> None:
+        self.link: AgentLink | None = link
+        self.hello = link.hello
+        self.mode = link.mode
+        self.connected_at = time.time()
+        self.away_since: float | None = None
+        """Monotonic."""
+        self.mirror = JobMirror(lambda record: told(JobChanged(self.info(), record)))
+
+    @property
+    def uid(self) -> AgentUid:
+        return AgentUid(self.hello.uid)
+
+    def info(self) -> AgentInfo:
+        active = sum(record.state in (JobState.PENDING, JobState.RUNNING) for record in self.mirror)
+        return AgentInfo(
+            uid=self.uid,
+            name=self.hello.name,
+            platform=self.hello.platform,
+            properties=self.hello.properties,
+            version=self.hello.version,
+            connected=self.link is not None,
+            connected_at=self.connected_at,
+            mode=self.mode,
+            jobs=active,
+        )
+
+
+class AgentDirectory:
+    """All agents that are connected or were not long ago.
+
+    What is always true: an agent has at most one link here; the directory's size is bounded by the agents seen within
+    the orphan timeout.
+    """
+
+    def __init__(
+        self,
+        told: Callable[[Event], None],
+        *,
+        orphan_seconds: float,
+        takeover_seconds: float,
+        expected: frozenset[str] = frozenset(),
+    ) -> None:
+        self._entries: dict[AgentUid, AgentEntry] = {}
+        self._told = told
+        self._orphan_seconds = orphan_seconds
+        self._takeover_seconds = takeover_seconds
+        self._expected = set(expected)
+        self._expected_until = time.monotonic() + RETURN_SECONDS
+        self._registering = asyncio.Lock()
+        self._ending = False
+
+    def __iter__(self) -> Iterator[AgentEntry]:
+        self._forget_lost()
+        return iter(list(self._entries.values()))
+
+    def uids(self) -> list[str]:
+        """Of all agents known, for the next run of the router."""
+        return [str(uid) for uid in self._entries]
+
+    def entry(self, uid: str) -> AgentEntry:
+        """Connected or away. Raises AgentAway for one of the last run that may still return, AgentNotFound."""
+        entry = self._entries.get(AgentUid(uid))
+        if entry is not None and not self._is_lost(entry):
+            return entry
+        if uid in self._expected and time.monotonic() < self._expected_until:
+            raise AgentAway(f"agent {uid!r} was connected before the router started and is not back yet")
+        raise AgentNotFound(uid)
+
+    def connected(self, uid: str) -> AgentLink:
+        """Raises AgentAway, AgentNotFound."""
+        link = self.entry(uid).link
+        if link is None:
+            raise AgentAway(f"agent {uid!r} is away for the moment; its jobs go on there")
+        return link
+
+    def find_job(self, job: JobUid, agent: str | None) -> JobRef:
+        """Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound."""
+        if agent is not None:
+            if job not in self.entry(agent).mirror:
+                self.connected(agent)
+                raise JobNotFound(job)
+            return JobRef(AgentUid(agent), job)
+        for entry in self._entries.values():
+            if job in entry.mirror:
+                return JobRef(entry.uid, job)
+        if self._expected - set(self._entries) and time.monotonic() < self._expected_until:
+            raise AgentAway("the job may be on an agent that was connected before the router started")
+        raise JobNotFound(job)
+
+    async def register(self, link: AgentLink, jobs: Sequence[Any]) -> AgentEntry:
+        """A link is up and all its jobs are known: it replaces an older link of this agent.
+
+        Another link of the same boot is replaced at once; another boot only when the old link does not answer.
+        Raises LinkClosed when the old link lives.
+        """
+        async with self._registering:
+            if self._ending:
+                raise LinkClosed("the router is ending")
+            entry = self._entries.get(AgentUid(link.hello.uid))
+            same_boot = entry is not None and entry.hello.boot == link.hello.boot
+            old = entry.link if entry is not None else None
+            if old is not None and not same_boot and await old.answers(self._takeover_seconds):
+                raise LinkClosed(f"agent {link.hello.uid!r} is connected already from {old.address}, and alive")
+            if old is not None and same_boot and old.hello.link > link.hello.link:
+                raise LinkClosed(f"agent {link.hello.uid!r} has a newer link than {link.hello.link}")
+            if entry is None:
+                entry = AgentEntry(link, self._told)
+                self._entries[entry.uid] = entry
+            entry.link, entry.hello, entry.mode = link, link.hello, link.mode
+            entry.away_since, entry.connected_at = None, time.time()
+            entry.mirror.reconcile(jobs, same_boot=same_boot)
+        if old is not None:
+            log.info("agent %s: a newer link replaces link %s", link.name, old.hello.link)
+            await old.close()
+        log.info("agent %s is connected, %s jobs", link.name, len(entry.mirror))
+        self._told(AgentConnected(entry.info()))
+        return entry
+
+    def unregister(self, link: AgentLink, why: str) -> None:
+        """A link ended. An older link's end changes nothing."""
+        entry = self._entries.get(AgentUid(link.hello.uid))
+        if entry is None or entry.link is not link:
+            return
+        entry.link = None
+        entry.away_since = time.monotonic()
+        log.info("agent %s is away: %s", link.name, why)
+        self._told(AgentDisconnected(entry.info(), why))
+
+    def forget(self, uid: AgentUid) -> None:
+        """We dropped an agent on purpose: it is neither connected nor away."""
+        entry = self._entries.pop(uid, None)
+        if entry is not None:
+            entry.mirror.fail(AgentNotFound(uid))
+
+    def connections(self) -> list[Mapping[str, Any]]:
+        """Links as the API shows them; what a handshake says, without its token."""
+        shown = []
+        for entry in self._entries.values():
+            link = entry.link
+            if link is not None:
+                peer = {
+                    "auth": {"uid": link.hello.uid, "name": link.hello.name},
+                    "platform": dict(link.hello.platform),
+                    "properties": dict(link.hello.properties),
+                }
+                shown.append({"uid": link.rpc.connection_id, "mode": link.mode, "peer": peer, "address": link.address})
+        return shown
+
+    async def close(self) -> None:
+        """The router ends: waits end now, links close in order."""
+        self._ending = True
+        for entry in self._entries.values():
+            entry.mirror.fail(Unavailable("the router is ending; ask again when it is back"))
+        links = [entry.link for entry in self._entries.values() if entry.link is not None]
+        await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
+
+    def _is_lost(self, entry: AgentEntry) -> bool:
+        return entry.away_since is not None and time.monotonic() - entry.away_since > self._orphan_seconds
+
+    def _forget_lost(self) -> None:
+        for uid in [uid for uid, entry in self._entries.items() if self._is_lost(entry)]:
+            self.forget(uid)

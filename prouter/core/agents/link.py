@@ -1,0 +1,76 @@
+"""One control link to one agent, from its handshake to its end, with the pipes that belong to it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
+from prouter.model.agents import Hello
+from prouter.model.jobs import JobRecord
+from prouter.pipe.pool import PipePool
+from prouter.rpc.connection import Link
+from prouter.rpc.messages import CallType
+
+log = logging.getLogger(__name__)
+_serials = itertools.count(1)
+
+
+class AgentLink:
+    """An agent's control link. `mode` is ours: SERVER when the agent dialed, CLIENT when we did."""
+
+    def __init__(self, rpc: Link, hello: Hello, mode: str, address: str, call_seconds: float) -> None:
+        self.rpc = rpc
+        self.hello = hello
+        self.mode = mode
+        self.address = address
+        self.serial = next(_serials)
+        self.pool: PipePool | None = None
+        """The link's pipes; None for an original, which has none."""
+        self._call_seconds = call_seconds
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+        return f"{self.hello.uid} (link {self.hello.link}, {self.address})"
+
+    async def call(self, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
+        """Raises LinkClosed, TimedOut, MethodNotFound, or what the agent's method raised."""
+        return await self.rpc.call(method, *args, timeout_seconds=timeout_seconds or self._call_seconds)
+
+    async def answers(self, timeout_seconds: float) -> bool:
+        """Whether the agent answers a ping; a call that originals know, too."""
+        try:
+            await self.rpc.call("job_count_current_connection", timeout_seconds=timeout_seconds)
+        except ProuterError:
+            return False
+        return True
+
+    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord]:
+        """First all records that the agent has, then each that changes. Ends with LinkClosed.
+
+        Raises RemoteProtocolError for what is no record: an agent is not trusted to be well-formed.
+        """
+        snapshot: list[JobRecord] = []
+        async with self.rpc.open(CallType.ISTREAM, "prouter_watch") as call, aclosing(aiter(call)) as news:
+            complete = False
+            async for item in news:
+                try:
+                    if complete:
+                        yield JobRecord.from_wire(item["job"])
+                        continue
+                    snapshot.extend(JobRecord.from_wire(record) for record in item["jobs"])
+                    complete = not item["more"]
+                except (KeyError, ValueError, TypeError, AttributeError) as error:
+                    raise RemoteProtocolError(f"agent {self.hello.uid!r} sent a job record that is none") from error
+                if complete:
+                    yield snapshot
+        raise LinkClosed(f"agent {self.hello.uid!r} ended its watch")
+
+    async def close(self, code: int = 1000) -> None:
+        if self.pool is not None:
+            self.pool.close()
+        await self.rpc.close(code)

@@ -1,0 +1,117 @@
+"""What the router knows of one agent's jobs: a mirror of the agent's own records, never the truth itself.
+
+Fed by the agent's watch stream over its newest link; read by everybody; survives a lost link, so that a wait that is
+open goes on when the agent is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from prouter.errors import JobNotFound, ProuterError
+from prouter.model import job_machine
+from prouter.model.ids import JobUid
+from prouter.model.jobs import JobRecord, JobState, Reason
+
+
+class JobMirror:
+    """The jobs of one agent.
+
+    What is always true: a record is replaced only by one of a higher revision of the same agent's boot; a job that is
+    removed is forgotten; everybody who waits for a change is told of each.
+    """
+
+    def __init__(self, told: Callable[[JobRecord], None]) -> None:
+        self._records: dict[JobUid, JobRecord] = {}
+        self._waiting: dict[JobUid, set[asyncio.Future[None]]] = {}
+        self._told = told
+        self._failure: ProuterError | None = None
+
+    def __iter__(self) -> Iterator[JobRecord]:
+        return iter(list(self._records.values()))
+
+    def __contains__(self, job: JobUid) -> bool:
+        return job in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, job: JobUid) -> JobRecord:
+        """Raises JobNotFound."""
+        try:
+            return self._records[job]
+        except KeyError:
+            raise JobNotFound(job) from None
+
+    def apply(self, record: JobRecord) -> None:
+        """News from the agent; older news than what is known is dropped."""
+        known = self._records.get(record.uid)
+        if known is not None and record.revision <= known.revision:
+            return
+        if record.state is JobState.CLOSED:
+            if known is None:
+                return
+            del self._records[record.uid]
+        else:
+            self._records[record.uid] = record
+        self._wake(record.uid)
+        self._told(record)
+
+    def reconcile(self, records: Iterable[JobRecord], *, same_boot: bool) -> None:
+        """All that the agent has, after it came back: that is the truth from now on.
+
+        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost.
+        """
+        present = set()
+        for record in records:
+            present.add(record.uid)
+            known = self._records.get(record.uid)
+            if known is not None and not same_boot and record.revision <= known.revision:
+                del self._records[record.uid]
+            self.apply(record)
+        for job in [job for job in self._records if job not in present]:
+            known = self._records[job]
+            if same_boot or known.ended:
+                self.apply(job_machine.closed(known))
+            else:
+                self.apply(job_machine.ended(known, None, Reason.AGENT_LOST, time.time()))
+
+    async def wait_ended(self, job: JobUid, timeout_seconds: float | None) -> JobRecord:
+        """The record once the job has ended, or as it is at the timeout. Raises JobNotFound when it is removed."""
+        record = self.get(job)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while not record.ended:
+                    await self._changed(job)
+                    record = self.get(job) if job in self._records else job_machine.closed(record)
+        except TimeoutError:
+            pass
+        return record
+
+    def fail(self, failure: ProuterError) -> None:
+        """The agent is gone for good, or the router ends: whoever waits is told so."""
+        self._failure = failure
+        for job in list(self._waiting):
+            self._wake(job)
+
+    async def _changed(self, job: JobUid) -> None:
+        if self._failure is not None:
+            raise self._failure
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(job, set())
+        waiting.add(future)
+        try:
+            await future
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiting.get(job) is waiting:
+                del self._waiting[job]
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake(self, job: JobUid) -> None:
+        for future in self._waiting.pop(job, ()):
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,232 @@
+"""The router's own configuration: its sections as JSON schema, and the typed values that the core reads.
+
+Import light: `prouter --help` reads this without aiohttp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prouter.model.plugin import ConfigSection
+
+_PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
+
+
+def _seconds(description: str, default: float, minimum: float = 0) -> dict[str, Any]:
+    return {"type": "number", "minimum": minimum, "default": default, "description": description}
+
+
+def _count(description: str, default: int, minimum: int = 1) -> dict[str, Any]:
+    return {"type": "integer", "minimum": minimum, "default": default, "description": description}
+
+
+SECTIONS: tuple[ConfigSection, ...] = (
+    ConfigSection(
+        "identity",
+        {
+            "name": {
+                "type": "string",
+                "default": "",
+                "description": "Human-friendly router name (optional).",
+            },
+            "uid": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "default": None,
+                "description": "Router's unique identifier. Arbitrary non-empty string; "
+                "made once and kept in the state directory when not given.",
+            },
+        },
+    ),
+    ConfigSection(
+        "server",
+        {
+            "enabled": {
+                "type": "boolean",
+                "default": True,
+                "description": "Enable router server (passive) mode so agents can connect as clients.",
+            },
+            "interface": {
+                "type": "string",
+                "minLength": 1,
+                "default": "127.0.0.1",
+                "description": "Interface (ip address) to listen on for agents.",
+            },
+            "port": _PORT | {"default": 0, "description": "Port number to use. Can be set to 0 to use any free port."},
+        },
+    ),
+    ConfigSection(
+        "control",
+        {
+            "interface": {
+                "type": "string",
+                "minLength": 1,
+                "default": "127.0.0.1",
+                "description": "Interface (ip address) to listen on for clients.",
+            },
+            "port": _PORT | {"default": 0, "description": "Port number to use. Can be set to 0 to use any free port."},
+            "hosts": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1},
+                "default": [],
+                "description": "Host names under which clients may reach this endpoint, besides the address listened "
+                "on, localhost and 127.0.0.1.",
+            },
+            "trusted_proxies": {
+                "type": "array",
+                "items": {"type": "string"},
+                "default": [],
+                "description": "Addresses or networks (CIDR) whose X-Forwarded-* and Forwarded headers count.",
+            },
+            "public_url": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "URL under which clients reach this endpoint, when it is behind another proxy.",
+            },
+        },
+    ),
+    ConfigSection(
+        "client",
+        {
+            "polling_delay": _seconds(
+                "Delay (in seconds) between checking if active agent connection are idle and may be safely dropped.", 5
+            ),
+        },
+    ),
+    ConfigSection(
+        "access",
+        {
+            "authenticators": {
+                "type": "array",
+                "items": {"type": "string"},
+                "default": ["token_auth"],
+                "description": "Plugins that decide who agents and clients are, in this order. They must load.",
+            },
+        },
+    ),
+    ConfigSection(
+        "jobs",
+        {
+            "orphan_timeout": _seconds(
+                "Seconds for which the jobs of an agent that is away are kept in the directory.", 3600
+            ),
+            "call_timeout": _seconds("Seconds within which an agent must answer a call about a job.", 60, 1),
+            "max_per_agent": _count("Jobs that one agent may have, finished ones included.", 10000),
+        },
+    ),
+    ConfigSection(
+        "links",
+        {
+            "ping_interval": _seconds(
+                "Seconds of silence after which a control link is pinged; three silent ones end it.", 5, 0.1
+            ),
+            "handshake_timeout": _seconds("Seconds within which an agent must introduce itself.", 10, 0.1),
+            "takeover_timeout": _seconds(
+                "Seconds for which an old link may answer a ping before another boot of its agent replaces it.", 2, 0.1
+            ),
+        },
+    ),
+    ConfigSection(
+        "pipes",
+        {
+            "warm": _count("Data connections to an agent that are kept open ahead of use.", 4, 0),
+            "per_agent": _count("Data connections to one agent.", 4096),
+            "idle_per_target": _count("Idle data connections kept for one port of a job.", 64, 0),
+            "idle_seconds": _seconds("Seconds after which an idle data connection closes.", 30, 1),
+        },
+    ),
+    ConfigSection(
+        "limits",
+        {
+            "json_body_bytes": _count("Bytes of a JSON request body.", 1024 * 1024),
+            "head_bytes": _count("Bytes of a request's head.", 65536, 1024),
+            "target_bytes": _count("Bytes of a request's target.", 16384, 256),
+            "header_count": _count("Header lines of a request.", 128, 8),
+            "connections": _count("Client connections at the same time.", 10000),
+        },
+    ),
+    ConfigSection(
+        "timeouts",
+        {
+            "head": _seconds("Seconds within which a request's head must be complete.", 10, 0.1),
+            "idle": _seconds("Seconds for which a connection may be idle between requests.", 75, 0.1),
+            "relay_idle": _seconds("Seconds for which a proxied request may carry nothing either way.", 600, 0.1),
+        },
+    ),
+    ConfigSection(
+        "state",
+        {
+            "directory": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "Directory in which the router keeps its uid and the agents that it knew.",
+            },
+        },
+    ),
+    ConfigSection(
+        "shutdown",
+        {
+            "drain_timeout": _seconds("Seconds for which requests that were begun may go on when the router ends.", 30),
+        },
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen."""
+
+    interface: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """What the core reads of its configuration. Seconds and bytes as named."""
+
+    name: str
+    uid: str | None
+    server: Endpoint | None
+    control: Endpoint
+    hosts: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    public_url: str | None
+    polling_delay_seconds: float
+    authenticators: tuple[str, ...]
+    orphan_seconds: float
+    call_seconds: float
+    max_jobs_per_agent: int
+    ping_interval_seconds: float
+    handshake_seconds: float
+    takeover_seconds: float
+    json_body_bytes: int
+    state_directory: str | None
+    drain_seconds: float
+
+    @classmethod
+    def read(cls, section: Callable[[str], Mapping[str, Any]]) -> RouterSettings:
+        """From validated sections."""
+        identity, server, control = section("identity"), section("server"), section("control")
+        jobs, links = section("jobs"), section("links")
+        return cls(
+            name=identity["name"],
+            uid=identity["uid"],
+            server=Endpoint(server["interface"], server["port"]) if server["enabled"] else None,
+            control=Endpoint(control["interface"], control["port"]),
+            hosts=tuple(control["hosts"]),
+            trusted_proxies=tuple(control["trusted_proxies"]),
+            public_url=control["public_url"],
+            polling_delay_seconds=section("client")["polling_delay"],
+            authenticators=tuple(section("access")["authenticators"]),
+            orphan_seconds=jobs["orphan_timeout"],
+            call_seconds=jobs["call_timeout"],
+            max_jobs_per_agent=jobs["max_per_agent"],
+            ping_interval_seconds=links["ping_interval"],
+            handshake_seconds=links["handshake_timeout"],
+            takeover_seconds=links["takeover_timeout"],
+            json_body_bytes=section("limits")["json_body_bytes"],
+            state_directory=section("state")["directory"],
+            drain_seconds=section("shutdown")["drain_timeout"],
+        )
