@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from prouter.errors import JobNotFound, ProuterError
 from prouter.model import job_machine
@@ -25,7 +26,7 @@ class JobMirror:
 
     def __init__(self, told: Callable[[JobRecord], None]) -> None:
         self._records: dict[JobUid, JobRecord] = {}
-        self._waiting: dict[JobUid, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[JobUid, set[asyncio.Future[JobRecord | None]]] = {}
         self._told = told
         self._failure: ProuterError | None = None
 
@@ -56,7 +57,7 @@ class JobMirror:
             del self._records[record.uid]
         else:
             self._records[record.uid] = record
-        self._wake(record.uid)
+        self._wake(record.uid, record)
         self._told(record)
 
     def reconcile(self, records: Iterable[JobRecord], *, same_boot: bool) -> None:
@@ -79,39 +80,39 @@ class JobMirror:
                 self.apply(job_machine.ended(known, None, Reason.AGENT_LOST, time.time()))
 
     async def wait_ended(self, job: JobUid, timeout_seconds: float | None) -> JobRecord:
-        """The record once the job has ended, or as it is at the timeout. Raises JobNotFound when it is removed."""
+        """The record once the job has ended, or as it is at the timeout. A removal is an end: FINISHED, not CLOSED."""
         record = self.get(job)
         try:
             async with asyncio.timeout(timeout_seconds):
                 while not record.ended:
-                    await self._changed(job)
-                    record = self.get(job) if job in self._records else job_machine.closed(record)
+                    record = await self._changed(job)
         except TimeoutError:
-            pass
-        return record
+            return self._records.get(job, record)
+        return replace(record, state=JobState.FINISHED)
 
     def fail(self, failure: ProuterError) -> None:
         """The agent is gone for good, or the router ends: whoever waits is told so."""
         self._failure = failure
         for job in list(self._waiting):
-            self._wake(job)
+            self._wake(job, None)
 
-    async def _changed(self, job: JobUid) -> None:
+    async def _changed(self, job: JobUid) -> JobRecord:
         if self._failure is not None:
             raise self._failure
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[JobRecord | None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(job, set())
         waiting.add(future)
         try:
-            await future
+            record = await future
         finally:
             waiting.discard(future)
             if not waiting and self._waiting.get(job) is waiting:
                 del self._waiting[job]
-        if self._failure is not None:
-            raise self._failure
+        if record is None:
+            raise self._failure or JobNotFound(job)
+        return record
 
-    def _wake(self, job: JobUid) -> None:
+    def _wake(self, job: JobUid, record: JobRecord | None) -> None:
         for future in self._waiting.pop(job, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(record)

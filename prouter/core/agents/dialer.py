@@ -1,0 +1,187 @@
+"""Agents that the router dials: one link for each address and token, kept while the agent has a job of ours.
+
+A link that is lost is dialed again, since such an agent can not dial us, until it had no router for the orphan timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+
+from prouter.core.agents.directory import AgentEntry
+from prouter.core.agents.fleet import Fleet
+from prouter.core.agents.memory import DialedAgent
+from prouter.core.agents.pipes import DialedOut
+from prouter.errors import AgentNotFound, InvalidRequest, LinkError, Unauthorized
+from prouter.model.access import Secret
+from prouter.model.ids import AgentUid
+from prouter.rpc import websocket
+from prouter.rpc.connection import IdCounter, Link, Methods
+
+log = logging.getLogger(__name__)
+
+DIAL_SECONDS = 10.0
+"""From the first packet to the end of the handshake."""
+MAX_PAUSE_SECONDS = 3.0
+"""The longest between two tries."""
+
+
+class Dialer:
+    """Owner of all links that we dialed."""
+
+    def __init__(self, fleet: Fleet, changed: Callable[[], None]) -> None:
+        self._fleet = fleet
+        self._changed = changed
+        self._kept: dict[tuple[str, str], _Kept] = {}
+
+    def dialed(self) -> list[DialedAgent]:
+        """Those whose jobs we may still have, for the next run of the router."""
+        return [DialedAgent(kept.address, kept.token) for kept in self._kept.values()]
+
+    def resume(self, agents: Iterable[DialedAgent]) -> None:
+        """Dial the agents of the router's last run, in the background."""
+        for agent in agents:
+            self._keep(agent.address, agent.token, patient=True)
+
+    async def dial(self, address: str, token: Secret) -> AgentUid:
+        """The agent at HOST:PORT; a link to the same address with the same token is used again.
+
+        Raises AgentNotFound when nothing answers there or the agent refuses the token, InvalidRequest for an address
+        that is none.
+        """
+        split_address(address)
+        kept = self._kept.get((address, token.reveal())) or self._keep(address, token, patient=False)
+        kept.wanted_until = time.monotonic() + max(self._fleet.settings.polling_delay_seconds, DIAL_SECONDS)
+        return await kept.connected()
+
+    def _keep(self, address: str, token: Secret, *, patient: bool) -> _Kept:
+        key = (address, token.reveal())
+        kept = _Kept(self._fleet, address, token, patient=patient)
+        self._kept[key] = kept
+        self._fleet.tasks.start(f"agent at {address}", self._run(key, kept))
+        return kept
+
+    async def _run(self, key: tuple[str, str], kept: _Kept) -> None:
+        self._changed()
+        try:
+            await kept.run()
+        finally:
+            if self._kept.get(key) is kept:
+                del self._kept[key]
+            self._changed()
+
+
+class _Kept:
+    """One address and token: dialing, connected, or lost and dialed again."""
+
+    def __init__(self, fleet: Fleet, address: str, token: Secret, *, patient: bool) -> None:
+        self.address = address
+        self.token = token
+        self.wanted_until = 0.0
+        """Monotonic: a client named this agent and is about to make a job there."""
+        self._fleet = fleet
+        self._patient = patient
+        """Whether to try again after a first try that failed."""
+        self._ids = IdCounter()
+        self._up: asyncio.Future[AgentUid] = asyncio.get_running_loop().create_future()
+
+    async def connected(self) -> AgentUid:
+        """Raises AgentNotFound when it can not be reached."""
+        try:
+            async with asyncio.timeout(DIAL_SECONDS + 2):
+                return await asyncio.shield(self._up)
+        except TimeoutError:
+            raise AgentNotFound(self.address, f"agent connection not found: {self.address} does not answer") from None
+
+    async def run(self) -> None:
+        """Until the agent has no job of ours any more, or can not be reached for too long."""
+        pause = 0.2
+        lost_at = time.monotonic()
+        try:
+            while True:
+                try:
+                    idle = await self._one_link()
+                    lost_at, pause, self._patient = time.monotonic(), 0.2, True
+                    if idle:
+                        return
+                except (LinkError, Unauthorized) as error:
+                    if not self._patient or time.monotonic() - lost_at > self._fleet.settings.orphan_seconds:
+                        self._give_up(error.detail)
+                        return
+                if self._up.done():
+                    self._up = asyncio.get_running_loop().create_future()
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, no secret
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
+        finally:
+            self._give_up("the router is ending")
+
+    def _give_up(self, why: str) -> None:
+        if not self._up.done():
+            self._up.set_exception(AgentNotFound(self.address, f"agent connection not found at {self.address}: {why}"))
+            self._up.exception()  # seen: nobody may be waiting
+
+    async def _one_link(self) -> bool:
+        """One link from dialing to its end; True when we dropped it because the agent was idle."""
+        host, port = split_address(self.address)
+        settings = self._fleet.settings
+        async with asyncio.timeout(DIAL_SECONDS), websocket.dialing() as session:
+            channel = await websocket.dial(session, host, port, ping_interval_seconds=settings.ping_interval_seconds)
+        rpc = await Link.connect(
+            channel,
+            user_data=self._fleet.hello(self.token.reveal()).to_wire(),
+            ids=self._ids,
+            methods=Methods(),
+            handshake_timeout_seconds=settings.handshake_seconds,
+        )
+        watcher = _IdleWatch(self, rpc)
+        await self._fleet.serve(rpc, "CLIENT", self.address, lambda link: DialedOut(link, host, port), watcher.start)
+        return watcher.dropped
+
+    def is_up(self, entry: AgentEntry) -> None:
+        if not self._up.done():
+            self._up.set_result(entry.uid)
+
+
+class _IdleWatch:
+    """Drops a link whose agent had no job of ours for `client.polling_delay`."""
+
+    def __init__(self, kept: _Kept, rpc: Link) -> None:
+        self.dropped = False
+        self._kept = kept
+        self._rpc = rpc
+
+    def start(self, entry: AgentEntry) -> None:
+        """The link is registered."""
+        self._kept.is_up(entry)
+        fleet = self._kept._fleet
+        fleet.tasks.start(f"idle watch of {self._kept.address}", self._watch(entry, fleet))
+
+    async def _watch(self, entry: AgentEntry, fleet: Fleet) -> None:
+        delay = fleet.settings.polling_delay_seconds
+        idle_since: float | None = None
+        while not self._rpc.closed:
+            await asyncio.sleep(max(0.05, min(delay / 2, 1.0)))
+            now = time.monotonic()
+            ours = any(record.sender.uid == fleet.identity.uid for record in entry.mirror)
+            if ours or now < self._kept.wanted_until:
+                idle_since = None
+                continue
+            idle_since = idle_since or now
+            if now - idle_since >= delay:
+                self.dropped = True
+                log.info("agent at %s has no job of ours; dropping the link", self._kept.address)
+                fleet.directory.forget(entry.uid)
+                await self._rpc.close()
+                return
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """HOST:PORT, an IPv6 address in brackets. Raises InvalidRequest."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or any(c in host for c in "/@?# "):
+        raise InvalidRequest(f"Invalid request: {address!r} is no HOST:PORT")
+    return host, int(port)

@@ -1,0 +1,126 @@
+"""A link's life in the router: handshake done, jobs learned, registered, watched until its end.
+
+Called by the agent endpoint for agents that dial in, and by the dialer for those that we dial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prouter.core.agents.directory import AgentDirectory, AgentEntry
+from prouter.core.agents.link import AgentLink
+from prouter.core.agents.pipes import Batch
+from prouter.core.settings import RouterSettings
+from prouter.errors import ProuterError, RemoteProtocolError
+from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
+from prouter.model.ids import new_uid
+from prouter.model.jobs import JobRecord
+from prouter.pipe.pool import PipePool, PipeSource, PoolLimits
+from prouter.pipe.tickets import TicketBook
+from prouter.pluginkit.tasks import TaskOwner
+from prouter.rpc.connection import Link
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What every link of this router shares."""
+
+    identity: Identity
+    version: str
+    settings: RouterSettings
+    directory: AgentDirectory
+    tickets: TicketBook[Batch]
+    tasks: TaskOwner
+    pool_limits: PoolLimits
+    boot: str
+
+    @classmethod
+    def make(
+        cls,
+        identity: Identity,
+        version: str,
+        settings: RouterSettings,
+        directory: AgentDirectory,
+        tasks: TaskOwner,
+        pool_limits: PoolLimits,
+    ) -> Fleet:
+        return cls(identity, version, settings, directory, TicketBook(), tasks, pool_limits, new_uid())
+
+    def hello(self, token: str = "") -> Hello:
+        """What we say of ourselves in a handshake."""
+        return Hello(
+            uid=self.identity.uid,
+            name=self.identity.name,
+            token=token,
+            platform=this_platform(),
+            version=self.version,
+            boot=self.boot,
+            capabilities=frozenset(PRODUCT_CAPABILITIES),
+        )
+
+    async def serve(
+        self,
+        rpc: Link,
+        mode: str,
+        address: str,
+        source: Callable[[AgentLink], PipeSource],
+        registered: Callable[[AgentEntry], None] | None = None,
+    ) -> None:
+        """Until the link ends; `rpc` has done its handshake. Never raises for what the agent or the line did."""
+        hello = Hello.from_wire(rpc.peer)
+        link = AgentLink(rpc, hello, mode, address, self.settings.call_seconds)
+        if not hello.original:
+            link.pool = PipePool(source(link), self.tasks, self.pool_limits, hello.uid)
+        why = "the link ended"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._run(rpc), name=f"link of {hello.uid}")
+                await self._follow(link, registered)
+        except* _Ended:
+            pass
+        except* ProuterError as errors:
+            why = "; ".join(_details(errors))
+            if any(isinstance(error, RemoteProtocolError) for error in errors.exceptions):
+                log.warning("agent %s broke the protocol: %s", link.name, why)
+        finally:
+            self.directory.unregister(link, why)
+            with contextlib.suppress(ProuterError):
+                await link.close()
+
+    async def _run(self, rpc: Link) -> None:
+        await rpc.run()
+        raise _Ended
+
+    async def _follow(self, link: AgentLink, registered: Callable[[AgentEntry], None] | None) -> None:
+        if link.hello.original:
+            entry = await self.directory.register(link, ())
+            if registered is not None:
+                registered(entry)
+            await link.rpc.wait_closed()
+            return
+        known: AgentEntry | None = None
+        async for news in link.watch():
+            if isinstance(news, JobRecord):
+                if known is not None and known.link is link:
+                    known.mirror.apply(news)
+                continue
+            known = await self.directory.register(link, news)
+            if registered is not None:
+                registered(known)
+
+
+class _Ended(Exception):
+    """The link's reader is done; ends the task group."""
+
+
+def _details(errors: BaseExceptionGroup[ProuterError]) -> list[str]:
+    found: list[str] = []
+    for error in errors.exceptions:
+        found.extend(_details(error) if isinstance(error, BaseExceptionGroup) else [error.detail])
+    return found
