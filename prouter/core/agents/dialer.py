@@ -166,6 +166,8 @@ class _IdleWatch:
             await asyncio.sleep(max(0.05, min(delay / 2, 1.0)))
             now = time.monotonic()
             ours = any(record.sender.uid == fleet.identity.uid for record in entry.mirror)
+            if ours:
+                self._kept.wanted_until = 0.0
             if ours or now < self._kept.wanted_until:
                 idle_since = None
                 continue

@@ -1,0 +1,101 @@
+"""The Jobs service: what routes and plugins can do with jobs. Calls go to the agent, what is known is the mirror."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prouter.core.agents.directory import AgentDirectory, AgentEntry
+from prouter.core.agents.link import AgentLink
+from prouter.core.selection import Selection
+from prouter.errors import AgentNotFound, NotPossible, RemoteProtocolError, TooManyRequests
+from prouter.model.access import Principal
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
+
+log = logging.getLogger(__name__)
+
+START_MARGIN_SECONDS = 30.0
+"""What a start may take beyond the time that its ports have to be served."""
+
+
+class JobsService:
+    """Implements model.services.Jobs."""
+
+    def __init__(
+        self,
+        directory: AgentDirectory,
+        selection: Selection,
+        *,
+        max_per_agent: int,
+        base_path: Callable[[JobRef, str], str],
+    ) -> None:
+        self._directory = directory
+        self._selection = selection
+        self._max_per_agent = max_per_agent
+        self._base_path = base_path
+
+    def find(self, job: JobUid, agent: AgentUid | None = None) -> JobRef:
+        return self._directory.find_job(job, agent)
+
+    def get(self, ref: JobRef) -> JobRecord:
+        return self._directory.entry(ref.agent).mirror.get(ref.job)
+
+    def info(self, record: JobRecord, agent: AgentUid) -> dict[str, Any]:
+        return job_info(record, self._directory.entry(agent).info().in_job())
+
+    def list(self) -> Sequence[tuple[AgentUid, JobRecord]]:
+        return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
+
+    async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
+        request = await self._selection.spec(request, principal)
+        agent = await self._selection.choose(request, principal)
+        entry = self._directory.entry(agent)
+        if entry.link is None:
+            raise AgentNotFound(agent, f"agent connection {agent!r} is not found: it is away for the moment")
+        if len(entry.mirror) >= self._max_per_agent:
+            raise TooManyRequests(
+                f"agent {agent!r} has {len(entry.mirror)} jobs, which is the limit; remove some",
+                headers={"Retry-After": "10"},
+            )
+        link = _ours(entry.link)
+        answer = await link.call("prouter_create", request.uid, request.name, dict(request.labels))
+        return agent, self._learn(entry, answer)
+
+    async def start(self, ref: JobRef, request: StartRequest) -> JobRecord:
+        entry, link = self._connected(ref)
+        paths = {port.name: self._base_path(ref, port.name) for port in request.ports}
+        wire = request.to_wire() | {"base_paths": paths}
+        patience = sum(port.ready_timeout_seconds for port in request.ports) + START_MARGIN_SECONDS
+        return self._learn(entry, await link.call("prouter_start", ref.job, wire, timeout_seconds=patience))
+
+    async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
+        return await self._directory.entry(ref.agent).mirror.wait_ended(ref.job, timeout_seconds)
+
+    async def remove(self, ref: JobRef) -> JobRecord:
+        _, link = self._connected(ref)
+        return _record(await link.call("prouter_remove", ref.job))
+
+    def _connected(self, ref: JobRef) -> tuple[AgentEntry, AgentLink]:
+        entry = self._directory.entry(ref.agent)
+        return entry, _ours(self._directory.connected(ref.agent))
+
+    def _learn(self, entry: AgentEntry, answer: Mapping[str, Any]) -> JobRecord:
+        """An answer is news like any other: it may come before the watch tells of the same change."""
+        record = _record(answer)
+        entry.mirror.apply(record)
+        return record
+
+
+def _ours(link: AgentLink) -> AgentLink:
+    if link.hello.original:
+        raise NotPossible(f"agent {link.hello.uid!r} speaks the original protocol only, which can not carry this")
+    return link
+
+
+def _record(answer: Mapping[str, Any]) -> JobRecord:
+    try:
+        return JobRecord.from_wire(answer)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RemoteProtocolError("the agent answered with a job record that is none") from error

@@ -1,0 +1,99 @@
+"""From a request for a job to an agent: spec chain, admission, selector, filters. Plugins decide, this asks them in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jsonschema
+
+from prouter.core.agents.directory import AgentDirectory
+from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, SchemaMismatch
+from prouter.model.access import Principal, Refusal
+from prouter.model.ids import AgentUid
+from prouter.model.jobs import CreateRequest
+from prouter.model.plugin import Candidate, Selector
+from prouter.pluginkit.calling import Hooks
+
+
+class Selection:
+    """Chooses the agent for a new job."""
+
+    def __init__(self, hooks: Hooks, directory: AgentDirectory) -> None:
+        self._hooks = hooks
+        self._directory = directory
+        self._selectors: dict[str, tuple[str, Selector]] = {}
+
+    def collect(self) -> None:
+        """Once, after start-up. Two plugins that claim one locator type are an error naming both."""
+        for plugin, selectors in self._hooks.collect("prouter_selectors"):
+            for selector in selectors:
+                taken = self._selectors.get(selector.name)
+                if taken is not None:
+                    raise PluginFailure(
+                        plugin, "prouter_selectors", f"selector {selector.name!r} is {taken[0]!r}'s already"
+                    )
+                self._selectors[selector.name] = (plugin, selector)
+
+    async def spec(self, request: CreateRequest, principal: Principal) -> CreateRequest:
+        """The request as the plugins want it, admitted. Raises Forbidden with the reason of the plugin that refused."""
+        if self._hooks.implemented("prouter_job_spec"):
+            request = await self._hooks.chain("prouter_job_spec", request=request, principal=principal)
+        if self._hooks.implemented("prouter_admit_job"):
+            refused = await self._hooks.veto("prouter_admit_job", request=request, principal=principal)
+            if refused is not None:
+                raise Forbidden(f"the job is not admitted: {refused[1].reason}")
+        return request
+
+    async def choose(self, request: CreateRequest, principal: Principal) -> AgentUid:
+        """Raises InvalidRequest (no such selector), SchemaMismatch, AgentNotFound, NoAgent."""
+        kind = request.locator.get("type")
+        found = self._selectors.get(kind) if isinstance(kind, str) else None
+        if found is None:
+            raise InvalidRequest(
+                f"Invalid request: no plugin that is loaded selects agents by type {kind!r}; "
+                f"there are: {', '.join(sorted(self._selectors)) or 'none'}"
+            )
+        plugin, selector = found
+        _validate(selector.schema, request.locator)
+        candidates, refused = await self._filter(request, principal)
+        try:
+            return await selector.choose(request.locator, candidates)
+        except NoAgent as error:
+            raise NoAgent(error.detail + _reasons(refused), extra=error.extra) from error
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise PluginFailure(plugin, "choose", type(error).__name__) from error
+
+    async def _filter(
+        self, request: CreateRequest, principal: Principal
+    ) -> tuple[Sequence[Candidate], Mapping[str, str]]:
+        infos = [entry.info() for entry in self._directory if entry.link is not None]
+        candidates = [Candidate(info.uid, info.name, info.properties, info.jobs) for info in infos]
+        if not self._hooks.implemented("prouter_filter_agent"):
+            return candidates, {}
+        kept: list[Candidate] = []
+        refused: dict[str, str] = {}
+        for candidate in candidates:
+            answer: tuple[str, Refusal] | None = await self._hooks.veto(
+                "prouter_filter_agent", candidate=candidate, request=request, principal=principal
+            )
+            if answer is None:
+                kept.append(candidate)
+            else:
+                refused[candidate.uid] = answer[1].reason
+        return kept, refused
+
+
+def _validate(schema: Mapping[str, object], locator: Mapping[str, object]) -> None:
+    validator = jsonschema.Draft202012Validator(schema)
+    mistakes = [
+        ("/agent" + "".join(f"/{part}" for part in error.absolute_path), error.message)
+        for error in validator.iter_errors(locator)
+    ]
+    if mistakes:
+        raise SchemaMismatch(mistakes)
+
+
+def _reasons(refused: Mapping[str, str]) -> str:
+    if not refused:
+        return ""
+    return "; not taken: " + "; ".join(f"{uid}: {reason}" for uid, reason in refused.items())
