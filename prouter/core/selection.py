@@ -1,4 +1,4 @@
-"""From a request for a job to an agent: spec chain, admission, selector, filters. Plugins decide, this asks them in turn."""
+"""From a request for a job to an agent: spec chain, admission, filters, selector. Plugins decide, this asks them."""
 
 from __future__ import annotations
 

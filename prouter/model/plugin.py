@@ -105,6 +105,8 @@ class Resolved:
     """The port's name; None for the default port (`http`, else the first)."""
     prefix: str
     rest: str
+    by_host: bool = False
+    """True: the request's Host named the job, so that a host which is not the router's own is right."""
 
 
 @dataclass(frozen=True, slots=True)

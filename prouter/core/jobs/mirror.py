@@ -90,6 +90,17 @@ class JobMirror:
             return self._records.get(job, record)
         return replace(record, state=JobState.FINISHED)
 
+    async def wait_removed(self, job: JobUid, timeout_seconds: float) -> None:
+        """Until the agent's news of the removal came; without it the job counts as removed at the timeout."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while job in self._records:
+                    await self._changed(job)
+        except TimeoutError:
+            known = self._records.get(job)
+            if known is not None:
+                self.apply(job_machine.closed(known))
+
     def fail(self, failure: ProuterError) -> None:
         """The agent is gone for good, or the router ends: whoever waits is told so."""
         self._failure = failure

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 START_MARGIN_SECONDS = 30.0
 """What a start may take beyond the time that its ports have to be served."""
 
+NEWS_SECONDS = 2.0
+"""How long the news of a removal, which travels beside the answer, is waited for."""
+
 
 class JobsService:
     """Implements model.services.Jobs."""
@@ -74,8 +77,10 @@ class JobsService:
         return await self._directory.entry(ref.agent).mirror.wait_ended(ref.job, timeout_seconds)
 
     async def remove(self, ref: JobRef) -> JobRecord:
-        _, link = self._connected(ref)
-        return _record(await link.call("prouter_remove", ref.job))
+        entry, link = self._connected(ref)
+        before = _record(await link.call("prouter_remove", ref.job))
+        await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
+        return before
 
     def _connected(self, ref: JobRef) -> tuple[AgentEntry, AgentLink]:
         entry = self._directory.entry(ref.agent)

@@ -1,0 +1,200 @@
+"""What becomes of a request at the control endpoint: the steps in their order, the same for the API and the proxy.
+
+host → authenticate → route of a job (proxied) or of the table → browser guard → find the job → authorize → outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
+
+from prouter.core.access import Access
+from prouter.core.agents.directory import AgentDirectory
+from prouter.core.browser import guard_change
+from prouter.core.origin import Origins
+from prouter.errors import NotPossible, PluginFailure, PortNotFound, RouteNotFound
+from prouter.model.access import ANONYMOUS, Principal, Resource
+from prouter.model.http import Reply, ResponseHead
+from prouter.model.ids import JobUid
+from prouter.model.jobs import JobRef
+from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route
+from prouter.pipe.bind import AgentBinding, Binding, JobBinding
+from prouter.pipe.upstream import UpstreamPipe
+from prouter.pluginkit.calling import Hooks
+from prouter.web.outcomes import Forward, Incoming, Outcome
+from prouter.web.routes import Match, RouteTable
+from prouter.web.serve import serve_route
+
+REPEATABLE = ("GET", "HEAD", "OPTIONS")
+KEPT_IDLE_SECONDS = 60.0
+UNREPEATABLE_IDLE_SECONDS = 1.0
+"""A kept pipe that was idle for longer is not used for a request that could not be sent again (pipe-v1.md 4)."""
+
+
+class ControlDispatcher:
+    """A Dispatcher for the control endpoint."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        access: Access,
+        directory: AgentDirectory,
+        routes: RouteTable,
+        origins: Origins,
+        *,
+        json_body_bytes: int,
+        missing: Callable[[], str],
+    ) -> None:
+        self._hooks = hooks
+        self._access = access
+        self._directory = directory
+        self._routes = routes
+        self._origins = origins
+        self._json_body_bytes = json_body_bytes
+        self._missing = missing
+
+    async def dispatch(self, incoming: Incoming) -> Outcome:
+        head = incoming.head
+        ours = self._origins.host_is_ours(head)
+        principal = ANONYMOUS
+        if not (ours and self._is_public(incoming)):
+            principal = await self._access.check(head, incoming.peer)
+        resolved = await self._resolve(incoming)
+        if not ours and (resolved is None or not resolved.by_host):
+            self._origins.refuse_host(head)
+        if resolved is not None:
+            return await self._proxied(incoming, principal, resolved)
+        return await self._routed(incoming, principal)
+
+    # --- proxied requests ---
+
+    async def _resolve(self, incoming: Incoming) -> Resolved | None:
+        if not self._hooks.implemented("prouter_resolve_route"):
+            return None
+        answer = await self._hooks.first("prouter_resolve_route", head=incoming.head)
+        if answer is None:
+            return None
+        plugin, resolved = answer
+        if not isinstance(resolved, Resolved):
+            raise PluginFailure(plugin, "prouter_resolve_route", "it answered something else than Resolved")
+        return resolved
+
+    async def _proxied(self, incoming: Incoming, principal: Principal, resolved: Resolved) -> Outcome:
+        ref = self._directory.find_job(resolved.job, resolved.agent)
+        record = self._directory.entry(ref.agent).mirror.get(ref.job)
+        await self._access.authorize(principal, "job.proxy", Resource(ref.agent, ref.job, record.labels))
+        port = record.default_port() if resolved.port is None else record.ports.get(resolved.port)
+        if port is None:
+            named = "no port" if resolved.port is None else f"no port {resolved.port!r}"
+            raise PortNotFound(f"job {ref.job!r} is {record.state.value} and serves {named}; port not found")
+        target = JobTarget(
+            ref=ref,
+            port=port,
+            prefix=resolved.prefix,
+            rest=resolved.rest,
+            peer=incoming.peer,
+            principal=principal,
+            request_id=incoming.request_id,
+            public_origin=self._origins.public_origin(incoming.head, incoming.peer),
+        )
+        head = incoming.head
+        if self._hooks.implemented("prouter_proxy_request"):
+            changed = await self._hooks.chain("prouter_proxy_request", head=head, target=target)
+            if isinstance(changed, Reply):
+                return changed
+            head = changed
+        answer = await self._hooks.first("prouter_plan", head=head, target=target)
+        if answer is None:
+            raise RouteNotFound(f"no plugin that is loaded proxies requests to jobs{self._missing()}")
+        plan = answer[1]
+        if isinstance(plan, Reply):
+            return plan
+        return Forward(
+            self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head.method),
+            plan,
+            self._answer_chain(target),
+        )
+
+    def _answer_chain(self, target: JobTarget) -> Callable[[ResponseHead], Awaitable[ResponseHead]] | None:
+        if not self._hooks.implemented("prouter_proxy_response"):
+            return None
+
+        async def change(answer: ResponseHead) -> ResponseHead:
+            changed = await self._hooks.chain("prouter_proxy_response", answer=answer, target=target)
+            assert isinstance(changed, ResponseHead)
+            return changed
+
+        return change
+
+    def _opener(self, agent: str, binding: Binding, method: str) -> Callable[[bool], Awaitable[UpstreamPipe]]:
+        """How the relay gets a pipe: from the agent's newest link at that moment."""
+        idle = KEPT_IDLE_SECONDS if method in REPEATABLE else UNREPEATABLE_IDLE_SECONDS
+
+        async def take(fresh: bool) -> UpstreamPipe:
+            link = self._directory.connected(agent)
+            if link.pool is None:
+                raise NotPossible(f"agent {agent!r} speaks the original protocol only, which has no pipes")
+            number = link.hello.link
+            bound: Binding = AgentBinding(number)
+            if isinstance(binding, JobBinding):
+                bound = JobBinding(binding.job, binding.port, number)
+            return await link.pool.take(bound.line(), max_idle_seconds=-1.0 if fresh else idle)
+
+        return take
+
+    # --- routes ---
+
+    def _is_public(self, incoming: Incoming) -> bool:
+        match = self._routes.find(incoming.head.method, incoming.head.path)
+        return match is not None and match.route.public
+
+    async def _routed(self, incoming: Incoming, principal: Principal) -> Outcome:
+        head = incoming.head
+        try:
+            match = self._routes.match(head.method, head.path)
+        except RouteNotFound as error:
+            raise RouteNotFound(f"{error.detail}{self._missing()}") from error
+        route = match.route
+        changes = head.method not in ("GET", "HEAD") if route.changes is None else route.changes
+        if changes or dict(parse_qsl(head.query, keep_blank_values=True)).get("remove", "") not in ("", "0"):
+            guard_change(head, self._origins.own_origins(head, incoming.peer), binary=route.binary_body)
+        ref = self._job(match)
+        labels = self._directory.entry(ref.agent).mirror.get(ref.job).labels if ref else {}
+        resource = Resource(ref.agent, ref.job, labels) if ref else Resource()
+        await self._access.authorize(principal, route.action, resource)
+        call = Call(
+            head=head,
+            params=match.params,
+            raw=match.raw,
+            query=dict(parse_qsl(head.query, keep_blank_values=True, errors="surrogateescape")),
+            peer=incoming.peer,
+            request_id=incoming.request_id,
+            principal=principal,
+            job=ref,
+        )
+        return await self._perform(route, call)
+
+    def _job(self, match: Match) -> JobRef | None:
+        if match.job is None:
+            return None
+        ref = self._directory.find_job(JobUid(match.job), match.agent)
+        if not match.route.away_ok:
+            self._directory.connected(ref.agent)
+        return ref
+
+    async def _perform(self, route: Route, call: Call) -> Outcome:
+        if route.relay is None:
+            return serve_route(route, call, body_limit_bytes=self._json_body_bytes)
+        chosen = await route.relay(call)
+        if isinstance(chosen, Relay):
+            return self._relay(chosen, call)
+        return chosen
+
+    def _relay(self, relay: Relay, call: Call) -> Forward:
+        target = relay.target
+        if isinstance(target, AgentService):
+            opener = self._opener(target.agent, AgentBinding(0), call.head.method)
+        else:
+            assert isinstance(target, JobPort)
+            opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head.method)
+        return Forward(opener, relay.plan)

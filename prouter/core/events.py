@@ -1,0 +1,33 @@
+"""News of agents and jobs on their way to the plugins that want to know. They can never hurt or delay anybody."""
+
+from __future__ import annotations
+
+import logging
+
+from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
+from prouter.model.jobs import JobState
+from prouter.pluginkit.calling import Hooks
+
+log = logging.getLogger(__name__)
+
+
+class EventHub:
+    """Tells each event once: a line in the log at the beginning and end of a job, and the notify hooks."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def tell(self, event: Event) -> None:
+        match event:
+            case AgentConnected(agent):
+                self._hooks.notify("prouter_agent_connected", subject=agent.uid, agent=agent)
+            case AgentDisconnected(agent, why):
+                self._hooks.notify("prouter_agent_disconnected", subject=agent.uid, agent=agent, why=why)
+            case JobChanged(agent, record):
+                if record.state is JobState.RUNNING:
+                    log.info("job %s runs on agent %s, pid %s", record.uid, agent.uid, record.pid)
+                elif record.state is JobState.FINISHED:
+                    log.info("job %s finished: %s, exit code %s", record.uid, record.reason, record.exit_code)
+                self._hooks.notify("prouter_job_state_changed", subject=record.uid, agent=agent, record=record)
+            case _:
+                log.warning("%s: %s", event.subject, event.detail)
