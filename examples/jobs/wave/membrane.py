@@ -187,7 +187,11 @@ class Membrane:
         return self.step * self.step_seconds
 
     def change(self, parameters: Parameters) -> None:
-        """Go on with other parameters."""
+        """Go on with other parameters. The change itself puts no energy in: waves become lower instead.
+
+        Else a speed switched back and forth would pump them up without end, as one does on a swing.
+        """
+        energy = self.energy()
         self.parameters = parameters
         drag: Field = np.full((self.grid, self.grid), parameters.damping, dtype=np.float64)
         if parameters.boundary is Boundary.ABSORBING:
@@ -201,6 +205,11 @@ class Membrane:
         if parameters.boundary is not Boundary.FREE:
             self._padded[[0, -1], :] = 0
             self._padded[:, [0, -1]] = 0
+        self._moved *= self._open
+        if (changed_energy := self.energy()) > energy:
+            lower = math.sqrt(max(energy, 0.0) / changed_energy)
+            self._padded *= lower
+            self._moved *= lower
 
     def add(self, pulse: Pulse) -> None:
         self.displacement[...] += pulse.height * self._hill(pulse.x, pulse.y, pulse.radius) * self._open

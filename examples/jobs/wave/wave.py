@@ -99,8 +99,9 @@ class Run:
         self._changed()
 
     def reset(self) -> None:
-        """Flat and at time zero; the parameters stay."""
+        """Flat and at time zero; the parameters stay, and so do pulses added afterwards."""
         self._wants_reset = True
+        self._pulses.clear()
         self._changed()
 
     def end(self, why: str) -> None:
@@ -131,7 +132,6 @@ class Run:
         if self._wants_reset:
             self._wants_reset = False
             self._membrane, self.history, self._peak_energy = Membrane(self.parameters), EnergyHistory(), 0.0
-            self._pulses.clear()
         pulses = list(self._pulses)
         self._pulses.clear()
         steps = 0 if self.paused else self.parameters.steps_per_frame
