@@ -12,7 +12,7 @@ from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo, Identity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
-from prouter.model.plugin import LaunchRequest, Running
+from prouter.model.plugin import HealthCheck, LaunchRequest, Running
 from prouter.model.process import Exit
 
 
@@ -99,6 +99,9 @@ class RouterDescription(Protocol):
 
     def ready(self) -> bool:
         """Listening and not shutting down."""
+
+    async def health(self) -> Sequence[HealthCheck]:
+        """What the plugins say of their own health."""
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""

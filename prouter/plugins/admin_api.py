@@ -1,0 +1,62 @@
+"""GET /connections, GET /agents, POST /shutdown: the router and its agents as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prouter import hookimpl
+from prouter.model.agents import AgentInfo
+from prouter.model.http import Reply
+from prouter.model.plugin import Call, Route
+from prouter.model.services import Router
+from prouter.model.times import rfc3339
+
+
+class AdminApi:
+    """Plugin `admin_api`."""
+
+    def __init__(self) -> None:
+        self._router: Router | None = None
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        self._router = router
+
+    @hookimpl
+    def prouter_routes(self) -> Sequence[Route]:
+        read = ("GET", "HEAD")
+        return [
+            Route(read, "/connections", "agents.read", "Links with agents.", self._connections),
+            Route(read, "/agents", "agents.read", "Agents that are connected or away.", self._agents),
+            Route(("POST",), "/shutdown", "router.shutdown", "End the router gracefully.", self._shutdown),
+        ]
+
+    @property
+    def router(self) -> Router:
+        assert self._router is not None
+        return self._router
+
+    async def _connections(self, call: Call) -> Reply:
+        return Reply.json({"connections": list(self.router.agents.connections())})
+
+    async def _agents(self, call: Call) -> Reply:
+        return Reply.json({"agents": [_shown(agent) for agent in self.router.agents.list()]})
+
+    async def _shutdown(self, call: Call) -> Reply:
+        self.router.describe.request_shutdown()
+        return Reply(200)
+
+
+def _shown(agent: AgentInfo) -> dict[str, object]:
+    return {
+        "uid": agent.uid,
+        "name": agent.name,
+        "platform": dict(agent.platform),
+        "properties": dict(agent.properties),
+        "version": agent.version,
+        "connected": agent.connected,
+        "connected_at": rfc3339(agent.connected_at),
+        "jobs": agent.jobs,
+        "capacity": {"jobs": {"total": None, "used": agent.jobs}},
+        "draining": False,
+    }

@@ -1,0 +1,147 @@
+"""Proxying to jobs: which paths stand for a job's port, and what a request and its answer look like on their way.
+
+`PATH/http/REST` is the default port, `PATH/port/NAME/REST` a port by name. Pure policy: bytes are moved by the relay.
+
+Host and Origin, mode `local`: both become the job's own 127.0.0.1:PORT when the request is same-origin at the router;
+a foreign Origin passes unchanged, so that the application's own check still works (JupyterLab and MLflow refuse a
+foreign Host, Streamlit and Bokeh an Origin that differs from Host).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
+
+from prouter import hookimpl
+from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, quoted_pairs
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.paths import split_job_path
+from prouter.model.plugin import ConfigSection, JobTarget, Resolved
+from prouter.model.services import Router
+
+ACTIONS = frozenset(("http", "port"))
+FORWARDED = frozenset(
+    (
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-server",
+        "x-forwarded-user",
+        "x-real-ip",
+        "x-request-id",
+    )
+)
+"""What we say of the client; what it sent of these itself is dropped. `_` for `-` is dropped by the relay."""
+
+
+class HttpProxy:
+    """Plugin `http_proxy`."""
+
+    def __init__(self) -> None:
+        self._mode = "local"
+        self._fixed_host = ""
+        self._public_prefix = ""
+        self._trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    @hookimpl
+    def prouter_config_sections(self) -> Sequence[ConfigSection]:
+        return [
+            ConfigSection(
+                "proxy",
+                {
+                    "host": {
+                        "enum": ["local", "preserve", "fixed"],
+                        "default": "local",
+                        "description": "Host that a job sees: its own loopback address (Origin likewise, where it is "
+                        "the router's), the client's, or proxy.fixed_host.",
+                    },
+                    "fixed_host": {
+                        "type": "string",
+                        "default": "localhost",
+                        "description": "Host that jobs see with proxy.host: fixed.",
+                    },
+                },
+            )
+        ]
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        section = router.config.section("proxy")
+        self._mode, self._fixed_host = section["host"], section["fixed_host"]
+        control = router.config.section("control")
+        self._public_prefix = urlsplit(control["public_url"] or "").path.rstrip("/")
+        self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in control["trusted_proxies"])
+
+    @hookimpl
+    def prouter_resolve_route(self, head: RequestHead) -> Resolved | None:
+        found = split_job_path(head.path, ACTIONS)
+        if found is None:
+            return None
+        agent, job, action, rest = found
+        port = None
+        if action == "port":
+            raw, slash, below = rest.removeprefix("/").partition("/")
+            port, rest = unquote(raw, errors="surrogateescape"), slash + below
+            if not port:
+                return None
+        prefix = head.path[: len(head.path) - len(rest)]
+        query = f"?{head.query}" if "?" in head.target else ""
+        return Resolved(AgentUid(agent) if agent is not None else None, JobUid(job), port, prefix, rest + query)
+
+    @hookimpl
+    def prouter_plan(self, head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
+        bare = not target.rest.startswith("/")
+        if bare and head.method in ("GET", "HEAD") and not head.upgrade:
+            last = target.prefix.rpartition("/")[2]
+            return Reply(308, (("Location", f"{last}/{target.rest}"),))
+        local = f"127.0.0.1:{target.port.number}" if target.port.socket is None else "localhost"
+        return ForwardPlan(
+            target=head.target if target.port.keep_prefix else ("/" + target.rest if bare else target.rest),
+            host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],
+            drop=FORWARDED | target.principal.used_headers | frozenset(("host", "origin")),
+            drop_cookies=target.principal.used_cookies,
+            set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
+            answer=AnswerPolicy(
+                prefix=self._public_prefix + target.prefix,
+                own_origins=frozenset((f"http://{local}", f"http://localhost:{target.port.number}")),
+            ),
+        )
+
+    def _origin(self, head: RequestHead, target: JobTarget, local: str) -> Headers:
+        origins = head.all("origin")
+        if self._mode == "local" and len(origins) == 1 and origins[0].lower() == target.public_origin.lower():
+            return (("Origin", f"http://{local}"),)
+        return tuple(("Origin", origin) for origin in origins)
+
+    def _said_of_client(self, head: RequestHead, target: JobTarget) -> Headers:
+        scheme, _, host = target.public_origin.partition("://")
+        client, forwarded = target.peer.host, ""
+        if self._trusts(target.peer.host):
+            before = ", ".join(head.all("x-forwarded-for"))
+            client = f"{before}, {client}" if before else client
+            forwarded = ", ".join(head.all("forwarded"))
+        node = f"[{target.peer.host}]" if ":" in target.peer.host else target.peer.host
+        hop = quoted_pairs((("for", node), ("host", host), ("proto", scheme)))
+        said = [
+            ("X-Forwarded-For", client),
+            ("X-Forwarded-Proto", scheme),
+            ("X-Forwarded-Host", host),
+            ("Forwarded", f"{forwarded}, {hop}" if forwarded else hop),
+            ("X-Request-Id", target.request_id),
+        ]
+        if not target.port.keep_prefix:
+            said.append(("X-Forwarded-Prefix", self._public_prefix + target.prefix))
+        return tuple(said)
+
+    def _trusts(self, host: str) -> bool:
+        if not self._trusted:
+            return False
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)

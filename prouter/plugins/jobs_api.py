@@ -1,0 +1,180 @@
+"""The routes of jobs: create, list, start, wait, info, remove. What they mean is in the Jobs service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prouter import hookimpl
+from prouter.errors import InvalidRequest
+from prouter.model.http import Reply
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRecord, PortRequest, StartRequest
+from prouter.model.plugin import Call, Route
+from prouter.model.services import Router
+
+_STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
+_PORT = {
+    "type": "object",
+    "properties": {
+        "mode": {"enum": ["report", "assign", "detect", "unix"], "default": "report"},
+        "ready": {"type": ["string", "null"], "pattern": "^/", "description": "A path that answers below 500."},
+        "ready_timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600, "default": 30},
+        "prefix": {"enum": ["strip", "keep"], "default": "strip"},
+        "path": {"type": "string", "minLength": 1, "description": "Mode unix: the socket, in the sandbox."},
+    },
+    "additionalProperties": False,
+}
+CREATE = {
+    "type": "object",
+    "properties": {
+        "agent": {
+            "type": "object",
+            "properties": {"type": {"type": "string"}},
+            "required": ["type"],
+            "description": "A locator: which agent; each selector brings its own type.",
+        },
+        "name": {"type": ["string", "null"], "maxLength": 1024},
+        "labels": _STRINGS | {"maxProperties": 64, "description": "Kept with the job, shown in its info."},
+        "uid": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Chosen by the client, so that a retry makes no second job.",
+        },
+    },
+    "required": ["agent"],
+    "additionalProperties": False,
+}
+START = {
+    "type": "object",
+    "properties": {
+        "args": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "env": _STRINGS | {"description": "Comes on top of the agent's environment."},
+        "name": {"type": ["string", "null"], "maxLength": 1024},
+        "cwd": {"type": ["string", "null"], "description": "Relative to the sandbox."},
+        "port_expected_count": {"type": "integer", "minimum": 0, "maximum": 1, "default": 1},
+        "forward_stdout": {"type": "boolean", "default": False},
+        "port": _PORT,
+        "ports": {"type": "object", "additionalProperties": _PORT, "maxProperties": 16},
+        "timeout": {"type": ["number", "null"], "exclusiveMinimum": 0, "description": "Seconds."},
+        "limits": {
+            "type": "object",
+            "properties": {
+                name: {"type": "integer", "minimum": 1}
+                for name in (
+                    "memory_bytes",
+                    "processes",
+                    "cpu_seconds",
+                    "file_bytes",
+                    "output_bytes",
+                    "sandbox_bytes",
+                )
+            },
+            "additionalProperties": False,
+        },
+    },
+    "required": ["args"],
+    "additionalProperties": False,
+}
+
+
+class JobsApi:
+    """Plugin `jobs_api`."""
+
+    def __init__(self) -> None:
+        self._router: Router | None = None
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        self._router = router
+
+    @hookimpl
+    def prouter_routes(self) -> Sequence[Route]:
+        read = ("GET", "HEAD")
+        job = "/jobs/{job}"
+        return [
+            Route(("POST",), "/jobs/create", "job.create", "Make an empty job.", self._create, schema=CREATE),
+            Route(read, "/jobs", "job.read", "All jobs.", self._list),
+            Route(("POST",), f"{job}/start", "job.start", "Start a job.", self._start, schema=START),
+            Route(("POST",), f"{job}/wait", "job.read", "Until the job has ended.", self._wait, away_ok=True),
+            Route(read, f"{job}/info", "job.read", "One job.", self._info),
+            Route(("POST",), f"{job}/remove", "job.remove", "End a job and delete all of it.", self._remove),
+            Route(("DELETE",), job, "job.remove", "End a job and delete all of it.", self._remove),
+        ]
+
+    @property
+    def router(self) -> Router:
+        assert self._router is not None
+        return self._router
+
+    def _reply(self, agent: AgentUid, record: JobRecord) -> Reply:
+        return Reply.json(self.router.jobs.info(record, agent))
+
+    async def _create(self, call: Call) -> Reply:
+        body: Mapping[str, Any] = call.body
+        uid = body.get("uid")
+        request = CreateRequest(
+            locator=body["agent"],
+            name=body.get("name") or "",
+            labels=dict(body.get("labels") or {}),
+            uid=JobUid(uid) if uid is not None else None,
+        )
+        agent, record = await self.router.jobs.create(request, call.principal)
+        return self._reply(agent, record)
+
+    async def _list(self, call: Call) -> Reply:
+        jobs = self.router.jobs
+        return Reply.json({"jobs": [jobs.info(record, agent) for agent, record in jobs.list()]})
+
+    async def _start(self, call: Call) -> Reply:
+        ref = call.job_ref()
+        record = await self.router.jobs.start(ref, start_request(call.body))
+        return self._reply(ref.agent, record)
+
+    async def _wait(self, call: Call) -> Reply:
+        ref = call.job_ref()
+        record = await self.router.jobs.wait(ref, _seconds(call.query.get("timeout")))
+        return self._reply(ref.agent, record)
+
+    async def _info(self, call: Call) -> Reply:
+        ref = call.job_ref()
+        return self._reply(ref.agent, self.router.jobs.get(ref))
+
+    async def _remove(self, call: Call) -> Reply:
+        ref = call.job_ref()
+        record = await self.router.jobs.remove(ref)
+        return self._reply(ref.agent, record)
+
+
+def start_request(body: Mapping[str, Any]) -> StartRequest:
+    """From a body that fits START. Without `port` and `ports` the original's `port_expected_count` decides."""
+    if "port" in body and "ports" in body:
+        raise InvalidRequest("Invalid request: give either `port` or `ports`, not both")
+    if "ports" in body:
+        ports = tuple(PortRequest.from_wire(dict(port) | {"name": name}) for name, port in body["ports"].items())
+    elif "port" in body:
+        ports = (PortRequest.from_wire(body["port"]),)
+    else:
+        ports = (PortRequest(),) if body.get("port_expected_count", 1) else ()
+    return StartRequest(
+        args=tuple(body["args"]),
+        env=dict(body.get("env") or {}),
+        cwd=body.get("cwd"),
+        name=body.get("name"),
+        ports=ports,
+        forward_stdout=bool(body.get("forward_stdout")),
+        timeout_seconds=body.get("timeout"),
+        limits=dict(body.get("limits") or {}),
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 1e9:
+        raise InvalidRequest(f"Invalid request: timeout={text!r} is no number of seconds")
+    return seconds
