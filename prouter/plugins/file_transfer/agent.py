@@ -41,7 +41,7 @@ class FileTransfer:
         ]
 
     async def _download(self, call: Call) -> web.StreamResponse:
-        from aiohttp import web  # noqa: PLC0415 -- not for --help
+        from aiohttp import web
 
         path = call.params["rest"]
         remove = call.head.method == "GET" and call.query.get("remove", "0") not in ("", "0")

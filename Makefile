@@ -1,0 +1,27 @@
+# The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
+PYTHON ?= python3
+
+.PHONY: demo test lint format bench clean
+
+.venv/bin/prouter: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e . numpy
+	@touch $@
+
+demo: .venv/bin/prouter  ## the main job, start to end; KEEP=1 leaves it running
+	@.venv/bin/python examples/demo.py $(if $(KEEP),--keep)
+
+test:  ## everything that the gate checks
+	@bash .ci/run
+
+lint:
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+format:
+	.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+bench:  ## what a proxied GET, a job's start and a download cost here
+	@.venv/bin/python benchmarks/basics.py
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,73 @@
+"""The services that the router's plugins get, on top of the core's own objects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prouter.core.agents.dialer import Dialer
+from prouter.core.agents.directory import AgentDirectory
+from prouter.model.access import Secret
+from prouter.model.agents import AgentInfo, this_platform
+from prouter.model.ids import AgentUid
+from prouter.model.plugin import HealthCheck
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.host import PluginHost
+
+
+class AgentsService:
+    """Implements model.services.Agents."""
+
+    def __init__(self, directory: AgentDirectory, dialer: Dialer) -> None:
+        self._directory = directory
+        self._dialer = dialer
+
+    def list(self) -> Sequence[AgentInfo]:
+        return [entry.info() for entry in self._directory]
+
+    def connections(self) -> Sequence[Mapping[str, Any]]:
+        return self._directory.connections()
+
+    def get(self, uid: AgentUid) -> AgentInfo:
+        return self._directory.entry(uid).info()
+
+    async def dial(self, address: str, token: str) -> AgentUid:
+        return await self._dialer.dial(address, Secret(token))
+
+
+class Description:
+    """Implements model.services.RouterDescription; holds the one switch that ends the router."""
+
+    def __init__(self, host: PluginHost, hooks: Hooks) -> None:
+        self._host = host
+        self._hooks = hooks
+        self._listening = False
+        self.stop_asked = asyncio.Event()
+
+    def platform(self) -> Mapping[str, str]:
+        return this_platform()
+
+    def plugins(self) -> Sequence[Mapping[str, Any]]:
+        return self._host.describe()
+
+    def listening(self) -> None:
+        """Both endpoints take connections."""
+        self._listening = True
+
+    def ready(self) -> bool:
+        return self._listening and not self.stop_asked.is_set()
+
+    async def health(self) -> Sequence[HealthCheck]:
+        if not self._hooks.implemented("prouter_health"):
+            return ()
+        answers = await self._hooks.gather("prouter_health")
+        return [check for _, check in answers if isinstance(check, HealthCheck)]
+
+    def request_shutdown(self) -> None:
+        self.stop_asked.set()
+
+    def missing(self) -> str:
+        """For a 404: which plugins are not there, so that a person knows why."""
+        absent = [f"{p['name']} ({p['state']})" for p in self._host.describe() if p["state"] != "loaded"]
+        return f"; plugins that are not loaded: {', '.join(absent)}" if absent else ""
