@@ -32,7 +32,7 @@ PULSES_WAITING_MAX = 64
 VIEWERS_MAX = 32
 MESSAGE_BYTES_MAX = 16 * 1024
 SEND_SECONDS = 20.0  # a viewer that takes no byte for so long is let go
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 1.0  # for viewers and requests to hear of the end; the results are written before
 BUSY_SHARE_MAX = 0.5  # of one core; steps that take longer slow the frames down instead
 STRIDES = ("1", "2", "4")  # every so manieth cell is sent
 ENERGY_POINTS_IN_HELLO = 600
@@ -373,7 +373,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         print(f"wave tank at http://{host}:{port}/", flush=True)
         await run.simulate()
     finally:
-        await runner.cleanup()  # waits for viewers and requests to hear of the end
+        await runner.cleanup()
     print(f"{run.ended_by}: wrote {', '.join(run.files)} into {arguments.results}", flush=True)
 
 
