@@ -1,0 +1,74 @@
+"""The docs check: links that lead nowhere, paths and commands in the documentation that do not exist.
+
+Run by the gate. Exit status 1 and a line for each mistake.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
+ENTRY_GROUPS = ("prouter.plugins", "prouter.agent_plugins")
+
+
+def pages() -> list[Path]:
+    found = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return [ROOT / name for name in found if "golden" not in name and (ROOT / name).exists()]
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    mistakes = []
+    for target in LINK.findall(text):
+        if target.startswith(("http://", "https://", "#", "mailto:")):
+            continue
+        if not (page.parent / target.partition("#")[0]).exists():
+            mistakes.append(f"{page.relative_to(ROOT)}: {target} is not there")
+    return mistakes
+
+
+def unknown_make_targets(page: Path, text: str, targets: set[str]) -> list[str]:
+    code = "\n".join(_code(text))
+    return [
+        f"{page.relative_to(ROOT)}: there is no `make {name}`"
+        for name in set(MAKE.findall(code))
+        if name not in targets
+    ]
+
+
+def _code(text: str) -> list[str]:
+    return [a or b for a, b in re.findall(r"`([^`\n]+)`|^ {4}(.+)$", text, re.MULTILINE)]
+
+
+def undocumented_plugins(text: str) -> list[str]:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    names = {name for group in ENTRY_GROUPS for name in groups[group]}
+    return [f"docs/plugins.md: the plugin {name} is not described" for name in sorted(names) if f"`{name}`" not in text]
+
+
+def main() -> int:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    mistakes: list[str] = []
+    for page in pages():
+        text = page.read_text("utf-8")
+        mistakes += broken_links(page, text) + unknown_make_targets(page, text, targets)
+    mistakes += undocumented_plugins((ROOT / "docs" / "plugins.md").read_text("utf-8"))
+    for mistake in mistakes:
+        print(mistake)
+    print(f"{len(pages())} pages, {len(mistakes)} mistakes")
+    return 1 if mistakes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
