@@ -1,0 +1,100 @@
+"""A daemon's state directory: locked, 0700, with the uid that was made once. Used by router and agent.
+
+A second daemon of the same kind on a machine finds the first directory locked and takes the next (`router-2`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from prouter.errors import StartupError
+from prouter.model.ids import new_uid
+
+if sys.platform != "win32":
+    import fcntl
+
+MAX_ON_ONE_MACHINE = 1000
+
+
+def default_base() -> Path:
+    """Where state is kept when nobody says where (XDG Base Directory Specification; %LOCALAPPDATA% on Windows)."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "prouter"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "prouter"
+
+
+class StateDirectory:
+    """An open, locked state directory. `close` gives the lock back; so does the end of the process."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def open(cls, given: str | None, kind: str) -> StateDirectory:
+        """The directory `given`, or the first free one of this kind. Raises StartupError."""
+        if given is not None:
+            path = Path(given).expanduser().absolute()
+            opened = cls._try(path)
+            if opened is None:
+                raise StartupError(f"{path} is in use by another {kind}; give each its own directory")
+            return opened
+        base = default_base()
+        for number in range(1, MAX_ON_ONE_MACHINE):
+            opened = cls._try(base / (kind if number == 1 else f"{kind}-{number}"))
+            if opened is not None:
+                return opened
+        raise StartupError(f"{base} has {MAX_ON_ONE_MACHINE} state directories of a {kind}, all in use")
+
+    @classmethod
+    def _try(cls, path: Path) -> StateDirectory | None:
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:
+            raise StartupError(f"{path} can not be used as a state directory: {error.strerror}") from None
+        if not _lock(lock):
+            os.close(lock)
+            return None
+        return cls(path, lock)
+
+    def uid(self) -> str:
+        """The uid kept here; made and written at the first call. Raises StartupError when it can not be written."""
+        file = self.path / "uid"
+        try:
+            kept = file.read_text("utf-8").strip()
+            if kept:
+                return kept
+        except FileNotFoundError:
+            pass
+        except (OSError, UnicodeDecodeError):
+            raise StartupError(f"{file} can not be read") from None
+        uid = new_uid()
+        fresh = file.with_name("uid.new")
+        try:
+            fresh.write_text(uid + "\n", "utf-8")
+            fresh.replace(file)
+        except OSError as error:
+            raise StartupError(f"{file} can not be written: {error.strerror}") from None
+        return uid
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock is ours now. Without flock (Windows) the first byte of the file is locked instead."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
