@@ -11,7 +11,6 @@ from prouter.model.access import ANONYMOUS, MIN_TOKEN_BITS, Guards, Peer, Princi
 from prouter.model.agents import Hello
 from prouter.model.http import RequestHead
 from prouter.pluginkit.calling import Hooks
-from prouter.pluginkit.host import PluginHost
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +18,8 @@ log = logging.getLogger(__name__)
 class Access:
     """Asks the authenticators named in the configuration, and every plugin that may veto."""
 
-    def __init__(self, hooks: Hooks, host: PluginHost, settings: RouterSettings) -> None:
+    def __init__(self, hooks: Hooks, settings: RouterSettings) -> None:
         self._hooks = hooks
-        self._host = host
         self._authenticators = frozenset(settings.authenticators)
         self._guards = Guards()
 

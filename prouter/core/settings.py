@@ -230,3 +230,4 @@ class RouterSettings:
             state_directory=section("state")["directory"],
             drain_seconds=section("shutdown")["drain_timeout"],
         )
+

@@ -78,7 +78,7 @@ class AgentDirectory:
         self._ending = False
 
     def __iter__(self) -> Iterator[AgentEntry]:
-        self._forget_lost()
+        self.forget_lost()
         return iter(list(self._entries.values()))
 
     def uids(self) -> list[str]:
@@ -185,6 +185,7 @@ class AgentDirectory:
     def _is_lost(self, entry: AgentEntry) -> bool:
         return entry.away_since is not None and time.monotonic() - entry.away_since > self._orphan_seconds
 
-    def _forget_lost(self) -> None:
+    def forget_lost(self) -> None:
+        """Drop those that are away for longer than the orphan timeout; who waits for their jobs is told."""
         for uid in [uid for uid, entry in self._entries.items() if self._is_lost(entry)]:
             self.forget(uid)

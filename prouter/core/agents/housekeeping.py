@@ -1,0 +1,50 @@
+"""What the router does now and then: forget agents that are gone for good, and keep for its next run who it knows."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prouter.core.agents.dialer import Dialer
+from prouter.core.agents.directory import AgentDirectory
+from prouter.core.agents.memory import AgentMemory, DialedAgent
+
+PERIOD_SECONDS = 5.0
+
+
+class Housekeeping:
+    """Writes the memory when what is known changed: at once for dialed agents, else within the period."""
+
+    def __init__(self, memory: AgentMemory, directory: AgentDirectory) -> None:
+        self._memory = memory
+        self._directory = directory
+        self._dialer: Dialer | None = None
+        self._changed = asyncio.Event()
+        self._written: tuple[list[str], list[DialedAgent]] | None = None
+
+    def watch(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+
+    def changed(self) -> None:
+        """An agent was dialed or dropped."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled; what is known then is written once more."""
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(PERIOD_SECONDS):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                self._changed.clear()
+                self._directory.forget_lost()
+                known = self._known()
+                if known != self._written:
+                    await asyncio.to_thread(self._memory.write, *known)
+                    self._written = known
+        finally:
+            self._memory.write(*self._known())
+
+    def _known(self) -> tuple[list[str], list[DialedAgent]]:
+        return sorted(self._directory.uids()), self._dialer.dialed() if self._dialer is not None else []

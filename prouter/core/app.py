@@ -1,0 +1,191 @@
+"""Builds the router and wires everyone. No behaviour lives here."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from prouter import __version__
+from prouter.core.access import Access
+from prouter.core.agents.dialer import Dialer
+from prouter.core.agents.directory import AgentDirectory
+from prouter.core.agents.endpoint import AgentEndpoint
+from prouter.core.agents.fleet import Fleet
+from prouter.core.agents.housekeeping import Housekeeping
+from prouter.core.agents.memory import AgentMemory
+from prouter.core.dispatch import ControlDispatcher
+from prouter.core.events import EventHub
+from prouter.core.info import info_routes
+from prouter.core.jobs.service import JobsService
+from prouter.core.limits import pool_limits, web_limits
+from prouter.core.origin import Origins
+from prouter.core.selection import Selection
+from prouter.core.services import AgentsService, Description
+from prouter.core.settings import RouterSettings
+from prouter.model.agents import Identity
+from prouter.model.jobs import JobRef
+from prouter.model.services import Router
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.config import Settings
+from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
+from prouter.pluginkit.state import StateDirectory
+from prouter.pluginkit.tasks import TaskOwner
+from prouter.web.acceptor import Acceptor
+from prouter.web.outcomes import Dispatcher
+from prouter.web.routes import RouteTable
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 5.0
+"""For background work to end when it is cancelled."""
+
+
+class RouterApp:
+    """One router, from start to stop. The configuration is valid when it is made."""
+
+    def __init__(
+        self, settings: Settings, host: PluginHost, hooks: Hooks, *, ready_file: Path | None, insecure: bool
+    ) -> None:
+        self._sections = settings
+        self._settings = RouterSettings.read(settings.section)
+        self._hooks = hooks
+        self._ready_file = ready_file
+        self._insecure = insecure
+        self._description = Description(host, hooks)
+        self._cleanup = AsyncExitStack()
+        self.endpoints: dict[str, tuple[str, int]] = {}
+
+    async def start(self) -> None:
+        """Until both endpoints listen. What was begun is undone when it fails."""
+        async with AsyncExitStack() as undo:
+            await self._start(undo)
+            self._cleanup = undo.pop_all()
+
+    async def serve_until_stopped(self) -> None:
+        await self._description.stop_asked.wait()
+
+    def request_stop(self) -> None:
+        """From a signal or a client: ends `serve_until_stopped`."""
+        self._description.request_shutdown()
+
+    async def stop(self) -> None:
+        """Requests that were begun finish, waits end at once, links close in order."""
+        self._description.request_shutdown()
+        await self._cleanup.aclose()
+
+    async def _start(self, undo: AsyncExitStack) -> None:
+        settings = self._settings
+        state = StateDirectory.open(settings.state_directory, "router")
+        undo.callback(state.close)
+        tasks = TaskOwner("router")
+        undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+        identity = Identity(settings.uid or state.uid(), settings.name)
+        memory = AgentMemory(state.path / "agents.json")
+        remembered = memory.read()
+        directory = AgentDirectory(
+            EventHub(self._hooks).tell,
+            orphan_seconds=settings.orphan_seconds,
+            takeover_seconds=settings.takeover_seconds,
+            expected=remembered.uids,
+        )
+        fleet = Fleet.make(identity, __version__, settings, directory, tasks, pool_limits(self._sections.section))
+        housekeeping = Housekeeping(memory, directory)
+        dialer = Dialer(fleet, housekeeping.changed)
+        housekeeping.watch(dialer)
+        origins = Origins(settings)
+        selection = Selection(self._hooks, directory)
+        jobs = JobsService(
+            directory,
+            selection,
+            max_per_agent=settings.max_jobs_per_agent,
+            base_path=lambda ref, port: _base_path(origins.public_prefix, ref, port),
+        )
+        await self._start_plugins(undo, identity, state, jobs, AgentsService(directory, dialer))
+        selection.collect()
+        access = Access(self._hooks, settings)
+        access.read_guards(settings, insecure=self._insecure)
+        control = ControlDispatcher(
+            self._hooks,
+            access,
+            directory,
+            self._route_table(identity),
+            origins,
+            json_body_bytes=settings.json_body_bytes,
+            missing=self._description.missing,
+        )
+        await self._listen(undo, control, AgentEndpoint(fleet, access))
+        undo.push_async_callback(directory.close)
+        tasks.start("housekeeping", housekeeping.run())
+        dialer.resume(remembered.dialed)
+        self._description.listening()
+        if self._ready_file is not None:
+            write_ready_file(self._ready_file, ready_document(identity.uid, self.endpoints))
+
+    async def _start_plugins(
+        self, undo: AsyncExitStack, identity: Identity, state: StateDirectory, jobs: JobsService, agents: AgentsService
+    ) -> None:
+        """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
+
+        def bundle(plugin: str) -> dict[str, Any]:
+            tasks = TaskOwner(f"plugin {plugin}")
+            undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+            services = Router(
+                identity=identity,
+                version=__version__,
+                config=self._sections,
+                jobs=jobs,
+                agents=agents,
+                tasks=tasks,
+                state_directory=state.path / "plugins" / plugin,
+                describe=self._description,
+            )
+            return {"router": services}
+
+        undo.push_async_callback(self._hooks.close, CLOSE_SECONDS)
+        await self._hooks.setup("prouter_startup", bundle)
+
+    def _route_table(self, identity: Identity) -> RouteTable:
+        table = RouteTable()
+        table.add("prouter", info_routes(identity, __version__, self._description))
+        for plugin, routes in self._hooks.collect("prouter_routes"):
+            table.add(plugin, routes)
+        return table
+
+    async def _listen(self, undo: AsyncExitStack, control: Dispatcher, agents: Dispatcher) -> None:
+        """The control endpoint closes first when the router ends: no new work, then what was begun is drained."""
+        limits = web_limits(self._sections.section)
+        wanted = [("control", self._settings.control, control)]
+        if self._settings.server is not None:
+            wanted.insert(0, ("server", self._settings.server, agents))
+        for name, endpoint, dispatcher in wanted:
+            acceptor = Acceptor(name, dispatcher, limits)
+            drain = self._settings.drain_seconds if name == "control" else CLOSE_SECONDS
+            undo.push_async_callback(acceptor.drain, drain)
+            host, port = await acceptor.listen(endpoint.interface, endpoint.port)
+            self.endpoints[name] = (host, port)
+            what = "control endpoint" if name == "control" else "agent endpoint"
+            log.info("Listening on %s (%s)", url_of(host, port), what)
+
+
+def _base_path(public_prefix: str, ref: JobRef, port: str) -> str:
+    """Under which path clients reach a job's port, for `{base_path}`."""
+    return public_prefix + ref.path + ("/http" if port == "http" else f"/port/{port}")
+
+
+def build(
+    settings: Settings,
+    host: PluginHost,
+    hooks: Hooks,
+    *,
+    ready_file: Path | None,
+    insecure: bool,
+    connection_debug: bool = False,
+) -> RouterApp:
+    """A router that has not started yet. Raises ConfigError for values that fit their schema and make no sense."""
+    if connection_debug:
+        for name in ("prouter.rpc", "prouter.core.agents"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+    return RouterApp(settings, host, hooks, ready_file=ready_file, insecure=insecure)
