@@ -2,7 +2,7 @@
 
     python benchmarks/basics.py [--seconds 5] [--gib 1]
 
-Starts a router, an agent and a job of its own. CPU is that of the router's and the agent's processes, from /proc. Compare
+Starts a router, an agent and a job of its own. CPU is that of both daemons, from /proc. Compare
 figures of one run only; each has the direct way to the job beside it where there is one.
 """
 
