@@ -52,7 +52,9 @@ def token_bits(token: str) -> float:
     )
     alphabet = sum(size for belongs, size in kinds if any(belongs(c) for c in token))
     distinct = len(set(token))
-    return len(token) * math.log2(max(2, min(alphabet, distinct * 4))) if distinct > 1 else 1.0
+    if distinct < 8:  # 32 random hex digits have fewer distinct ones less often than once in a million tokens
+        return float(distinct)
+    return len(token) * math.log2(min(alphabet, distinct * 4))
 
 
 MIN_TOKEN_BITS = 128
