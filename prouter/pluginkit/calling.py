@@ -1,0 +1,262 @@
+"""The one place that calls hooks. pluggy does not await, so we walk the implementations ourselves, each under a deadline.
+
+What an implementation raises: an error of ours (a ProuterError) is deliberate and passes through; cancellation of the
+caller passes through; everything else, a deadline and SystemExit too, is a PluginFailure with plugin and hook. Where
+nobody implements a hook nothing is built, called or awaited: ask `implemented` first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prouter.errors import ConfigError, PluginFailure, ProuterError, StartupError
+from prouter.model.access import Refusal
+from prouter.model.http import Reply, RequestHead
+from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.tasks import TaskOwner
+
+log = logging.getLogger(__name__)
+
+BLOCKED_SECONDS = 0.1
+"""A synchronous implementation that holds the event loop for longer is named in the log."""
+NEWS_KEPT = 1000
+"""Of each observing plugin; the oldest is dropped when it does not keep up."""
+MUTED_AFTER = 20
+"""Failures in a row after which an observer is not told any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One plugin's answer to one hook."""
+
+    plugin: str
+    function: Callable[..., Any]
+    arguments: Sequence[str]
+    deadline_seconds: float
+
+
+class Hooks:
+    """Calls the hooks of one app."""
+
+    def __init__(self, host: PluginHost) -> None:
+        self._host = host
+        self._cache: dict[str, tuple[Implementation, ...]] = {}
+        self._generation = -1
+        self._observers: dict[str, _Observer] = {}
+        self._tasks = TaskOwner("hooks")
+        self._started: list[str] = []
+
+    def implemented(self, hook: str) -> bool:
+        """Whether anybody implements it."""
+        return bool(self._implementations(hook))
+
+    def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """(plugin, value) of each, in the order of names. One that fails is disabled with the reason."""
+        collected = []
+        for found in reversed(self._implementations(hook)):
+            try:
+                value = _call(found, arguments)
+                if inspect.isawaitable(value):
+                    _discard(value)
+                    raise TypeError(f"{hook} must be a plain function")
+            except ConfigError:
+                raise
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- the boundary of a hook call
+                self._host.disable(found.plugin, f"{hook}: {type(error).__name__}: {error}")
+                continue
+            if value is not None:
+                collected.append((found.plugin, value))
+        return collected
+
+    async def first(
+        self, hook: str, *, only: Collection[str] | None = None, **arguments: Any
+    ) -> tuple[str, Any] | None:
+        """The first answer that is not None, with its plugin. `only` names who is asked. Fails closed."""
+        for found in self._implementations(hook):
+            if only is None or found.plugin in only:
+                value = await self._ask(hook, found, arguments)
+                if value is not None:
+                    return found.plugin, value
+        return None
+
+    async def chain(self, hook: str, **arguments: Any) -> Any:
+        """Each gets what the last one made of the chained argument; None leaves it. A Reply to a request ends it."""
+        chained: str = self._spec(hook, "prouter_chained")
+        kind = type(arguments[chained])
+        for found in self._implementations(hook):
+            value = await self._ask(hook, found, arguments)
+            if value is None:
+                continue
+            if isinstance(value, Reply) and issubclass(kind, RequestHead):
+                return value
+            if not isinstance(value, kind):
+                raise PluginFailure(found.plugin, hook, f"it answered {type(value).__name__}")
+            arguments[chained] = value
+        return arguments[chained]
+
+    async def veto(self, hook: str, **arguments: Any) -> tuple[str, Refusal] | None:
+        """All are asked; the first refusal wins. Fails closed."""
+        for found in self._implementations(hook):
+            value = await self._ask(hook, found, arguments)
+            if value is None:
+                continue
+            if not isinstance(value, Refusal):
+                raise PluginFailure(found.plugin, hook, f"it answered {type(value).__name__} instead of a Refusal")
+            return found.plugin, value
+        return None
+
+    async def gather(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """(plugin, value) of all that answered; one that fails is logged and missing."""
+        answers = []
+        for found in self._implementations(hook):
+            try:
+                value = await self._ask(hook, found, arguments)
+            except ProuterError as error:
+                self._host.count_failure(found.plugin)
+                log.warning("%s of plugin %s is missing: %s", hook, found.plugin, error.detail)
+                continue
+            if value is not None:
+                answers.append((found.plugin, value))
+        return answers
+
+    async def setup(self, hook: str, bundle: Callable[[str], Mapping[str, Any]]) -> None:
+        """In the order of names, each with arguments of its own. Raises StartupError naming who failed, ConfigError."""
+        for found in reversed(self._implementations(hook)):
+            try:
+                await self._ask(hook, found, bundle(found.plugin))
+            except (ConfigError, StartupError):
+                raise
+            except ProuterError as error:
+                raise StartupError(f"the plugin {found.plugin!r} failed to start: {error.detail}") from error
+            self._started.append(found.plugin)
+
+    def notify(self, hook: str, *, subject: str, **arguments: Any) -> None:
+        """Tell all observers, later and in order; they can neither fail nor delay the caller."""
+        for found in self._implementations(hook):
+            observer = self._observers.get(found.plugin)
+            if observer is None:
+                observer = self._observers[found.plugin] = _Observer(found.plugin, self._host, self._ask)
+            if observer.tell(hook, found, arguments):
+                self._tasks.start(f"news for {found.plugin} of {subject}", observer.work())
+
+    async def close(self, deadline_seconds: float = 5.0) -> None:
+        """Observers get what is queued within the deadline; then all plugins shut down, last started first."""
+        deadline = time.monotonic() + deadline_seconds
+        while len(self._tasks) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await self._tasks.close(1.0)
+        found = {implementation.plugin: implementation for implementation in self._implementations("prouter_shutdown")}
+        for plugin in reversed(self._started):
+            if plugin in found:
+                try:
+                    await self._ask("prouter_shutdown", found[plugin], {})
+                except ProuterError as error:
+                    log.error("plugin %s did not shut down: %s", plugin, error.detail)
+        self._started.clear()
+
+    async def _ask(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> Any:
+        begun = time.perf_counter()
+        try:
+            value = _call(found, arguments)
+            held = time.perf_counter() - begun
+            if held > BLOCKED_SECONDS:
+                log.warning("plugin %s held the event loop for %.2f s in %s", found.plugin, held, hook)
+            if inspect.isawaitable(value):
+                async with asyncio.timeout(found.deadline_seconds):
+                    return await value
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise PluginFailure(found.plugin, hook, "it cancelled itself") from error
+        except TimeoutError as error:
+            why = f"it did not answer within {found.deadline_seconds:g} s"
+            raise PluginFailure(found.plugin, hook, why) from error
+        except ProuterError:
+            raise
+        except (Exception, SystemExit) as error:
+            log.error("plugin %s failed in %s", found.plugin, hook, exc_info=error)
+            raise PluginFailure(found.plugin, hook, type(error).__name__) from error
+        return value
+
+    def _implementations(self, hook: str) -> tuple[Implementation, ...]:
+        """In the order in which they are asked."""
+        if self._generation != self._host.generation:
+            self._cache.clear()
+            self._generation = self._host.generation
+        found = self._cache.get(hook)
+        if found is None:
+            caller = getattr(self._host.manager.hook, hook)
+            deadline = self._spec(hook, "prouter_deadline")
+            found = tuple(
+                Implementation(implementation.plugin_name, implementation.function, implementation.argnames, deadline)
+                for implementation in reversed(caller.get_hookimpls())
+            )
+            self._cache[hook] = found
+        return found
+
+    def _spec(self, hook: str, attribute: str) -> Any:
+        spec = getattr(self._host.manager.hook, hook).spec
+        return getattr(spec.function, attribute)
+
+
+class _Observer:
+    """News for one plugin: bounded, in order, muted when the plugin keeps failing."""
+
+    def __init__(self, plugin: str, host: PluginHost, ask: Callable[..., Any]) -> None:
+        self._plugin = plugin
+        self._host = host
+        self._ask = ask
+        self._news: deque[tuple[str, Implementation, Mapping[str, Any]]] = deque(maxlen=NEWS_KEPT)
+        self._working = False
+        self._failures = 0
+        self._dropped = 0
+
+    def tell(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> bool:
+        """Whether somebody must begin to work."""
+        if self._failures >= MUTED_AFTER:
+            return False
+        if len(self._news) == NEWS_KEPT:
+            self._dropped += 1
+            if self._dropped == 1:
+                log.warning("plugin %s does not keep up with its news; the oldest is dropped", self._plugin)
+        self._news.append((hook, found, arguments))
+        begin, self._working = not self._working, True
+        return begin
+
+    async def work(self) -> None:
+        try:
+            while self._news:
+                hook, found, arguments = self._news.popleft()
+                try:
+                    await self._ask(hook, found, arguments)
+                    self._failures = 0
+                except ProuterError as error:
+                    self._failed(hook, error)
+        finally:
+            self._working = False
+
+    def _failed(self, hook: str, error: ProuterError) -> None:
+        self._failures += 1
+        self._host.count_failure(self._plugin)
+        log.error("%s: %s", hook, error.detail)
+        if self._failures >= MUTED_AFTER:
+            self._news.clear()
+            log.error("plugin %s is told nothing any more: it failed %s times in a row", self._plugin, MUTED_AFTER)
+
+
+def _call(found: Implementation, arguments: Mapping[str, Any]) -> Any:
+    return found.function(*(arguments[name] for name in found.arguments))
+
+
+def _discard(value: Any) -> None:
+    close = getattr(value, "close", None)
+    if close is not None:
+        close()

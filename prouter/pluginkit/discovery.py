@@ -1,0 +1,129 @@
+"""Finding plugins: entry points and `plugins.load`. Switches are applied before foreign code is imported.
+
+A foreign name beats a built-in's; two foreign ones are an error that names both distributions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from importlib_metadata import EntryPoint, entry_points
+
+from prouter.errors import ConfigError
+
+BUILT_IN = "prouter"
+"""The distribution whose plugins ship with prouter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A plugin that is there, not imported yet."""
+
+    name: str
+    distribution: str
+    """The distribution's name, or the module or file of `plugins.load`."""
+    version: str
+    load: Callable[[], Any]
+    """Imports it; gives a class, an instance or a module."""
+
+    @property
+    def built_in(self) -> bool:
+        return self.distribution == BUILT_IN
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What the configuration and the command line say about plugins as such."""
+
+    load: Sequence[str] = ()
+    disabled: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+    safe: bool = False
+    """Nothing but what ships."""
+
+    @classmethod
+    def read(cls, plugins: Mapping[str, Any], no_plugin: Iterable[str] = (), *, safe: bool = False) -> Switches:
+        return cls(
+            load=tuple(plugins.get("load") or ()),
+            disabled=frozenset(plugins.get("disabled") or ()) | frozenset(no_plugin),
+            required=frozenset(plugins.get("required") or ()),
+            safe=safe,
+        )
+
+
+def find(group: str, switches: Switches) -> list[Found]:
+    """All plugins of an entry-point group and of `plugins.load`, the disabled ones too (never imported).
+
+    Sorted by name. Raises ConfigError when two foreign ones have one name.
+    """
+    found = [_from_entry_point(point) for point in entry_points(group=group)]
+    if not switches.safe:
+        found += [_from_text(text) for text in switches.load]
+    else:
+        found = [plugin for plugin in found if plugin.built_in]
+    by_name: dict[str, Found] = {}
+    for plugin in found:
+        other = by_name.get(plugin.name)
+        if other is None or (other.built_in and not plugin.built_in):
+            by_name[plugin.name] = plugin
+        elif not plugin.built_in and not other.built_in and _source(plugin) != _source(other):
+            raise ConfigError(
+                [f"plugins: {plugin.name!r} comes from {other.distribution} and from {plugin.distribution}; remove one"]
+            )
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def unknown_names(found: Collection[Found], names: Iterable[str]) -> list[str]:
+    """Names of switches that stand for no plugin."""
+    known = {plugin.name for plugin in found}
+    return sorted(name for name in names if name not in known)
+
+
+def _source(plugin: Found) -> tuple[str, str]:
+    return plugin.distribution, plugin.version
+
+
+def _from_entry_point(point: EntryPoint) -> Found:
+    distribution = point.dist
+    name = distribution.name if distribution is not None else "unknown"
+    version = distribution.version if distribution is not None else ""
+    return Found(point.name, name, version, point.load)
+
+
+def _from_text(text: str) -> Found:
+    """`package.module`, `package.module:Name`, or a path to a file (which may be followed by `:Name`)."""
+    place, _, attribute = text.partition(":") if ":" in text and not Path(text).exists() else (text, "", "")
+    if place.endswith(".py") or "/" in place:
+        path = Path(place).expanduser()
+        return Found(attribute or path.stem, place, "", lambda: _pick(_import_file(path), attribute))
+    name = attribute or place.rpartition(".")[2]
+    return Found(name, place, "", lambda: _pick(importlib.import_module(place), attribute))
+
+
+def _import_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"prouter_loaded_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _pick(module: Any, attribute: str) -> Any:
+    """The named attribute; else the one class of the module that has hook implementations, else the module."""
+    if attribute:
+        return getattr(module, attribute)
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and value.__module__ == module.__name__
+        and any(hasattr(member, "prouter_impl") for member in vars(value).values())
+    ]
+    return classes[0] if len(classes) == 1 else module

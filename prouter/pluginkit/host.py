@@ -1,0 +1,157 @@
+"""The plugins of one app: registered with pluggy, validated, each with a state that can be shown.
+
+One that can not be imported, targets another API version or does not validate is named and left out, unless it is
+required: then the start fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from prouter.errors import ConfigError, StartupError
+from prouter.model.plugin import API_VERSION, Kind
+from prouter.pluginkit.discovery import Found, Switches, unknown_names
+
+log = logging.getLogger(__name__)
+
+PROJECT = "prouter"
+
+
+@dataclass(slots=True)
+class PluginState:
+    """What is known of one plugin. `state` is "loaded", "disabled" or "failed"."""
+
+    name: str
+    distribution: str
+    version: str
+    state: str
+    why: str = ""
+    hooks: list[str] = field(default_factory=list)
+    failures: int = 0
+
+
+class PluginHost:
+    """Plugins of one app, in the order of their names; later ones are asked first, as pluggy does."""
+
+    def __init__(self, specs: ModuleType) -> None:
+        self.manager = pluggy.PluginManager(PROJECT)
+        self.manager.add_hookspecs(specs)
+        self._states: dict[str, PluginState] = {}
+        self._required: frozenset[str] = frozenset()
+        self.generation = 0
+        """Grows when a plugin comes or goes, so that callers can cache."""
+
+    def load(self, found: Sequence[Found], switches: Switches) -> None:
+        """Import and register all that are not switched off. Raises StartupError for a required one that fails."""
+        self._required = switches.required
+        for name in unknown_names(found, switches.required):
+            raise StartupError(f"the plugin {name!r} is required and not installed")
+        for name in unknown_names(found, switches.disabled):
+            log.warning("plugins.disabled names %r, which is not installed", name)
+        for plugin in found:
+            if plugin.name in switches.disabled:
+                self._set(plugin, "disabled", "switched off by the configuration")
+            else:
+                self._load_one(plugin)
+
+    def require(self, names: Iterable[str]) -> None:
+        """These must have loaded, or be built-ins that somebody switched off. Raises StartupError."""
+        for name in names:
+            state = self._states.get(name)
+            if state is None:
+                raise StartupError(f"access.authenticators names the plugin {name!r}, which is not installed")
+            if state.state == "failed" or (state.state == "disabled" and state.distribution != PROJECT):
+                raise StartupError(f"the authenticator {name!r} is {state.state}: {state.why}")
+
+    def disable(self, name: str, why: str) -> None:
+        """A plugin broke while it was loaded: it is left out from now on. Raises StartupError if it is required."""
+        state = self._states[name]
+        state.state, state.why = "failed", why
+        plugin = self.manager.get_plugin(name)
+        if plugin is not None:
+            self.manager.unregister(plugin)
+        self.generation += 1
+        if name in self._required:
+            raise StartupError(f"the plugin {name!r} is required and failed: {why}")
+        log.error("plugin %s is left out: %s", name, why)
+
+    def count_failure(self, name: str) -> int:
+        """Of an observer; how many there were."""
+        state = self._states.get(name)
+        if state is None:
+            return 0
+        state.failures += 1
+        return state.failures
+
+    def loaded(self) -> Collection[str]:
+        return [state.name for state in self._states.values() if state.state == "loaded"]
+
+    def describe(self) -> Sequence[Mapping[str, Any]]:
+        """For /info and /plugins."""
+        return [
+            {
+                "name": state.name,
+                "distribution": state.distribution,
+                "version": state.version,
+                "state": state.state,
+                "why": state.why,
+                "hooks": [f"{name} ({self._kind(name)})" for name in state.hooks],
+            }
+            for state in self._states.values()
+        ]
+
+    def _kind(self, hook: str) -> str:
+        spec = getattr(self.manager.hook, hook).spec
+        return str(getattr(spec.function, "prouter_kind", Kind.COLLECT)) if spec else ""
+
+    def _load_one(self, plugin: Found) -> None:
+        try:
+            loaded = plugin.load()
+            instance = loaded() if inspect.isclass(loaded) else loaded
+            wanted = getattr(instance, "prouter_api_version", API_VERSION)
+            if wanted != API_VERSION:
+                raise ValueError(f"it targets version {wanted} of the plugin API, this is {API_VERSION}")
+            self._register(instance, plugin.name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code may fail in every way
+            self._failed(plugin, error)
+            return
+        hooks = [caller.name for caller in self.manager.get_hookcallers(instance) or ()]
+        self._set(plugin, "loaded", "")
+        self._states[plugin.name].hooks = sorted(hooks)
+        self.generation += 1
+
+    def _register(self, instance: Any, name: str) -> None:
+        self.manager.register(instance, name)
+        try:
+            for caller in self.manager.get_hookcallers(instance) or ():
+                if caller.spec is None:
+                    raise ValueError(f"there is no hook {caller.name}")
+                for implementation in caller.get_hookimpls():
+                    if implementation.plugin is instance and (implementation.wrapper or implementation.hookwrapper):
+                        raise ValueError(f"{caller.name} is a pluggy wrapper, which hooks here can not be")
+            if not self.manager.get_hookcallers(instance):
+                raise ValueError("it implements no hook (is `@hookimpl` missing?)")
+        except ValueError:
+            self.manager.unregister(instance)
+            raise
+
+    def _failed(self, plugin: Found, error: BaseException) -> None:
+        if isinstance(error, ConfigError):
+            raise error
+        if self.manager.has_plugin(plugin.name):
+            self.manager.unregister(name=plugin.name)
+        why = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        self._set(plugin, "failed", why)
+        if plugin.name in self._required:
+            raise StartupError(f"the plugin {plugin.name!r} is required and can not be loaded: {why}") from error
+        log.error("plugin %s (%s) can not be loaded and is left out: %s", plugin.name, plugin.distribution, why)
+
+    def _set(self, plugin: Found, state: str, why: str) -> None:
+        self._states[plugin.name] = PluginState(plugin.name, plugin.distribution, plugin.version, state, why)

@@ -1,0 +1,51 @@
+"""The one place where background tasks are made: each has a name, an owner and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class TaskOwner:
+    """Owns background tasks; `close` cancels and awaits them. Implements model.services.Tasks.
+
+    A task that fails is logged with its name; nothing else happens to its siblings.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background. After `close` it is dropped unrun."""
+        if self._closed:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.name}: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def close(self, deadline_seconds: float = 5.0) -> None:
+        """Cancel what runs and wait for its end; what is not over at the deadline is named in the log."""
+        self._closed = True
+        current = asyncio.current_task()
+        tasks = {task for task in self._tasks if task is not current}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, running = await asyncio.wait(tasks, timeout=deadline_seconds)
+            for task in running:
+                log.error("%s did not end within %g s of being cancelled", task.get_name(), deadline_seconds)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
