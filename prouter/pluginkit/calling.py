@@ -1,4 +1,4 @@
-"""The one place that calls hooks. pluggy does not await, so we walk the implementations ourselves, each under a deadline.
+"""The one place that calls hooks. pluggy does not await: we walk the implementations, each under a deadline.
 
 What an implementation raises: an error of ours (a ProuterError) is deliberate and passes through; cancellation of the
 caller passes through; everything else, a deadline and SystemExit too, is a PluginFailure with plugin and hook. Where
@@ -148,9 +148,7 @@ class Hooks:
 
     async def close(self, deadline_seconds: float = 5.0) -> None:
         """Observers get what is queued within the deadline; then all plugins shut down, last started first."""
-        deadline = time.monotonic() + deadline_seconds
-        while len(self._tasks) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await self._tasks.finish(deadline_seconds)
         await self._tasks.close(1.0)
         found = {implementation.plugin: implementation for implementation in self._implementations("prouter_shutdown")}
         for plugin in reversed(self._started):

@@ -33,6 +33,11 @@ class TaskOwner:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
+    async def finish(self, deadline_seconds: float) -> None:
+        """Wait until nothing runs, or for the deadline."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=deadline_seconds)
+
     async def close(self, deadline_seconds: float = 5.0) -> None:
         """Cancel what runs and wait for its end; what is not over at the deadline is named in the log."""
         self._closed = True
