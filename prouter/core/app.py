@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -57,6 +58,8 @@ class RouterApp:
         self._description = Description(host, hooks)
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
+        self.uid = ""
+        self._joined = asyncio.Event()
 
     async def start(self) -> None:
         """Until both endpoints listen. What was begun is undone when it fails."""
@@ -66,6 +69,10 @@ class RouterApp:
 
     async def serve_until_stopped(self) -> None:
         await self._description.stop_asked.wait()
+
+    async def agent_joined(self) -> None:
+        """Until an agent is connected."""
+        await self._joined.wait()
 
     def request_stop(self) -> None:
         """From a signal or a client: ends `serve_until_stopped`."""
@@ -83,10 +90,11 @@ class RouterApp:
         tasks = TaskOwner("router")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
         identity = Identity(settings.uid or state.uid(), settings.name)
+        self.uid = identity.uid
         memory = AgentMemory(state.path / "agents.json")
         remembered = memory.read()
         directory = AgentDirectory(
-            EventHub(self._hooks).tell,
+            EventHub(self._hooks, self._joined).tell,
             orphan_seconds=settings.orphan_seconds,
             takeover_seconds=settings.takeover_seconds,
             expected=remembered.uids,

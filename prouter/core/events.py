@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
@@ -14,12 +15,15 @@ log = logging.getLogger(__name__)
 class EventHub:
     """Tells each event once: a line in the log at the beginning and end of a job, and the notify hooks."""
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks, joined: asyncio.Event) -> None:
         self._hooks = hooks
+        self._joined = joined
+        """Set once an agent is connected."""
 
     def tell(self, event: Event) -> None:
         match event:
             case AgentConnected(agent):
+                self._joined.set()
                 self._hooks.notify("prouter_agent_connected", subject=agent.uid, agent=agent)
             case AgentDisconnected(agent, why):
                 self._hooks.notify("prouter_agent_disconnected", subject=agent.uid, agent=agent, why=why)

@@ -230,4 +230,3 @@ class RouterSettings:
             state_directory=section("state")["directory"],
             drain_seconds=section("shutdown")["drain_timeout"],
         )
-

@@ -1,0 +1,26 @@
+"""`prouter`: finds the command and hands over. Without one it is the router's daemon, as the original was."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "router": "the router (the default when no command is named)",
+    "agent": "an agent: runs jobs on this machine",
+    "up": "a router and one local agent, for a first look",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 after a graceful end, 1 when it could not start here and now, 2 for a wrong configuration."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words.pop(0) if words and words[0] in COMMANDS else "router"
+    if words and command == "router" and not words[0].startswith("-"):
+        known = ", ".join(COMMANDS)
+        print(f"prouter: there is no command {words[0]!r}; there are: {known}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"prouter.cli.{command}")
+    status: int = module.run(words)
+    return status

@@ -1,0 +1,139 @@
+"""The flags that every daemon has, and what they mean together: sources, plugins, settings."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from prouter import __version__
+from prouter.errors import ConfigError
+from prouter.model.plugin import ConfigSection
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.config import PLUGIN_PROPERTIES, Settings, Sources
+from prouter.pluginkit.describe import config_parameters
+from prouter.pluginkit.discovery import Switches, find
+from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.schema import Schema
+
+LEVELS = ("warning", "debug", "error", "info", "fatal")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of daemon: router or agent."""
+
+    name: str
+    description: str
+    prefix: str
+    """Of its environment variables."""
+    group: str
+    """Of its plugins' entry points."""
+    specs: ModuleType
+    sections: Sequence[ConfigSection]
+    """The daemon's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Plugins and configuration, valid."""
+
+    settings: Settings
+    host: PluginHost
+    hooks: Hooks
+
+
+def make_parser(kind: Kind) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prouter" if kind.name == "router" else f"prouter {kind.name}",
+        description=kind.description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-h", "--help", action="store_true", help="show this help message and exit")
+    add("--version", action="version", version=f"prouter {__version__}")
+    add("--config", type=Path, metavar="CONFIG", help="config file")
+    add("--log-level", choices=LEVELS, default="info", help="output log level")
+    add("--log-format", choices=("text", "json"), default="text", help="form of the log's lines")
+    add(
+        "--connection-debug",
+        action="store_true",
+        help="enable additional debug output for RPC connections",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SET",
+        help="set config parameter, format is 'config_key=value', values are interpreted as python literals, "
+        "may appear multiple times",
+    )
+    add("--ready-file", type=Path, metavar="PATH", help="where to write the endpoints, as JSON, once they listen")
+    add("--insecure", action="store_true", help="let others reach the control endpoint without credentials")
+    add(
+        "--no-plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="switch a plugin off, may appear multiple times",
+    )
+    add("--safe", action="store_true", help="load no plugins but those that ship with prouter")
+    return parser
+
+
+def load(kind: Kind, options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Raises ConfigError, StartupError."""
+    sources = Sources(options.config, environ, kind.prefix, options.set)
+    host, hooks, schema = _plugins(kind, sources, options)
+    settings = sources.load(schema)
+    if kind.name == "router":
+        host.require(settings.section("access")["authenticators"])
+    return Loaded(settings, host, hooks)
+
+
+def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """The flags, and every parameter of the configuration, the plugins' too."""
+    logging.disable(logging.CRITICAL)
+    try:
+        sources = Sources(options.config, os.environ, kind.prefix, options.set)
+        _, _, schema = _plugins(kind, sources, options)
+    except ConfigError:
+        schema = _own(kind)
+    environment = f"Each can be set in the environment, too: {kind.prefix}_SECTION__NAME."
+    return f"{parser.format_help()}\n{config_parameters(schema)}\n\n{environment}\n"
+
+
+def _own(kind: Kind) -> Schema:
+    schema = Schema()
+    schema.add("prouter", kind.sections)
+    schema.add("prouter", [ConfigSection("plugins", PLUGIN_PROPERTIES)])
+    return schema
+
+
+def _plugins(kind: Kind, sources: Sources, options: argparse.Namespace) -> tuple[PluginHost, Hooks, Schema]:
+    switches = Switches.read(_checked(sources), options.no_plugin, safe=options.safe)
+    host = PluginHost(kind.specs)
+    host.load(find(kind.group, switches), switches)
+    hooks = Hooks(host)
+    schema = _own(kind)
+    for plugin, sections in hooks.collect("prouter_config_sections"):
+        schema.add(f"the plugin {plugin}", sections)
+    return host, hooks, schema
+
+
+def _checked(sources: Sources) -> dict[str, list[str]]:
+    """The `plugins` section, read before there are plugins; wrong kinds are told now, unknown keys later."""
+    said = sources.peek("plugins")
+    lists: dict[str, list[str]] = {}
+    for name in PLUGIN_PROPERTIES:
+        value = said.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ConfigError([f"plugins.{name}: allowed: a list of texts"])
+        lists[name] = value
+    return lists

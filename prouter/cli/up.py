@@ -1,0 +1,140 @@
+"""`prouter up`: a router and one local agent in this process, on loopback, for a first look and for work on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prouter.cli import daemon, logs, options
+from prouter.cli.agent import KIND as AGENT
+from prouter.cli.router import KIND as ROUTER
+from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
+from prouter.pluginkit.state import default_base
+
+FIRST_PORT = 8080
+JOIN_SECONDS = 15.0
+
+
+def run(words: Sequence[str]) -> int:
+    given = _parser().parse_args(words)
+    logs.set_up(given.log_level, given.log_format)
+    return daemon.run(lambda: Up(given))
+
+
+class Up:
+    """Both apps, the agent's link to the router included. An App."""
+
+    def __init__(self, given: Namespace) -> None:
+        self._given = given
+        self._state = (given.state or default_base() / "up").expanduser().absolute()
+        self._stop = asyncio.Event()
+        self._apps = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Until the agent is connected."""
+        async with contextlib.AsyncExitStack() as undo:
+            await self._start(undo)
+            self._apps = undo.pop_all()
+
+    async def serve_until_stopped(self) -> None:
+        await self._stop.wait()
+
+    def request_stop(self) -> None:
+        self._stop.set()
+
+    async def stop(self) -> None:
+        await self._apps.aclose()
+
+    async def _start(self, undo: contextlib.AsyncExitStack) -> None:
+        from prouter.agent.app import build as build_agent
+        from prouter.core.app import build as build_router
+
+        token = secrets.token_hex(16)
+        loaded = _load(ROUTER, {"PROUTER_SERVER__ACCEPT_TOKENS": f"['{token}']"}, self._router_settings(), self._given)
+        router = build_router(loaded.settings, loaded.host, loaded.hooks, ready_file=None, insecure=False)
+        await router.start()
+        undo.push_async_callback(router.stop)
+        undo.enter_context(_when(router.serve_until_stopped(), self._stop))
+        host, port = router.endpoints["server"]
+        loaded = _load(AGENT, {"PAGENT_CLIENT__TOKEN": token}, self._agent_settings(host, port), self._given)
+        agent = build_agent(loaded.settings, loaded.host, loaded.hooks, ready_file=None, insecure=False)
+        await agent.start()
+        undo.push_async_callback(agent.stop)
+        async with asyncio.timeout(JOIN_SECONDS):
+            await router.agent_joined()
+        self._announce(router.uid, router.endpoints)
+
+    def _router_settings(self) -> list[str]:
+        port = self._given.port if self._given.port is not None else free_port(FIRST_PORT)
+        return [
+            f"state.directory={str(self._state / 'router')!r}",
+            f"control.port={port}",
+            *self._given.set,
+        ]
+
+    def _agent_settings(self, host: str, port: int) -> list[str]:
+        return [
+            f"jobs.root={str(self._state / 'agent')!r}",
+            "client.enabled=True",
+            f"client.address='{host}:{port}'",
+            "server.enabled=False",
+            "control.enabled=False",
+            "identity.name='local'",
+            *self._given.agent_set,
+        ]
+
+    def _announce(self, uid: str, endpoints: dict[str, tuple[str, int]]) -> None:
+        if self._given.ready_file is not None:
+            write_ready_file(self._given.ready_file, ready_document(uid, endpoints))
+        print(f"prouter is up: {url_of(*endpoints['control'])}  (Ctrl-C ends it)", flush=True)
+
+
+def free_port(wanted: int) -> int:
+    """`wanted` on loopback if nobody has it, else 0 (any)."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
+
+
+@contextlib.contextmanager
+def _when(awaited: Any, event: asyncio.Event) -> Any:
+    """Set `event` when `awaited` is done: a client that ends the router ends all."""
+    task = asyncio.ensure_future(awaited)
+    task.add_done_callback(lambda _: event.set())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _load(kind: options.Kind, secret: dict[str, str], settings: list[str], given: Namespace) -> options.Loaded:
+    """As the daemon would; the token comes by the environment of this call only, never by a process's arguments."""
+    chosen = Namespace(config=None, set=settings, no_plugin=given.no_plugin, safe=given.safe)
+    return options.load(kind, chosen, dict(os.environ) | secret)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="prouter up", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--port", type=int, help=f"port of the API; default {FIRST_PORT} if it is free, else any")
+    add("--state", type=Path, help="directory for jobs and state")
+    add("--log-level", choices=options.LEVELS, default="warning")
+    add("--log-format", choices=("text", "json"), default="text")
+    add("--set", action="append", default=[], metavar="SET", help="a parameter of the router")
+    add("--agent-set", action="append", default=[], metavar="SET", help="a parameter of the agent")
+    add("--ready-file", type=Path, metavar="PATH", help="where to write the endpoints, as JSON")
+    add("--no-plugin", action="append", default=[], metavar="NAME", help="switch a plugin off")
+    add("--safe", action="store_true", help="load no plugins but those that ship with prouter")
+    return parser
