@@ -102,7 +102,7 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """The soft limit to what the hard one allows: a connection is a descriptor. Nothing where there is no such limit."""
+    """The soft limit to what the hard one allows: a connection is a descriptor. Nothing where there is none."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""`prouter up`: a router and one local agent in this process, on loopback, for a first look and for work on one machine."""
+"""`prouter up`: a router and one local agent in this process, on loopback, for a first look and one machine's work."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from prouter.core.limits import pool_limits, web_limits
 from prouter.core.origin import Origins
 from prouter.core.selection import Selection
 from prouter.core.services import AgentsService, Description
-from prouter.core.settings import RouterSettings
+from prouter.core.settings import Endpoint, RouterSettings
 from prouter.model.agents import Identity
 from prouter.model.jobs import JobRef
 from prouter.model.services import Router
@@ -79,7 +79,7 @@ class RouterApp:
         self._description.request_shutdown()
 
     async def stop(self) -> None:
-        """Requests that were begun finish, waits end at once, links close in order."""
+        """Waits end at once, requests that were begun finish, then links close, then the rest: the reverse of a start."""
         self._description.request_shutdown()
         await self._cleanup.aclose()
 
@@ -124,8 +124,11 @@ class RouterApp:
             json_body_bytes=settings.json_body_bytes,
             missing=self._description.missing,
         )
-        await self._listen(undo, control, AgentEndpoint(fleet, access))
+        if settings.server is not None:
+            await self._listen(undo, "server", settings.server, AgentEndpoint(fleet, access), CLOSE_SECONDS)
         undo.push_async_callback(directory.close)
+        await self._listen(undo, "control", settings.control, control, settings.drain_seconds)
+        undo.callback(directory.end_waits)
         tasks.start("housekeeping", housekeeping.run())
         dialer.resume(remembered.dialed)
         self._description.listening()
@@ -162,20 +165,14 @@ class RouterApp:
             table.add(plugin, routes)
         return table
 
-    async def _listen(self, undo: AsyncExitStack, control: Dispatcher, agents: Dispatcher) -> None:
-        """The control endpoint closes first when the router ends: no new work, then what was begun is drained."""
-        limits = web_limits(self._sections.section)
-        wanted = [("control", self._settings.control, control)]
-        if self._settings.server is not None:
-            wanted.insert(0, ("server", self._settings.server, agents))
-        for name, endpoint, dispatcher in wanted:
-            acceptor = Acceptor(name, dispatcher, limits)
-            drain = self._settings.drain_seconds if name == "control" else CLOSE_SECONDS
-            undo.push_async_callback(acceptor.drain, drain)
-            host, port = await acceptor.listen(endpoint.interface, endpoint.port)
-            self.endpoints[name] = (host, port)
-            what = "control endpoint" if name == "control" else "agent endpoint"
-            log.info("Listening on %s (%s)", url_of(host, port), what)
+    async def _listen(
+        self, undo: AsyncExitStack, name: str, endpoint: Endpoint, dispatcher: Dispatcher, drain_seconds: float
+    ) -> None:
+        acceptor = Acceptor(name, dispatcher, web_limits(self._sections.section))
+        undo.push_async_callback(acceptor.drain, drain_seconds)
+        self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
+        what = "control endpoint" if name == "control" else "agent endpoint"
+        log.info("Listening on %s (%s)", url_of(*self.endpoints[name]), what)
 
 
 def _base_path(public_prefix: str, ref: JobRef, port: str) -> str:

@@ -174,11 +174,14 @@ class AgentDirectory:
                 shown.append({"uid": link.rpc.connection_id, "mode": link.mode, "peer": peer, "address": link.address})
         return shown
 
-    async def close(self) -> None:
-        """The router ends: waits end now, links close in order."""
-        self._ending = True
+    def end_waits(self) -> None:
+        """The router is about to end: whoever waits for a job is told to ask again."""
         for entry in self._entries.values():
             entry.mirror.fail(Unavailable("the router is ending; ask again when it is back"))
+
+    async def close(self) -> None:
+        """The router ends: links close."""
+        self._ending = True
         links = [entry.link for entry in self._entries.values() if entry.link is not None]
         await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
 
