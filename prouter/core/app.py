@@ -79,7 +79,7 @@ class RouterApp:
         self._description.request_shutdown()
 
     async def stop(self) -> None:
-        """Waits end at once, requests that were begun finish, then links close, then the rest: the reverse of a start."""
+        """Waits end at once, requests that were begun finish, then links close: the reverse of a start."""
         self._description.request_shutdown()
         await self._cleanup.aclose()
 
