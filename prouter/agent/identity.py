@@ -1,0 +1,59 @@
+"""Who this agent is: its uid and name, the boot of this process, and the directory that it alone uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prouter import __version__
+from prouter.agent.settings import AgentSettings
+from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
+from prouter.model.ids import new_uid
+from prouter.pluginkit.state import StateDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """What the agent says of itself in every handshake."""
+
+    identity: Identity
+    boot: str
+    """One random id for each start of the process."""
+    platform: Mapping[str, str]
+    properties: Mapping[str, str]
+
+    def hello(self, link: int, token: str = "") -> Hello:
+        """`link` is the number of the link whose handshake this is; `token` only where we dial."""
+        return Hello(
+            uid=self.identity.uid,
+            name=self.identity.name,
+            token=token,
+            platform=self.platform,
+            properties=self.properties,
+            version=__version__,
+            boot=self.boot,
+            link=link,
+            capabilities=frozenset(PRODUCT_CAPABILITIES),
+        )
+
+
+def open_state(settings: AgentSettings) -> StateDirectory:
+    """The agent's directory, locked: `jobs.root`, or the first of the platform's that no other agent uses.
+
+    So a second agent on a machine has a directory and with it a uid of its own. Raises StartupError.
+    """
+    return StateDirectory.open(settings.root, "agent")
+
+
+def introduce(settings: AgentSettings, state: StateDirectory) -> Self:
+    """Raises StartupError when the uid can not be kept."""
+    identity = Identity(settings.uid or state.uid(), settings.name)
+    return Self(identity, new_uid(), this_platform(), settings.properties)
+
+
+def jobs_directory(state: StateDirectory) -> Path:
+    """Where each job has a directory of its own, 0700."""
+    path = state.path / "jobs"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path

@@ -1,0 +1,164 @@
+"""Records of jobs on disk: one file a job, replaced atomically, on disk before what it says is acted on.
+
+Belongs here: reading and writing `JOB/record.json`, and deleting a job's directory. Everything here blocks and is called
+off the event loop, by jobs/job.py and jobs/registry.py. What a record means is in model/jobs.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prouter.errors import NoRoom, StartupError
+from prouter.model.ids import JobUid, is_job_uid
+from prouter.model.jobs import JobRecord
+
+log = logging.getLogger(__name__)
+
+RECORD = "record.json"
+SANDBOX = "sandbox"
+MAX_RECORD_BYTES = 4 * 1024 * 1024
+"""A record is a few KiB: names, labels, ports. Larger ones are not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDirectory:
+    """A job's own directory, 0700; the sandbox is in it."""
+
+    path: Path
+
+    @property
+    def sandbox(self) -> Path:
+        return self.path / SANDBOX
+
+    @property
+    def job(self) -> JobUid:
+        return JobUid(self.path.name)
+
+    def make(self) -> None:
+        """With its sandbox. Raises NoRoom."""
+        try:
+            self.path.mkdir(mode=0o700)
+            self.sandbox.mkdir(mode=0o700)
+        except OSError as error:
+            raise NoRoom(f"no directory could be made for the job: {error.strerror}") from error
+
+    def write(self, record: JobRecord) -> None:
+        """Replace the record; on return it is on disk. Raises NoRoom; the old one is there then."""
+        fresh = self.path / f"{RECORD}.new"
+        try:
+            with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
+                json.dump(record.to_wire(), file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path / RECORD)
+            _sync_directory(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise NoRoom(f"the job's record could not be written: {error.strerror}") from error
+
+    def read(self) -> JobRecord:
+        """Raises ValueError when there is no whole record of this job."""
+        path = self.path / RECORD
+        try:
+            with path.open("r", encoding="utf-8", errors="surrogateescape") as file:
+                data: Any = json.loads(file.read(MAX_RECORD_BYTES))
+            record = JobRecord.from_wire(data)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} holds no whole record ({type(error).__name__})") from error
+        if record.uid != self.job:
+            raise ValueError(f"{path} is the record of another job")
+        return record
+
+    def clean_sandbox(self) -> None:
+        """Delete the sandbox, and what it was called when an earlier attempt was cut short."""
+        _delete(self.sandbox)
+
+    def delete(self) -> None:
+        """The whole directory; renamed first, so that what a crash leaves behind is no job any more."""
+        doomed = self.path.with_name(f".removed-{self.path.name}")
+        try:
+            self.path.rename(doomed)
+        except FileNotFoundError:
+            return
+        _delete(doomed)
+
+
+class Records:
+    """All jobs' directories below one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def directory(self, job: JobUid) -> JobDirectory:
+        return JobDirectory(self.root / job)
+
+    def read_all(self) -> list[JobRecord]:
+        """What earlier runs left. Torn records are set aside with a message; leftovers of removals are deleted.
+
+        Raises StartupError when the directory can not be read.
+        """
+        found = []
+        try:
+            entries = sorted(self.root.iterdir())
+        except OSError as error:
+            raise StartupError(f"{self.root} can not be read: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith(".removed-"):
+                _delete(entry)
+            elif is_job_uid(entry.name):
+                directory = JobDirectory(entry)
+                try:
+                    found.append(directory.read())
+                except ValueError as error:
+                    self._set_aside(directory, str(error))
+        return found
+
+    def _set_aside(self, directory: JobDirectory, why: str) -> None:
+        """Keep what is there for people to look at, without its sandbox, under a name that is no job."""
+        aside = directory.path.with_name(f"torn-{directory.job}")
+        try:
+            directory.clean_sandbox()
+            _delete(aside)
+            directory.path.rename(aside)
+        except OSError as error:
+            log.error("job %s is lost: %s; it could not be set aside: %s", directory.job, why, error.strerror)
+            return
+        log.error("job %s is lost: %s; what was there is now %s", directory.job, why, aside)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename last. Directories can not be opened on Windows, where the rename itself is written through."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: Path) -> None:
+    """A tree, with directories in it that their owner made unwritable. What can not be deleted is named in the log."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.chmod(stat.S_IRWXU)
+            for directory, children, _ in os.walk(path):
+                for child in (Path(directory, name) for name in children):
+                    if not child.is_symlink():
+                        child.chmod(stat.S_IRWXU)
+            shutil.rmtree(path)
+    except (OSError, RecursionError) as error:
+        log.error("%s could not be deleted whole: %s", path, error)

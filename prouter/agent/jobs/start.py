@@ -1,0 +1,106 @@
+"""What a job's process is given: its environment, its directory and its arguments. No process is started here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prouter.agent.jobs.ports import PortFinder
+from prouter.errors import InvalidRequest, StartFailed
+from prouter.model.jobs import StartRequest
+from prouter.model.process import Command
+
+PROPERTY_PREFIX = "DA__PAGENT__"
+_PLACEHOLDER = re.compile(r"\{(\{|port\}|base_path\}|sandbox\}|socket\})")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholders:
+    """What stands for `{port}`, `{base_path}`, `{sandbox}` and `{socket}`. `{{` is a brace; other braces stay.
+
+    Both ways of writing text that begins with a brace work: `{{port}` is `{port}`, and JSON needs no escaping.
+    """
+
+    port: int | None
+    base_path: str
+    sandbox: str
+    socket: str | None = None
+
+    def fill(self, text: str) -> str:
+        """Raises InvalidRequest for one that this start does not have."""
+        return _PLACEHOLDER.sub(self._value, text)
+
+    def _value(self, match: re.Match[str]) -> str:
+        name = match[1].removesuffix("}")
+        if name == "{":
+            return "{"
+        value = {"port": self.port, "base_path": self.base_path, "sandbox": self.sandbox, "socket": self.socket}[name]
+        if value is None:
+            raise InvalidRequest(f"Invalid request: {{{name}}} has no value in a start of this port mode")
+        return str(value)
+
+
+def check_request(request: StartRequest) -> None:
+    """What no process can be started with. Raises InvalidRequest."""
+    if not request.args or not request.args[0]:
+        raise InvalidRequest("Invalid request: `args` names no program")
+    texts = (*request.args, *request.env, *request.env.values(), request.cwd or "")
+    if any("\0" in text for text in texts):
+        raise InvalidRequest("Invalid request: args, env and cwd can not hold NUL")
+    wrong = [name for name in request.env if not name or "=" in name]
+    if wrong:
+        raise InvalidRequest(f"Invalid request: {wrong[0]!r} can not be the name of an environment variable")
+    if request.cwd is not None and Path(request.cwd).is_absolute():
+        raise InvalidRequest("Invalid request: job working directory path must be relative")
+
+
+def property_environment(properties: Mapping[str, str]) -> dict[str, str]:
+    """The agent's properties as jobs see them."""
+    return {PROPERTY_PREFIX + name: value for name, value in properties.items()}
+
+
+def build_command(
+    request: StartRequest,
+    inherited: Mapping[str, str],
+    finders: Sequence[PortFinder],
+    sandbox: Path,
+    limits: Mapping[str, int],
+) -> Command:
+    """Everything resolved; blocks on the file system, so it is called off the event loop.
+
+    The environment, later ones winning: inherited, what the ports tell, what the start names. Raises InvalidRequest
+    for a cwd outside the sandbox, StartFailed for one that is not there.
+    """
+    env = dict(inherited)
+    for finder in finders:
+        env |= finder.environment()
+    args, named, cwd = request.args, dict(request.env), request.cwd or ""
+    if any(finder.replaces for finder in finders):
+        base_path = next((request.base_paths.get(port.name, "") for port in request.ports), "")
+        number = next((finder.number for finder in finders if finder.number is not None), None)
+        filled = Placeholders(number, base_path, str(sandbox))
+        args = tuple(filled.fill(arg) for arg in args)
+        named = {name: filled.fill(value) for name, value in named.items()}
+        cwd = filled.fill(cwd)
+    return Command(
+        args=args,
+        env=env | named,
+        cwd=resolve_cwd(sandbox, cwd),
+        timeout_seconds=request.timeout_seconds,
+        limits=dict(limits) | dict(request.limits),
+        forward_stdout=request.forward_stdout,
+    )
+
+
+def resolve_cwd(sandbox: Path, cwd: str) -> str:
+    """An absolute directory in the sandbox, symlinks followed. Raises InvalidRequest, StartFailed."""
+    root = os.path.realpath(sandbox)
+    found = os.path.realpath(Path(root, cwd))
+    if found != root and not found.startswith(root + os.sep):
+        raise InvalidRequest(f"Invalid request: the working directory {cwd!r} is outside the job's sandbox")
+    if not Path(found).is_dir():
+        raise StartFailed(f"the working directory {cwd!r} is not in the job's sandbox")
+    return found
