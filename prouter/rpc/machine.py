@@ -26,6 +26,20 @@ from enum import Enum
 from typing import Any
 
 from prouter.errors import LocalProtocolError, RemoteProtocolError
+from prouter.rpc.events import (
+    CallCancelled,
+    CalleeClosed,
+    CalleeSent,
+    CallerClosed,
+    CallerSent,
+    CallFinished,
+    CallStarted,
+    Dropped,
+    Event,
+    HelloReceived,
+    Refused,
+    WelcomeReceived,
+)
 from prouter.rpc.limits import Limits
 from prouter.rpc.messages import (
     HANDSHAKE_KINDS,
@@ -47,6 +61,9 @@ from prouter.rpc.messages import (
     encode,
     kind_of,
 )
+
+MAX_ERROR_CHARACTERS = 16_384
+"""Of each text of an error; a traceback of an original has about 2,000."""
 
 
 class IdCounter:
@@ -71,98 +88,6 @@ class State(Enum):
     HANDSHAKE = "handshake"
     OPEN = "open"
     CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class HelloReceived:
-    """Accepting: the peer says who it is. Answer with `welcome`, or close the link without an answer."""
-
-    user_data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class WelcomeReceived:
-    """Connecting: the peer accepted us, the link is open."""
-
-    connection_id: str
-    user_data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Connecting: the peer answered the handshake with an error. An original closes without an answer instead."""
-
-    error: ErrorInfo | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallStarted:
-    """The peer calls a method of ours."""
-
-    call_id: int
-    call_type: CallType
-    method: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    cost_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallCancelled:
-    """The peer wants no result any more; none can be sent."""
-
-    call_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallerSent:
-    """A value of the stream of an incoming call."""
-
-    call_id: int
-    data: Any
-    cost_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallerClosed:
-    call_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class CalleeSent:
-    """A value of the stream of one of our calls."""
-
-    call_id: int
-    data: Any
-    cost_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class CalleeClosed:
-    call_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallFinished:
-    """One of our calls is over: `value` when `status` is SUCCESS, else `error` (which a peer may leave out)."""
-
-    call_id: int
-    value: Any
-    status: Status
-    error: ErrorInfo | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A message came at the wrong time; the link goes on. For the log."""
-
-    reason: str
-
-
-HandshakeEvent = HelloReceived | WelcomeReceived | Refused
-IncomingEvent = CallStarted | CallCancelled | CallerSent | CallerClosed
-OutgoingEvent = CalleeSent | CalleeClosed | CallFinished
-Event = HandshakeEvent | IncomingEvent | OutgoingEvent | Dropped
 
 
 @dataclass(slots=True)
@@ -209,6 +134,7 @@ class Machine:
         elif kind in HANDSHAKE_KINDS:
             return [Dropped(f"a message of type {kind} came after the handshake")]
         message, cost_bytes = decode(data, self._limits)
+        event: Event | None
         match message:
             case Hello() | Welcome():
                 event = self._shake(message)
@@ -354,7 +280,8 @@ class Machine:
     def fail_call(self, call_id: int, status: Status, error: ErrorInfo) -> bytes | None:
         if call_id not in self.incoming:
             return None
-        data = self._encode(Result(call_id, None, status, error), self._limits.result_bytes)
+        shown = ErrorInfo(*(None if part is None else _presentable(part) for part in error))  # type: ignore[arg-type]
+        data = self._encode(Result(call_id, None, status, shown), self._limits.result_bytes)
         del self.incoming[call_id]
         return data
 
@@ -367,3 +294,8 @@ class Machine:
     def _mine(allowed: bool, what: str) -> None:
         if not allowed:
             raise LocalProtocolError(f"{what} can not be sent now")
+
+
+def _presentable(text: str) -> str:
+    """A text of an error as it may always be sent: not too long, surrogates (a file's name) spelled out."""
+    return text[:MAX_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
