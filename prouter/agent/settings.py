@@ -149,7 +149,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         "pipes",
         {
             "max_count": _count("Data connections of all routers at the same time.", 8192),
-            "bind_timeout": _seconds("Seconds from the first byte of a data connection to its whole first line.", 10, 1),
+            "bind_timeout": _seconds("Seconds from a data connection's first byte to its whole first line.", 10, 1),
             "connect_timeout": _seconds("Seconds within which a job's port must accept a connection.", 10, 0.1),
             "half_close_timeout": _seconds(
                 "Seconds for which a data connection may be silent after one of its ends closed.", 60, 0.1

@@ -51,7 +51,7 @@ def check_ports(requests: tuple[PortRequest, ...]) -> None:
         raise NotPossible("this agent can not start a job with several ports yet; ask for one")
     for request in requests:
         if request.mode not in (PortMode.REPORT, PortMode.ASSIGN):
-            raise NotPossible(f"this agent does not know the port mode {request.mode.value!r} yet; use report or assign")
+            raise NotPossible(f"the port mode {request.mode.value!r} is not known here yet; use report or assign")
         if request.ready is not None and not request.ready.startswith("/"):
             raise InvalidRequest("Invalid request: `ready` is a path and begins with a slash")
         if request.ready is not None and not (request.ready.isascii() and request.ready.isprintable()):

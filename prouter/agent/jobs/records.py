@@ -1,6 +1,6 @@
 """Records of jobs on disk: one file a job, replaced atomically, on disk before what it says is acted on.
 
-Belongs here: reading and writing `JOB/record.json`, and deleting a job's directory. Everything here blocks and is called
+Belongs here: reading and writing `JOB/record.json`, and deleting a directory. Everything here blocks and is called
 off the event loop, by jobs/job.py and jobs/registry.py. What a record means is in model/jobs.py.
 """
 

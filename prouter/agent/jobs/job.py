@@ -1,0 +1,343 @@
+"""One job's life on this agent: made, started, ended, removed.
+
+Belongs here: the order of steps, and what happens when a start, an end and a removal race. Does not: which transitions
+there are (model/job_machine.py), what a process is given (start.py), how ports are found (ports.py), which jobs there
+are (registry.py).
+
+A start and a removal run on their own, whatever becomes of the caller: a router that loses its link finds the job as
+it is afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
+from prouter.agent.jobs.records import JobDirectory
+from prouter.agent.jobs.start import build_command, check_request
+from prouter.errors import (
+    Internal,
+    JobNotFound,
+    NoRoom,
+    ProcessExited,
+    ProuterError,
+    StartFailed,
+    TimedOut,
+)
+from prouter.model import job_machine
+from prouter.model.jobs import JobRecord, JobState, Port, Reason, StartRequest
+from prouter.model.plugin import Driver, LaunchRequest, Running
+from prouter.model.process import Exit
+from prouter.model.services import Tasks
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+KILL_SECONDS = 30.0
+"""For a whole tree to be gone; a process in the kernel's uninterruptible sleep can take for ever."""
+LAST_LINES = 20
+"""Of output, told when a start fails."""
+OUTPUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all jobs of the agent share."""
+
+    tasks: Tasks
+    ports: PortFinders
+    limits: Mapping[str, int]
+    """Unless a start names others."""
+    driver: Callable[[], Driver]
+    """The driver of new starts. Raises NotPossible when no plugin provides it."""
+    environment: Callable[[JobRecord, StartRequest], Awaitable[Mapping[str, str]]]
+    """What a process inherits."""
+    told: Callable[[JobRecord], None]
+    """Every change, in order."""
+    over: Callable[[JobRecord], None]
+    """A tree is gone."""
+
+
+class Job:
+    """One job. `record` is what is known of it now.
+
+    What is always true: only its life (one at a time) changes the record between the start and the end; what a record
+    says of a launch was on disk before the launch was asked for.
+    """
+
+    def __init__(self, record: JobRecord, directory: JobDirectory, around: Surroundings) -> None:
+        self.record = record
+        self.directory = directory
+        self.running: Running | None = None
+        """The tree, while there is one."""
+        self.ending: Reason | None = None
+        """Why the tree is being killed, once it is: then an end of its streams is a cut."""
+        self._around = around
+        self._ended = asyncio.Event()
+        self._starting: asyncio.Timeout | None = None
+        self._removal: asyncio.Future[JobRecord] | None = None
+        if record.ended:
+            self._ended.set()
+
+    # --- what callers ask for ---
+
+    async def start(self, request: StartRequest) -> JobRecord:
+        """Until the process runs and serves. Raises InvalidRequest, NotPossible, JobInvalidState, StartFailed, NoRoom.
+
+        The first three change nothing; after the others the job is FINISHED with the reason start-failed.
+        """
+        check_request(request)
+        check_ports(request.ports)
+        if self._removal is not None:
+            raise JobNotFound(self.record.uid)
+        fresh = job_machine.begin_start(self.record, request.name)
+        driver = self._around.driver()
+        self._become(fresh)
+        started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
+        self._around.tasks.start(f"job {self.record.uid}", self._live(driver, request, started))
+        return await asyncio.shield(started)
+
+    async def wait_ended(self) -> JobRecord:
+        """When it has ended; a job that is removed before it was started counts as ended."""
+        await self._ended.wait()
+        return self.record
+
+    async def end(self, reason: Reason) -> None:
+        """Kill the tree, if there is one; on return the job has ended. Nothing happens to one that has.
+
+        Raises TimedOut when the tree can not be ended.
+        """
+        if self.record.ended:
+            return
+        if self.record.state is JobState.NEW:
+            await self._finish(job_machine.ended(self.record, None, reason, time.time()))
+            return
+        first, self.ending = self.ending is None, self.ending or reason
+        if self._starting is not None:
+            if first:
+                self._starting.reschedule(asyncio.get_running_loop().time())
+        elif self.running is not None:
+            await self._kill(self.running, self.ending)
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                await self._ended.wait()
+        except TimeoutError:
+            raise TimedOut(f"the processes of job {self.record.uid!r} could not be ended yet") from None
+
+    async def remove(self) -> JobRecord:
+        """Kill the tree, delete everything; the record as it was before. Several callers get the same answer."""
+        if self._removal is None:
+            self._removal = self._detached(f"removal of {self.record.uid}", self._remove())
+        return await asyncio.shield(self._removal)
+
+    async def is_cut(self) -> bool:
+        """Whether an end of stream that was seen just now is a cut: the job is being killed, or died of a signal.
+
+        A job that is going down is waited for, until its exit code says which.
+        """
+        running = self.running
+        if self.ending is not None:
+            return True
+        if running is None:
+            return self.record.ended and (self.record.exit_code is None or self.record.exit_code < 0)
+        if not await running.exiting():
+            return False
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                ended = await running.wait()
+        except TimeoutError:
+            return True
+        return ended.exit_code is None or ended.exit_code < 0
+
+    # --- its life ---
+
+    async def _live(self, driver: Driver, request: StartRequest, started: asyncio.Future[JobRecord]) -> None:
+        async with AsyncExitStack() as held:
+            try:
+                running = await self._begin(driver, request, held)
+            except ProuterError as error:
+                _refuse(started, error)
+                return
+            except BaseException:
+                _refuse(started, StartFailed("the start failed for a reason that is in the agent's log"))
+                raise
+            if not started.cancelled():
+                started.set_result(self.record)
+            log.info("job %s runs (pid %s)", self.record.uid, running.pid)
+            if self.ending is not None:  # told so in the very moment in which the start was complete
+                await self._kill(running, self.ending)
+            await self._follow(running)
+
+    async def _begin(self, driver: Driver, request: StartRequest, held: AsyncExitStack) -> Running:
+        """Until it serves. When that fails, for whatever reason, the tree is gone and the job has ended."""
+        try:
+            try:
+                async with asyncio.timeout(None) as self._starting:
+                    if self.ending is not None:
+                        raise TimeoutError
+                    running, ports = await self._launch(driver, request, held)
+                    self._become(job_machine.serves(self.record, ports))
+                    await self._save()
+            finally:
+                self._starting = None
+        except BaseException as error:
+            aborted = isinstance(error, TimeoutError) and self.ending is not None
+            ended = await self._undo(self.ending or Reason.START_FAILED)
+            await self._finish(
+                job_machine.ended(
+                    self.record, ended.exit_code if ended else None, self.ending or Reason.START_FAILED, time.time()
+                )
+            )
+            if aborted:
+                raise StartFailed(f"the job was ended ({self.ending}) while it was being started") from error
+            raise
+        return running
+
+    async def _launch(
+        self, driver: Driver, request: StartRequest, held: AsyncExitStack
+    ) -> tuple[Running, Mapping[str, Port]]:
+        around = self._around
+        await self._save()
+        finders = [held.enter_context(around.ports.finder(port, self.record.uid)) for port in request.ports]
+        inherited = await around.environment(self.record, request)
+        command = await asyncio.to_thread(
+            build_command, request, inherited, finders, self.directory.sandbox, around.limits
+        )
+        launch = LaunchRequest(self.record.uid, str(self.directory.path), command)
+        running = self.running = await driver.start(launch)
+        self._become(job_machine.process_runs(self.record, running.pid, time.time()))
+        return running, await self._served(running, finders)
+
+    async def _served(self, running: Running, finders: list[PortFinder]) -> dict[str, Port]:
+        """All ports. Raises PortNotServed, ProcessExited, with the last lines of output."""
+        if not finders:
+            return {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                exited = group.create_task(_exits(running), name=f"exit of {self.record.uid}")
+                ports = [await finder.served(running) for finder in finders]
+                exited.cancel()
+        except* StartFailed as errors:
+            first = errors.exceptions[0]
+            assert isinstance(first, StartFailed)
+            lines = await _last_lines(running)
+            raise type(first)(first.detail + lines) from first
+        return {port.name: port for port in ports}
+
+    async def _follow(self, running: Running) -> None:
+        """From serving to the end."""
+        ended = await running.wait()
+        self.running = None
+        reason = self.ending or _reason(ended)
+        await self._finish(job_machine.ended(self.record, ended.exit_code, reason, ended.finished_at))
+
+    async def _undo(self, reason: Reason) -> Exit | None:
+        running, self.running = self.running, None
+        return await self._kill(running, reason) if running is not None else None
+
+    async def _kill(self, running: Running, reason: Reason) -> Exit | None:
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                return await running.kill(reason.value)
+        except (TimeoutError, ProuterError) as error:
+            log.error("the tree of job %s could not be ended: %s", self.record.uid, error or "it takes too long")
+            return None
+
+    async def _finish(self, record: JobRecord) -> None:
+        """The tree is gone. Told once it is on disk, so that a restart never takes it back."""
+        before, self.record = self.record, record
+        try:
+            await self._save()
+        except NoRoom as error:
+            log.error("the end of job %s is not on disk: %s", record.uid, error.detail)
+        log.info("job %s ended: %s, exit code %s", record.uid, record.reason, record.exit_code)
+        self._around.told(record)
+        self._ended.set()
+        if before.state is not JobState.NEW:
+            self._around.over(record)
+
+    async def _remove(self) -> JobRecord:
+        before = self.record
+        try:
+            if before.state is not JobState.NEW:
+                await self.end(Reason.STOPPED)
+            await asyncio.to_thread(self.directory.delete)
+        except BaseException:
+            self._removal = None
+            raise
+        self._ended.set()
+        self._become(job_machine.closed(self.record))
+        log.info("job %s removed", before.uid)
+        return before
+
+    # --- its parts ---
+
+    def _become(self, record: JobRecord) -> None:
+        self.record = record
+        self._around.told(record)
+
+    async def _save(self) -> None:
+        await asyncio.to_thread(self.directory.write, self.record)
+
+    def _detached(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Work that goes on when its caller goes away; what it raises is for whoever waits."""
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def run() -> None:
+            try:
+                outcome.set_result(await work)
+            except ProuterError as error:
+                _refuse(outcome, error)
+            except BaseException:
+                _refuse(outcome, Internal(f"the {name} failed for a reason that is in the agent's log"))
+                raise
+
+        self._around.tasks.start(name, run())
+        return outcome
+
+
+async def _exits(running: Running) -> None:
+    """Raises ProcessExited when the process has ended."""
+    ended = await running.wait()
+    raise ProcessExited(f"the program {how_it_ended(ended)} before it served its port")
+
+
+def how_it_ended(ended: Exit) -> str:
+    """For people."""
+    if ended.exit_code is None:
+        return "ended"
+    if ended.exit_code >= 0:
+        return f"exited with status {ended.exit_code}"
+    try:
+        return f"was killed by {signal.Signals(-ended.exit_code).name}"
+    except ValueError:
+        return f"was killed by signal {-ended.exit_code}"
+
+
+async def _last_lines(running: Running) -> str:
+    try:
+        async with asyncio.timeout(OUTPUT_SECONDS):
+            lines = await running.last_output(LAST_LINES)
+    except (TimeoutError, ProuterError, OSError):
+        return ""
+    return f"; its last lines:\n{lines.rstrip()}" if lines.strip() else "; it wrote nothing"
+
+
+def _reason(ended: Exit) -> Reason:
+    try:
+        return Reason(ended.reason)
+    except ValueError:
+        return Reason.SIGNALED if (ended.exit_code or 0) < 0 else Reason.EXITED
+
+
+def _refuse(outcome: asyncio.Future[T], error: ProuterError) -> None:
+    if not outcome.done():
+        outcome.set_exception(error)
+        outcome.exception()  # seen: nobody may be waiting any more

@@ -1,0 +1,219 @@
+"""All jobs of this agent: the truth that routers mirror.
+
+Belongs here: making, finding, forgetting and recovering jobs, and telling of changes. Does not: one job's life (job.py),
+the RPC methods (methods.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from prouter.agent.jobs.job import Job, Surroundings
+from prouter.agent.jobs.records import Records
+from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
+from prouter.model import job_machine
+from prouter.model.ids import JobUid, is_job_uid, new_uid
+from prouter.model.jobs import JobRecord, JobState, Reason, Sender
+from prouter.model.plugin import Driver, Running
+from prouter.model.process import Exit
+from prouter.model.services import SandboxFiles
+
+log = logging.getLogger(__name__)
+
+FilesOf = Callable[[Path], AbstractAsyncContextManager[SandboxFiles]]
+"""Opens a sandbox for the length of one request."""
+RECOVER_SECONDS = 10.0
+MAX_TEXT = 64 * 1024
+"""Characters of a job's name and labels together."""
+
+
+class JobRegistry:
+    """Implements model.services.AgentJobs."""
+
+    def __init__(self, records: Records, files: FilesOf, max_jobs: int) -> None:
+        self._records = records
+        self._files = files
+        self._max_jobs = max_jobs
+        self._jobs: dict[JobUid, Job] = {}
+        self._made: dict[JobUid, asyncio.Future[None]] = {}
+        """Jobs whose directory is being made."""
+        self._watches: set[Watch] = set()
+        self._closing = False
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
+
+    def find(self, job: str) -> Job:
+        """Raises JobNotFound."""
+        found = self._jobs.get(JobUid(job))
+        if found is None or JobUid(job) in self._made:
+            raise JobNotFound(job)
+        return found
+
+    def get(self, job: JobUid) -> JobRecord:
+        return self.find(job).record
+
+    def files(self, job: JobUid) -> AbstractAsyncContextManager[SandboxFiles]:
+        return self._files(self.find(job).directory.sandbox)
+
+    def watch(self) -> Watch:
+        """A watch that tells all records that there are and then every change."""
+        return Watch(self._watches, [job.record for job in self._jobs.values() if job.record.uid not in self._made])
+
+    async def changes(self) -> AsyncIterator[JobRecord]:
+        """Every change from now on, coalesced for each job."""
+        watch = self.watch()
+        watch.take_all()
+        try:
+            while True:
+                for record in await watch.changed():
+                    yield record
+        finally:
+            watch.close()
+
+    def told(self, record: JobRecord) -> None:
+        """From a job: it changed."""
+        if record.state is JobState.CLOSED:
+            self._jobs.pop(record.uid, None)
+        for watch in self._watches:
+            watch.tell(record)
+
+    async def create(
+        self, uid: str | None, name: str, labels: Mapping[str, str], sender: Sender, around: Surroundings
+    ) -> JobRecord:
+        """A new job, or the one that was made before with the same uid and arguments.
+
+        Raises InvalidRequest, Conflict, TooManyRequests, NoRoom.
+        """
+        if uid is not None and not is_job_uid(uid):
+            raise InvalidRequest("Invalid request: a job's uid is 32 lower-case hex digits")
+        if len(name) + sum(len(key) + len(value) for key, value in labels.items()) > MAX_TEXT:
+            raise InvalidRequest(f"Invalid request: name and labels of a job have at most {MAX_TEXT} characters")
+        chosen = JobUid(uid or new_uid())
+        if chosen in self._jobs:
+            return await self._same(chosen, name, labels)
+        if len(self._jobs) >= self._max_jobs or self._closing:
+            raise TooManyRequests(
+                f"this agent keeps {len(self._jobs)} jobs, which is its limit; remove some", headers={"Retry-After": "10"}
+            )
+        record = JobRecord(chosen, name, sender, labels=dict(labels), created_at=time.time(), revision=1)
+        return await self._make(Job(record, self._records.directory(chosen), around))
+
+    async def recover(self, driver: Driver | None, around: Surroundings) -> None:
+        """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile."""
+        for record in await asyncio.to_thread(self._records.read_all):
+            job = Job(record, self._records.directory(record.uid), around)
+            if not record.ended:
+                job = await self._recovered(job, driver, around)
+            self._jobs[record.uid] = job
+
+    async def end_all(self, reason: Reason) -> None:
+        """End every job that has not ended, side by side."""
+        async with asyncio.TaskGroup() as group:
+            for job in self:
+                if not job.record.ended:
+                    group.create_task(self._end(job, reason), name=f"end of {job.record.uid}")
+
+    async def close(self) -> None:
+        """The agent ends: so do all trees, and the sandboxes of what was unfinished go."""
+        self._closing = True
+        unfinished = [job for job in self if not job.record.ended]
+        await self.end_all(Reason.AGENT_LOST)
+        for job in unfinished:
+            await asyncio.to_thread(job.directory.clean_sandbox)
+
+    async def _end(self, job: Job, reason: Reason) -> None:
+        try:
+            await job.end(reason)
+        except ProuterError as error:
+            log.error("%s", error.detail)
+
+    async def _same(self, uid: JobUid, name: str, labels: Mapping[str, str]) -> JobRecord:
+        making = self._made.get(uid)
+        if making is not None:
+            await asyncio.shield(making)
+        record = self.find(uid).record
+        renamed = record.state is not JobState.NEW
+        if dict(record.labels) != dict(labels) or (record.name != name and not renamed):
+            raise Conflict(f"a job {uid!r} was made before with other arguments")
+        return record
+
+    async def _make(self, job: Job) -> JobRecord:
+        """Its directory and record on disk first; nobody sees the job before."""
+        uid = job.record.uid
+        making = self._made[uid] = asyncio.get_running_loop().create_future()
+        self._jobs[uid] = job
+
+        def on_disk() -> None:
+            job.directory.make()
+            try:
+                job.directory.write(job.record)
+            except ProuterError:
+                job.directory.delete()
+                raise
+
+        try:
+            await asyncio.to_thread(on_disk)
+        except BaseException:
+            del self._jobs[uid]
+            raise
+        finally:
+            del self._made[uid]
+            making.set_result(None)
+        log.info("job %s made for router %s", uid, job.record.sender.uid)
+        self.told(job.record)
+        return job.record
+
+    async def _recovered(self, job: Job, driver: Driver | None, around: Surroundings) -> Job:
+        record, directory = job.record, job.directory
+        found: Running | Exit | None = None
+        if driver is not None and record.state is not JobState.NEW:
+            try:
+                async with asyncio.timeout(RECOVER_SECONDS):
+                    found = await driver.recover(record.uid, str(directory.path))
+                    if found is not None and not isinstance(found, Exit):
+                        found = await found.kill(Reason.AGENT_LOST.value)
+            except (TimeoutError, ProuterError) as error:
+                log.error("what became of job %s is not known: %s", record.uid, error or "no answer in time")
+        if isinstance(found, Exit) and found.reason in (Reason.EXITED, Reason.SIGNALED, Reason.TIMEOUT, Reason.LIMIT):
+            record = job_machine.ended(record, found.exit_code, Reason(found.reason), found.finished_at)
+        else:
+            exit_code = found.exit_code if isinstance(found, Exit) else None
+            record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
+            await asyncio.to_thread(directory.clean_sandbox)
+        await asyncio.to_thread(directory.write, record)
+        log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
+        return Job(record, directory, around)
+
+
+class Watch:
+    """One watcher's view: what it was not told yet, the newest of each job, so bounded by the number of jobs."""
+
+    def __init__(self, watches: set[Watch], records: list[JobRecord]) -> None:
+        self._untold = {record.uid: record for record in records}
+        self._news = asyncio.Event()
+        self._watches = watches
+        watches.add(self)
+
+    def tell(self, record: JobRecord) -> None:
+        self._untold[record.uid] = record
+        self._news.set()
+
+    def take_all(self) -> list[JobRecord]:
+        """What it was not told yet; at first, that is all there is."""
+        untold, self._untold = self._untold, {}
+        self._news.clear()
+        return list(untold.values())
+
+    async def changed(self) -> list[JobRecord]:
+        """Waits until there is something."""
+        await self._news.wait()
+        return self.take_all()
+
+    def close(self) -> None:
+        self._watches.discard(self)

@@ -1,0 +1,130 @@
+"""What a head looks like on its way through us: hop-by-hop always goes, the plan decides the rest. Pure.
+
+Sources: RFC 9110 7.6.1 (Connection), RFC 9112 9.6, RFC 6265 5.2 (Set-Cookie).
+"""
+
+from __future__ import annotations
+
+import re
+
+from prouter.http1.fields import names_in
+from prouter.http1.framing import BodyKind, Framing
+from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, RequestHead, ResponseHead
+
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "upgrade",
+        "http2-settings",
+    )
+)
+"""Transfer-Encoding and Trailer stay: a body passes as it was framed."""
+NEVER_NOMINATED = frozenset(("host", "content-length", "transfer-encoding", "authorization", "cookie"))
+"""A client can not have these taken off by naming them in Connection."""
+_ABSOLUTE = re.compile(r"(https?://[^/?#]*)([/?#].*)?", re.IGNORECASE)
+
+
+def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
+    """The head that the job gets."""
+    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
+    said = frozenset(name.lower() for name, _ in plan.set_headers)
+    gone = HOP_BY_HOP | nominated | plan.drop | said | frozenset(("host",))
+    lines = [f"{head.method} {plan.target} HTTP/1.1", f"Host: {plan.host}"]
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower in gone or ("_" in lower and lower.replace("_", "-") in gone):
+            continue
+        if lower == "cookie" and plan.drop_cookies:
+            value = _without_cookies(value, plan.drop_cookies)
+            if not value:
+                continue
+        lines.append(f"{name}: {value}")
+    lines.extend(f"{name}: {value}" for name, value in plan.set_headers)
+    if head.upgrade:
+        lines.append(f"Upgrade: {head.get('upgrade')}\r\nConnection: Upgrade")
+    elif "trailers" in names_in(head.all("te")):
+        lines.append("TE: trailers\r\nConnection: TE")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def forward_response(
+    head: ResponseHead,
+    policy: AnswerPolicy,
+    *,
+    framing: Framing,
+    keep_alive: bool,
+    old_client: bool,
+    extra: Headers = (),
+) -> bytes:
+    """The head that the client gets. `old_client`: it speaks HTTP/1.0, so a chunked body is sent decoded."""
+    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
+    said = frozenset(name.lower() for name, _ in (*policy.set_headers, *extra))
+    gone = HOP_BY_HOP | nominated | said
+    if old_client:
+        gone |= frozenset(("transfer-encoding", "trailer"))
+    lines = [f"HTTP/1.1 {head.status} {head.reason}"]
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower in gone:
+            continue
+        if lower == "location" and head.status // 100 in (2, 3):
+            value = rewrite_location(value, policy)
+        elif lower == "set-cookie" and policy.prefix:
+            value = scope_cookie(value, policy.prefix)
+        lines.append(f"{name}: {value}")
+    lines.extend(f"{name}: {value}" for name, value in (*policy.set_headers, *extra))
+    if framing.kind is BodyKind.TUNNEL:
+        lines.append(f"Upgrade: {head.get('upgrade') or ''}\r\nConnection: Upgrade")
+    elif head.status >= 200:
+        if not keep_alive:
+            lines.append("Connection: close")
+        elif old_client:
+            lines.append("Connection: keep-alive")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def rewrite_location(location: str, policy: AnswerPolicy) -> str:
+    """A place of the job's own gets the prefix that the client needs; every other one is left alone."""
+    found = _ABSOLUTE.fullmatch(location)
+    origin, rest = "", location
+    if found is not None:
+        if found[1].lower() not in policy.own_origins:
+            return location
+        origin, rest = policy.client_origin, found[2] or "/"
+        if not rest.startswith("/"):
+            rest = "/" + rest
+    elif not location.startswith("/") or location.startswith(("//", "/\\")):
+        return location
+    return origin + (rest if has_prefix(rest, policy.prefix) else policy.prefix + rest)
+
+
+def scope_cookie(cookie: str, prefix: str) -> str:
+    """A job's cookie counts for the job's paths only: Path below the prefix, no Domain."""
+    pair, *attributes = cookie.split(";")
+    path, kept = "/", []
+    for attribute in attributes:
+        name, _, value = attribute.strip().partition("=")
+        match name.strip().lower():
+            case "path":
+                path = value.strip() if value.strip().startswith("/") else "/"
+            case "domain":
+                pass
+            case _:
+                kept.append(attribute)
+    scoped = path if has_prefix(path, prefix) else prefix + path
+    return ";".join([pair, f" Path={scoped}", *kept])
+
+
+def has_prefix(path: str, prefix: str) -> bool:
+    """Whether a path lies below the prefix already."""
+    return not prefix or path == prefix or path.startswith((prefix + "/", prefix + "?", prefix + "#"))
+
+
+def _without_cookies(value: str, names: frozenset[str]) -> str:
+    kept = [part.strip() for part in value.split(";") if part.partition("=")[0].strip() not in names]
+    return "; ".join(part for part in kept if part)
