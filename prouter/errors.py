@@ -15,7 +15,7 @@ Tree::
     │   ├── InvalidRequest           400   SchemaMismatch
     │   ├── Unauthorized 401, Forbidden 403
     │   ├── NotFound                 404   RouteNotFound, AgentNotFound, JobNotFound, PortNotFound, FileMissing
-    │   ├── MethodNotAllowed 405, NotAcceptable 406
+    │   ├── MethodNotAllowed 405, NotAcceptable 406, TooSlow 408
     │   ├── Conflict                 409   JobInvalidState
     │   ├── PreconditionFailed 412, TooLarge 413, TargetTooLong 414, UnsupportedMediaType 415
     │   ├── RangeNotSatisfiable 416, Misdirected 421
@@ -171,6 +171,14 @@ class NotAcceptable(RequestError):
     code = "not-acceptable"
     status = 406
     title = "Not acceptable"
+
+
+class TooSlow(RequestError):
+    """A request's head did not come in time (RFC 9110 15.5.9)."""
+
+    code = "too-slow"
+    status = 408
+    title = "Request timeout"
 
 
 class Conflict(RequestError):

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prouter.http1.request import HeadLimits
 from prouter.pipe.pool import PoolLimits
+from prouter.web.limits import WebLimits
 
 Section = Callable[[str], Mapping[str, Any]]
 
 
 def pool_limits(section: Section) -> PoolLimits:
     return PoolLimits(**section("pipes"))
+
+
+def web_limits(section: Section) -> WebLimits:
+    limits, timeouts = section("limits"), section("timeouts")
+    return WebLimits(
+        head=HeadLimits(limits["head_bytes"], limits["target_bytes"], limits["header_count"]),
+        connections=limits["connections"],
+        head_seconds=timeouts["head"],
+        idle_seconds=timeouts["idle"],
+        relay_idle_seconds=timeouts["relay_idle"],
+    )

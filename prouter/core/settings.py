@@ -120,7 +120,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         "links",
         {
             "ping_interval": _seconds(
-                "Seconds of silence after which a control link is pinged; three silent ones end it.", 5, 0.1
+                "Seconds of silence after which a control link is pinged; 2.5 times as many end it.", 5, 0.1
             ),
             "handshake_timeout": _seconds("Seconds within which an agent must introduce itself.", 10, 0.1),
             "takeover_timeout": _seconds(

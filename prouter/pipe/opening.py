@@ -45,7 +45,9 @@ async def open_pipe(
         if transport is not None:
             transport.abort()
         if isinstance(error, OSError):  # TimeoutError is one
-            raise LinkClosed(f"no pipe could be opened to {host}:{port}: {error or 'no answer in time'}") from error
+            raise LinkClosed(
+                f"no pipe could be opened to {host}:{port}: {error.strerror or 'no answer in time'}"
+            ) from error
         raise
 
 

@@ -7,7 +7,7 @@ which makes both and feeds them what the machine says).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -118,7 +118,8 @@ class Call:
         that came before it."""
         return await self._inbox.receive()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def values(self) -> AsyncGenerator[Any, None]:
+        """The callee's stream until its end. Raises as `receive`."""
         while (value := await self._inbox.receive()) is not None:
             yield value
 
@@ -188,6 +189,7 @@ class CallContext:
         """The next value of the caller's stream, None when it has ended."""
         return await self.inbox.receive()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def values(self) -> AsyncGenerator[Any, None]:
+        """The caller's stream until its end."""
         while (value := await self.inbox.receive()) is not None:
             yield value

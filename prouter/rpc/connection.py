@@ -1,7 +1,8 @@
 """A link: the machine joined to a channel of messages, with the tasks, deadlines and queues that this needs.
 
 Belongs here: the handshake, reading and writing, our calls, the end. Does not: what a websocket is (websocket.py),
-how one call is used (calls.py), running the peer's calls (serving.py). Called by core/ and agent/, which own the task that runs `Link.run`.
+how one call is used (calls.py), running the peer's calls
+(serving.py). Called by core/ and agent/, which own the task that runs `Link.run`.
 
 Reading never waits for anything but the channel: values go into bounded inboxes, replies into a bounded outbox.
 """

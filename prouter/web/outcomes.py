@@ -39,13 +39,30 @@ class Forward:
     """The chain of answer hooks; None when nobody implements one."""
 
 
+class Allowance:
+    """How many bytes a client may send on one request; lifted once it has proved who it is."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left: int | None = limit_bytes
+
+    def lift(self) -> None:
+        self._left = None
+
+    def spend(self, count: int) -> bool:
+        """False: that was too much."""
+        if self._left is None:
+            return True
+        self._left -= count
+        return self._left >= 0
+
+
 @dataclass(frozen=True, slots=True)
 class Serve:
     """Let aiohttp answer this one request, through a stand-in transport."""
 
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-    body_limit_bytes: int | None = None
-    """A longer body is 413 before or while it is read; None: the handler streams it."""
+    allowance: Allowance | None = None
+    """What the client may send behind the head before the handler lifts it; over it the connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)

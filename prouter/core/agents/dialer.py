@@ -15,11 +15,13 @@ from prouter.core.agents.directory import AgentEntry
 from prouter.core.agents.fleet import Fleet
 from prouter.core.agents.memory import DialedAgent
 from prouter.core.agents.pipes import DialedOut
-from prouter.errors import AgentNotFound, InvalidRequest, LinkError, Unauthorized
+from prouter.errors import AgentNotFound, InvalidRequest, LinkClosed, LinkError, Unauthorized
 from prouter.model.access import Secret
 from prouter.model.ids import AgentUid
 from prouter.rpc import websocket
-from prouter.rpc.connection import IdCounter, Link, Methods
+from prouter.rpc.connection import Link
+from prouter.rpc.machine import IdCounter
+from prouter.rpc.methods import Methods
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +129,11 @@ class _Kept:
         """One link from dialing to its end; True when we dropped it because the agent was idle."""
         host, port = split_address(self.address)
         settings = self._fleet.settings
-        async with asyncio.timeout(DIAL_SECONDS), websocket.dialing() as session:
-            channel = await websocket.dial(session, host, port, ping_interval_seconds=settings.ping_interval_seconds)
+        try:
+            async with asyncio.timeout(DIAL_SECONDS):
+                channel = await websocket.dial(host, port, ping_interval_seconds=settings.ping_interval_seconds)
+        except TimeoutError:
+            raise LinkClosed(f"{self.address} does not answer") from None
         rpc = await Link.connect(
             channel,
             user_data=self._fleet.hello(self.token.reveal()).to_wire(),

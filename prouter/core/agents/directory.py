@@ -162,7 +162,7 @@ class AgentDirectory:
 
     def connections(self) -> list[Mapping[str, Any]]:
         """Links as the API shows them; what a handshake says, without its token."""
-        shown = []
+        shown: list[Mapping[str, Any]] = []
         for entry in self._entries.values():
             link = entry.link
             if link is not None:

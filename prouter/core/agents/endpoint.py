@@ -16,15 +16,18 @@ from prouter.model.http import RequestHead
 from prouter.pipe.opening import PATH as PIPE_PATH
 from prouter.pipe.opening import UPGRADE
 from prouter.rpc import websocket
-from prouter.rpc.connection import Link, Methods
-from prouter.web.outcomes import Incoming, Outcome, Serve, Tunnel
+from prouter.rpc.connection import Link
+from prouter.rpc.limits import Limits
+from prouter.rpc.methods import Methods
+from prouter.web.outcomes import Allowance, Incoming, Outcome, Serve, Tunnel
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 log = logging.getLogger(__name__)
 
-RPC_PATH = "/rpc/v1"
+HANDSHAKE_ALLOWANCE_BYTES = 2 * Limits().handshake_bytes
+"""Of a websocket before its agent was let in: one handshake, frame headers and pings with it."""
 
 
 class AgentEndpoint:
@@ -36,8 +39,9 @@ class AgentEndpoint:
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
         head = incoming.head
-        if head.method == "GET" and head.path == RPC_PATH and head.upgrade == "websocket":
-            return Serve(lambda request: self._link(request, incoming.peer))
+        if head.method == "GET" and head.path == websocket.PATH and head.upgrade == "websocket":
+            allowance = Allowance(HANDSHAKE_ALLOWANCE_BYTES)
+            return Serve(lambda request: self._link(request, incoming.peer, allowance), allowance)
         if head.method == "GET" and head.path == PIPE_PATH:
             return self._pipe(head)
         raise RouteNotFound("this endpoint is for agents only")
@@ -50,9 +54,11 @@ class AgentEndpoint:
             raise RouteNotFound("this ticket opens nothing")
         return Tunnel((("Connection", "Upgrade"), ("Upgrade", UPGRADE)), batch.accept)
 
-    async def _link(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+    async def _link(self, request: web.BaseRequest, peer: Peer, allowance: Allowance) -> web.StreamResponse:
         settings = self._fleet.settings
-        channel = await websocket.accept(request, ping_interval_seconds=settings.ping_interval_seconds)
+        channel = await websocket.accept(
+            request, ping_interval_seconds=settings.ping_interval_seconds, allowance=allowance
+        )
         try:
             rpc = await Link.accept(
                 channel,

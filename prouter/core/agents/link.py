@@ -55,7 +55,7 @@ class AgentLink:
         Raises RemoteProtocolError for what is no record: an agent is not trusted to be well-formed.
         """
         snapshot: list[JobRecord] = []
-        async with self.rpc.open(CallType.ISTREAM, "prouter_watch") as call, aclosing(aiter(call)) as news:
+        async with self.rpc.open(CallType.ISTREAM, "prouter_watch") as call, aclosing(call.values()) as news:
             complete = False
             async for item in news:
                 try:

@@ -120,8 +120,12 @@ class JobMirror:
             if not waiting and self._waiting.get(job) is waiting:
                 del self._waiting[job]
         if record is None:
-            raise self._failure or JobNotFound(job)
+            raise self._why(job)
         return record
+
+    def _why(self, job: JobUid) -> ProuterError:
+        """Why nothing more is known of a job."""
+        return self._failure or JobNotFound(job)
 
     def _wake(self, job: JobUid, record: JobRecord | None) -> None:
         for future in self._waiting.pop(job, ()):

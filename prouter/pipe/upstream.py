@@ -1,0 +1,245 @@
+"""The router's end of a pipe: one request out, its answer in, again and again while both sides stay in step.
+
+Belongs here: the bind line and its verdict, reading answers, flow control towards the agent. Does not: which pipe
+(pool.py), what the answer becomes (web/exchange.py, the usual Carrier).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from prouter.errors import (
+    JobInvalidState,
+    PortNotFound,
+    ProuterError,
+    RemoteProtocolError,
+    Unavailable,
+    UpstreamFailed,
+)
+from prouter.http1.framing import BodyKind
+from prouter.model.http import ResponseHead
+from prouter.pipe.answer import AnswerReader
+from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
+from prouter.pipe.reset import reset
+
+
+class Carrier(Protocol):
+    """Gets an answer, and is told of the flow of what it sends."""
+
+    def informed(self, head: ResponseHead) -> None:
+        """An interim head (1xx)."""
+
+    def answered(self, head: ResponseHead) -> None:
+        """The final head; its framing is the upstream's `reader.framing`."""
+
+    def carried(self, data: bytes) -> None:
+        """Bytes of the body, framed as they came, or of the tunnel."""
+
+    def finished(self) -> None:
+        """The answer ended cleanly; in a tunnel: no more bytes come this way."""
+
+    def failed(self, error: ProuterError, *, untouched: bool) -> None:
+        """It was cut. `untouched`: no byte of it came, and the connection had just been closed."""
+
+    def body_pause(self) -> None:
+        """Send no more for the moment."""
+
+    def body_resume(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """Where a request goes: a pipe, or our own handlers (web/stand_in.py)."""
+
+    @property
+    def reader(self) -> AnswerReader: ...
+
+    def begin(self, carrier: Carrier, head: bytes, method: str) -> None:
+        """Send a request's head; its body follows by `write`."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_eof(self) -> None:
+        """In a tunnel: no more bytes come from the client."""
+
+    def pause_reading(self, reason: str) -> None: ...
+
+    def resume_reading(self, reason: str) -> None: ...
+
+    def release(self, *, in_step: bool) -> None:
+        """The exchange is over. `in_step`: the request was sent whole."""
+
+    def abort(self) -> None:
+        """The exchange is cut: the other end sees a reset."""
+
+
+class PipeHome(Protocol):
+    """Where a pipe goes back to."""
+
+    def returned(self, pipe: UpstreamPipe) -> None:
+        """It carried its exchange to the end and is in step."""
+
+    def lost(self, pipe: UpstreamPipe) -> None:
+        """It is closed."""
+
+
+class UpstreamPipe(asyncio.Protocol):
+    """A pipe bound by `line`. An Upstream."""
+
+    def __init__(self, transport: asyncio.Transport, leftover: bytes, line: bytes, home: PipeHome) -> None:
+        self.uses = 0
+        """Exchanges that it carried or carries."""
+        self.idle_since = time.monotonic()
+        self.reader = AnswerReader("GET")
+        self._transport = transport
+        self._unsent_line = line
+        self._verdict: bytearray | None = bytearray()
+        """What came of the agent's verdict; None once it was ok."""
+        self._home = home
+        self._carrier: Carrier | None = None
+        self._paused: set[str] = set()
+        transport.set_protocol(self)
+        if not transport.is_reading():
+            transport.resume_reading()
+        if leftover:
+            self.data_received(leftover)
+
+    # --- the exchange asks ---
+
+    def begin(self, carrier: Carrier, head: bytes, method: str) -> None:
+        self.uses += 1
+        self.reader = AnswerReader(method)
+        self._carrier = carrier
+        line, self._unsent_line = self._unsent_line, b""
+        self._transport.write(line + head)
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def write_eof(self) -> None:
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause_reading(self, reason: str) -> None:
+        if not self._paused:
+            self._transport.pause_reading()
+        self._paused.add(reason)
+
+    def resume_reading(self, reason: str) -> None:
+        if reason in self._paused:
+            self._paused.discard(reason)
+            if not self._paused and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def release(self, *, in_step: bool) -> None:
+        self._carrier = None
+        for reason in tuple(self._paused):
+            self.resume_reading(reason)
+        if in_step and self.reader.complete and not self.reader.closes and not self._transport.is_closing():
+            self.idle_since = time.monotonic()
+            self._home.returned(self)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """What was written still goes out."""
+        self._carrier = None
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._carrier = None
+        reset(self._transport)
+
+    # --- the agent's side tells ---
+
+    def data_received(self, data: bytes) -> None:
+        if self._verdict is not None:
+            data = self._read_verdict(data)
+        if not data:
+            return
+        carrier = self._carrier
+        if carrier is None:
+            self.close()  # a byte that nobody asked for: out of step
+            return
+        try:
+            parts = self.reader.feed(data)
+        except UpstreamFailed as error:
+            self._fail(error)
+            return
+        for part in parts:
+            if isinstance(part, bytes):
+                carrier.carried(part)
+            elif part is self.reader.head:
+                carrier.answered(part)
+            else:
+                carrier.informed(part)
+        if self.reader.complete and self._carrier is carrier:
+            carrier.finished()
+
+    def eof_received(self) -> bool:
+        carrier = self._carrier
+        if carrier is None:
+            return False
+        if self._verdict is None and self.reader.end_of_stream():
+            tunnel = self.reader.framing.kind is BodyKind.TUNNEL
+            carrier.finished()
+            return tunnel
+        self._fail(self._cut(), untouched=self._verdict is None and not self.reader.begun)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._carrier is not None:
+            untouched = self._verdict is None and not self.reader.begun
+            self._fail(self._cut(), untouched=untouched)
+        self._home.lost(self)
+
+    def pause_writing(self) -> None:
+        if self._carrier is not None:
+            self._carrier.body_pause()
+
+    def resume_writing(self) -> None:
+        if self._carrier is not None:
+            self._carrier.body_resume()
+
+    def _read_verdict(self, data: bytes) -> bytes:
+        """What follows the verdict's line."""
+        assert self._verdict is not None
+        self._verdict += data
+        line, newline, rest = bytes(self._verdict).partition(b"\n")
+        if not newline:
+            if len(self._verdict) > MAX_LINE_BYTES:
+                self._fail(UpstreamFailed("the agent answered a pipe's bind line with too much"))
+            return b""
+        try:
+            refused = parse_verdict(line)
+        except RemoteProtocolError as error:
+            self._fail(UpstreamFailed(error.detail))
+            return b""
+        if refused is not None:
+            self._fail(_error_of(refused))
+            return b""
+        self._verdict = None
+        return rest
+
+    def _cut(self) -> ProuterError:
+        if self.reader.begun:
+            return UpstreamFailed("the job's server closed the connection amid its answer")
+        return UpstreamFailed("the job's server closed the connection without an answer")
+
+    def _fail(self, error: ProuterError, *, untouched: bool = False) -> None:
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.failed(error, untouched=untouched)
+        reset(self._transport)
+
+
+def _error_of(refused: BindRefused) -> ProuterError:
+    match refused.status:
+        case 404:
+            return PortNotFound(f"job or port not found: {refused.text}")
+        case 409:
+            return JobInvalidState(refused.text)
+        case 503:
+            return Unavailable(refused.text)
+    return UpstreamFailed(refused.text)

@@ -1,0 +1,195 @@
+"""Links over aiohttp's websockets: the channel of messages of connection.py, on the accepting and the dialing side.
+
+Belongs here: subprotocol, pings, the end of a websocket. Does not: what the messages mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+
+from prouter.errors import InvalidRequest, LinkClosed, RemoteProtocolError
+from prouter.rpc.limits import Limits
+
+logger = logging.getLogger(__name__)
+
+PATH = "/rpc/v1"
+SUBPROTOCOL = "v1.prpc.datadvance"
+SEND_SECONDS = 30.0
+"""A peer that takes nothing for so long is gone, even when it still answers pings."""
+CLOSE_SECONDS = 2.0
+"""For the closing handshake (RFC 6455 7.1.1); then the connection is cut."""
+DEAD_AFTER_INTERVALS = 2.5
+"""Of silence: one until the ping is sent, the rest for its answer."""
+
+
+class Allowance(Protocol):
+    """How much the peer may still send before it has proved who it is."""
+
+    def lift(self) -> None:
+        """It has."""
+
+
+class WebsocketChannel:
+    """A MessageChannel on either kind of aiohttp websocket. Only one task receives."""
+
+    def __init__(
+        self,
+        websocket: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+        ping_interval_seconds: float,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self._websocket = websocket
+        self._interval_seconds = ping_interval_seconds
+        self._allowance = allowance
+        self._heard_at = asyncio.get_running_loop().time()
+        self._closing = False
+
+    @property
+    def close_code(self) -> int | None:
+        return self._websocket.close_code
+
+    def lift_limit(self) -> None:
+        if self._allowance is not None:
+            self._allowance.lift()
+
+    async def receive(self) -> bytes | None:
+        while True:
+            message = await self._websocket.receive()
+            self._heard_at = asyncio.get_running_loop().time()
+            match message.type:
+                case aiohttp.WSMsgType.BINARY:
+                    data: bytes = message.data
+                    return data
+                case aiohttp.WSMsgType.PING:
+                    await self._write(self._websocket.pong(message.data))
+                case aiohttp.WSMsgType.PONG:
+                    pass
+                case aiohttp.WSMsgType.TEXT:
+                    raise RemoteProtocolError("a text message came; messages are binary")
+                case aiohttp.WSMsgType.ERROR:
+                    raise RemoteProtocolError(f"the websocket broke: {type(message.data).__name__}")
+                case _:
+                    return None
+
+    async def send(self, data: bytes) -> None:
+        if not await self._write(self._websocket.send_bytes(data)):
+            raise LinkClosed("the peer is gone")
+
+    async def close(self, code: int) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS + 1):
+                await self._websocket.close(code=code)
+        except (TimeoutError, ConnectionError, RuntimeError) as error:
+            logger.debug("a websocket could not be closed in order: %s", error)
+
+    async def keep_alive(self) -> None:
+        loop = asyncio.get_running_loop()
+        pinged_at = self._heard_at
+        while not self._websocket.closed:
+            dead_at = self._heard_at + DEAD_AFTER_INTERVALS * self._interval_seconds
+            ping_at = max(self._heard_at, pinged_at) + self._interval_seconds
+            await asyncio.sleep(max(0.0, min(dead_at, ping_at) - loop.time()))
+            if loop.time() >= self._heard_at + DEAD_AFTER_INTERVALS * self._interval_seconds:
+                logger.warning("nothing came over a link for %.1f s, it is closed", loop.time() - self._heard_at)
+                await self.close(aiohttp.WSCloseCode.PROTOCOL_ERROR)
+                return
+            if loop.time() >= max(self._heard_at, pinged_at) + self._interval_seconds:
+                pinged_at = loop.time()
+                await self._write(self._websocket.ping())
+
+    async def _write(self, writing: Awaitable[None]) -> bool:
+        """Whether it was written within SEND_SECONDS."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await writing
+        except (TimeoutError, ConnectionError, RuntimeError):
+            return False
+        return True
+
+
+class AcceptedChannel(WebsocketChannel):
+    """The accepting side; `response` is what the request's handler returns."""
+
+    def __init__(self, response: web.WebSocketResponse, ping_interval_seconds: float, allowance: Allowance) -> None:
+        super().__init__(response, ping_interval_seconds, allowance)
+        self.response = response
+
+
+class DialedChannel(WebsocketChannel):
+    """The dialing side; it owns the session that dialed."""
+
+    def __init__(
+        self,
+        websocket: aiohttp.ClientWebSocketResponse,
+        ping_interval_seconds: float,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        super().__init__(websocket, ping_interval_seconds)
+        self._session = session
+
+    async def close(self, code: int) -> None:
+        try:
+            await super().close(code)
+        finally:
+            await self._session.close()
+
+
+async def accept(request: web.BaseRequest, *, ping_interval_seconds: float, allowance: Allowance) -> AcceptedChannel:
+    """The websocket that a request asks for. Raises InvalidRequest when it is none, or for another protocol."""
+    offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    if SUBPROTOCOL not in offered:
+        raise InvalidRequest(f"Invalid request: links speak the websocket subprotocol {SUBPROTOCOL}")
+    response = web.WebSocketResponse(
+        timeout=CLOSE_SECONDS,
+        autoping=False,
+        protocols=(SUBPROTOCOL,),
+        compress=False,
+        max_msg_size=Limits().stream_bytes,
+    )
+    try:
+        await response.prepare(request)
+    except web.HTTPException as error:
+        raise InvalidRequest("Invalid request: this is no websocket handshake") from error
+    return AcceptedChannel(response, ping_interval_seconds, allowance)
+
+
+async def dial(host: str, port: int, *, ping_interval_seconds: float) -> DialedChannel:
+    """A websocket to a peer's agent endpoint. The deadline is the caller's. Raises LinkClosed."""
+    shown = f"[{host}]" if ":" in host else host
+    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent",))
+    try:
+        websocket = await session.ws_connect(
+            f"http://{shown}:{port}{PATH}",
+            protocols=(SUBPROTOCOL,),
+            autoping=False,
+            compress=0,
+            max_msg_size=Limits().stream_bytes,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+        )
+    except BaseException as error:
+        await session.close()
+        if isinstance(error, aiohttp.WSServerHandshakeError):
+            raise LinkClosed(f"{host}:{port} refused a link: HTTP status {error.status}") from error
+        if isinstance(error, aiohttp.ClientError | OSError | ValueError):
+            raise LinkClosed(f"{host}:{port} can not be reached: {_why(error)}") from error
+        raise
+    channel = DialedChannel(websocket, ping_interval_seconds, session)
+    if websocket.protocol != SUBPROTOCOL:
+        await channel.close(aiohttp.WSCloseCode.PROTOCOL_ERROR)
+        raise LinkClosed(f"{host}:{port} does not speak {SUBPROTOCOL}")
+    return channel
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.strerror or "no connection"
+    return str(error) or type(error).__name__

@@ -1,0 +1,89 @@
+"""One listener: takes connections, bounds their number, runs their exchanges, ends in order. For both daemons."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from prouter.errors import StartupError, Unavailable
+from prouter.http1.reply import write_reply
+from prouter.model.ids import new_uid
+from prouter.web.connection import ClientConnection
+from prouter.web.exchange import Exchange
+from prouter.web.limits import WebLimits
+from prouter.web.outcomes import Dispatcher
+from prouter.web.problem import problem
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections that the kernel holds until we take them; nginx takes 511."""
+
+
+class Acceptor:
+    """A ConnectionHome. `name` is for the log."""
+
+    def __init__(self, name: str, dispatcher: Dispatcher, limits: WebLimits) -> None:
+        self.name = name
+        self.dispatcher = dispatcher
+        self.limits = limits
+        self.draining = False
+        self._server: asyncio.Server | None = None
+        self._connections: set[ClientConnection] = set()
+        self._exchanges: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Where it listens now; port 0 takes any free one. Raises StartupError naming the address."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: ClientConnection(self), host, port, backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            raise StartupError(f"can not listen on {host}:{port} ({self.name}): {why}") from None
+        address = self._server.sockets[0].getsockname()
+        return str(address[0]), int(address[1])
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Stop listening; idle connections close, busy ones after their answer; what is left then is cut."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.drain()
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("%s: %d connections are cut at the deadline", self.name, len(self._connections))
+        for connection in list(self._connections):
+            connection.abort()
+        exchanges = set(self._exchanges)
+        for task in exchanges:
+            task.cancel()
+        if exchanges:
+            await asyncio.wait(exchanges, timeout=deadline_seconds)
+
+    # --- the connections tell (ConnectionHome) ---
+
+    def admit(self, connection: ClientConnection) -> bool:
+        if len(self._connections) >= self.limits.connections:
+            log.warning("%s: a connection is refused, there are %d", self.name, len(self._connections))
+            reply = problem(Unavailable("there are too many connections; try again"), new_uid())
+            connection.write(write_reply(reply, head_only=False, keep_alive=False, old_client=False))
+            return False
+        self._connections.add(connection)
+        self._empty.clear()
+        return True
+
+    def begin(self, exchange: Exchange) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(exchange.run())
+        self._exchanges.add(task)
+        task.add_done_callback(self._exchanges.discard)
+        return task
+
+    def lost(self, connection: ClientConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()

@@ -1,0 +1,284 @@
+"""A client's connection: reads heads strictly, keeps count of bodies, one exchange at a time, closes in order.
+
+Belongs here: bytes from and to the client, deadlines between requests, the end. Does not: what becomes of a request
+(exchange.py). Made by acceptor.py.
+
+States: idle (no head yet), busy (an exchange), lingering (our last answer is out, what comes is dropped), gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from prouter.errors import ProuterError, RequestError, TooSlow
+from prouter.http1.framing import BadBody, BodyWatch, request_framing, wants_close
+from prouter.http1.reply import write_reply
+from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
+from prouter.model.access import Peer
+from prouter.model.http import RequestHead
+from prouter.model.ids import is_request_id, new_uid
+from prouter.pipe.reset import reset
+from prouter.web.exchange import Exchange
+from prouter.web.limits import WebLimits
+from prouter.web.outcomes import Dispatcher, Incoming
+from prouter.web.pauses import Pauses
+from prouter.web.problem import problem
+
+LINGER_BYTES = 1024 * 1024
+"""What is read and dropped at most while lingering."""
+
+
+class ConnectionHome(Protocol):
+    """The acceptor."""
+
+    limits: WebLimits
+    dispatcher: Dispatcher
+    draining: bool
+
+    def admit(self, connection: ClientConnection) -> bool:
+        """Whether there is room for one more."""
+
+    def begin(self, exchange: Exchange) -> asyncio.Task[None]:
+        """Run an exchange as a task of the acceptor."""
+
+    def lost(self, connection: ClientConnection) -> None: ...
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of a client. An exchange's Client."""
+
+    def __init__(self, home: ConnectionHome) -> None:
+        self._home = home
+        self._limits = home.limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._peer: Peer
+        self._pauses: Pauses
+        self._buffer = bytearray()
+        """What came and nobody has taken: a head in parts, or the next requests."""
+        self._scanned = 0
+        self._watch: BodyWatch | None = None
+        self._exchange: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tunnel = False
+        self._lingering = 0
+        """Bytes dropped so far, plus one; 0 while not lingering."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- asyncio tells ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self._peer = Peer(str(peer[0]), int(peer[1]), transport.get_extra_info("sslcontext") is not None)
+        self._pauses = Pauses(transport)
+        if self._home.admit(self):
+            self._arm(self._limits.head_seconds, self._head_late)
+        else:
+            self._lingering = 1
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._lingering += len(data)
+            if self._lingering > LINGER_BYTES:
+                self._transport.abort()
+        elif self._exchange is None:
+            if not self._buffer:
+                self._arm(self._limits.head_seconds, self._head_late)
+            self._buffer += data
+            self._next_request()
+        elif self._tunnel:
+            self._exchange.body(data)
+        else:
+            self._more(data)
+
+    def eof_received(self) -> bool:
+        exchange = self._exchange
+        if exchange is None:
+            return False
+        if self._tunnel:
+            exchange.body_eof()
+            return True
+        self._cancel()  # who closes before the answer ended is gone
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._cancel()
+        self._buffer.clear()
+        self._home.lost(self)
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.client_slow()
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.client_ready()
+
+    # --- requests ---
+
+    def _next_request(self) -> None:
+        """Begin an exchange if a whole head is there."""
+        if self._buffer[:2] == b"\r\n":  # RFC 9112 2.2: an empty line before a request is ignored
+            del self._buffer[:2]
+        end = find_head_end(self._buffer, self._scanned)
+        try:
+            if end < 0:
+                self._scanned = len(self._buffer)
+                check_unfinished(self._buffer, self._limits.head)
+                return
+            head = parse_request_head(self._buffer[:end], self._limits.head)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        self._scanned = 0
+        del self._buffer[:end]
+        self._begin(head)
+
+    def _begin(self, head: RequestHead) -> None:
+        self._disarm()
+        sent = head.get("x-request-id")
+        request_id = sent if sent is not None and is_request_id(sent) else new_uid()
+        self._watch = BodyWatch(request_framing(head))
+        exchange = Exchange(self, Incoming(head, self._peer, request_id), self._home.dispatcher, self._limits)
+        self._exchange = exchange
+        self._task = self._home.begin(exchange)
+        if self._buffer:
+            waiting = bytes(self._buffer)
+            self._buffer.clear()
+            self._more(waiting)
+
+    def _more(self, data: bytes) -> None:
+        """Body bytes of the request, then perhaps those of the next ones."""
+        assert self._watch is not None
+        assert self._exchange is not None
+        if not self._watch.complete:
+            try:
+                taken = self._watch.feed(data)
+            except BadBody as error:
+                self._exchange.body_broken(f"Invalid request: {error}")
+                return
+            if taken:
+                self._exchange.body(data if taken == len(data) else data[:taken])
+            data = data[taken:]
+        if data:
+            self._buffer += data
+            if len(self._buffer) > self._limits.held_bytes:
+                self._pauses.add("pipelined")
+
+    def _refuse(self, error: ProuterError) -> None:
+        """Answer what is no request, and close: where the next one begins is not known."""
+        reply = problem(error, new_uid())
+        self._transport.write(write_reply(reply, head_only=False, keep_alive=False, old_client=False))
+        self._linger()
+
+    # --- the exchange asks (exchange.Client) ---
+
+    @property
+    def body_complete(self) -> bool:
+        return self._watch is None or self._watch.complete
+
+    def may_keep_alive(self, head: RequestHead) -> bool:
+        return not self._home.draining and self.body_complete and not wants_close(head)
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def write_eof(self) -> None:
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause_body(self, reason: str) -> None:
+        self._pauses.add(reason)
+
+    def resume_body(self, reason: str) -> None:
+        self._pauses.remove(reason)
+
+    def become_tunnel(self) -> None:
+        """Bytes from now on are opaque; those that came early are passed on."""
+        self._tunnel = True
+        self._pauses.remove("pipelined")
+        if self._buffer and self._exchange is not None:
+            early = bytes(self._buffer)
+            self._buffer.clear()
+            self._exchange.body(early)
+
+    def give_away(self) -> tuple[asyncio.Transport, bytes]:
+        """The transport, reading paused, and what came behind the head; this connection knows it no more."""
+        self._exchange = None
+        self._transport.pause_reading()
+        self._home.lost(self)
+        return self._transport, bytes(self._buffer)
+
+    def exchange_over(self, *, keep_alive: bool, cut: bool) -> None:
+        """The answer was written, or was cut."""
+        self._exchange = self._task = None
+        if self._transport.is_closing():
+            return
+        self._pauses.clear()
+        if cut:
+            self._transport.close()
+        elif not keep_alive:
+            self._linger()
+        else:
+            self._watch = None
+            self._arm(self._limits.head_seconds if self._buffer else self._limits.idle_seconds, self._head_late)
+            if self._buffer:
+                self._loop.call_soon(self._resume_pipelined)
+
+    def cut(self) -> None:
+        """Reset: the client must not take what it has for a whole answer."""
+        reset(self._transport)
+
+    # --- the acceptor asks ---
+
+    def drain(self) -> None:
+        """The endpoint ends: idle connections close, tunnels too, busy ones after their answer."""
+        if self._exchange is None:
+            self._transport.close()
+        elif self._tunnel:
+            self._exchange.end_tunnel()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # --- deadlines and the end ---
+
+    def _resume_pipelined(self) -> None:
+        if self._exchange is None and self._buffer and not self._lingering and not self._transport.is_closing():
+            self._next_request()
+
+    def _head_late(self) -> None:
+        if self._buffer:
+            self._refuse(TooSlow(f"the request's head was not complete within {self._limits.head_seconds:g} s"))
+        else:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        self._lingering = 1
+        self._buffer.clear()
+        if self.body_complete or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        self._arm(self._limits.linger_seconds, self._transport.close)
+
+    def _cancel(self) -> None:
+        self._exchange = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    def _arm(self, seconds: float, late: object) -> None:
+        self._disarm()
+        assert callable(late)
+        self._timer = self._loop.call_later(seconds, late)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

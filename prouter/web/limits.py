@@ -1,0 +1,26 @@
+"""Bounds of an acceptor and its connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prouter.http1.request import HeadLimits
+
+
+@dataclass(frozen=True, slots=True)
+class WebLimits:
+    head: HeadLimits = field(default_factory=HeadLimits)
+    connections: int = 10_000
+    """At the same time; one more is told 503 and closed."""
+    head_seconds: float = 10.0
+    """From a connection's or request's first byte to the end of its head (nginx: 60, HAProxy's guide: 5)."""
+    idle_seconds: float = 75.0
+    """Between requests; nginx's `keepalive_timeout`."""
+    relay_idle_seconds: float = 600.0
+    """For which a relayed request may carry nothing either way."""
+    held_bytes: int = 65536
+    """Of a body or of pipelined requests that are read before anybody takes them."""
+    linger_seconds: float = 2.0
+    """For which what still comes is dropped before a connection closes, so that a reset does not eat the answer."""
+    half_close_seconds: float = 60.0
+    """For which a tunnel may be silent after one of its sides closed."""
