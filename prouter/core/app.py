@@ -125,7 +125,7 @@ class RouterApp:
             missing=self._description.missing,
         )
         if settings.server is not None:
-            await self._listen(undo, "server", settings.server, AgentEndpoint(fleet, access), CLOSE_SECONDS)
+            await self._listen(undo, "server", settings.server, AgentEndpoint(fleet, access).door(), CLOSE_SECONDS)
         undo.push_async_callback(directory.close)
         await self._listen(undo, "control", settings.control, control, settings.drain_seconds)
         undo.callback(directory.end_waits)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.browser import guard_change
+from prouter.web.browser import guard_change
 from prouter.core.origin import Origins
 from prouter.errors import NotPossible, PluginFailure, PortNotFound, RouteNotFound
 from prouter.model.access import ANONYMOUS, Principal, Resource

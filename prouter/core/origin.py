@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from prouter.core.browser import host_is_ours, host_name
+from prouter.web.browser import host_is_ours, host_name
 from prouter.core.settings import RouterSettings
 from prouter.errors import ConfigError, Misdirected
 from prouter.model.access import Peer

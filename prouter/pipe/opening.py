@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl as ssl_module
+from typing import cast
 
 from prouter.errors import LinkClosed, RemoteProtocolError
 
@@ -60,8 +61,7 @@ class _Opening(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

@@ -14,13 +14,10 @@ import struct
 _LINGER = struct.pack("ii", 1, 0)
 
 
-def reset(transport: asyncio.BaseTransport) -> None:
+def reset(transport: asyncio.WriteTransport) -> None:
     """Cut; what was not sent yet is lost. A transport without a socket (a stand-in) is aborted."""
     raw = transport.get_extra_info("socket")
     if raw is not None:
         with contextlib.suppress(OSError, ValueError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-    if isinstance(transport, asyncio.WriteTransport):
-        transport.abort()
-    else:
-        transport.close()
+    transport.abort()

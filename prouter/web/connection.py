@@ -9,7 +9,7 @@ States: idle (no head yet), busy (an exchange), lingering (our last answer is ou
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from prouter.errors import ProuterError, RequestError, TooSlow
 from prouter.http1.framing import BadBody, BodyWatch, request_framing, wants_close
@@ -69,16 +69,15 @@ class ClientConnection(asyncio.Protocol):
     # --- asyncio tells ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(peer[0]), int(peer[1]), transport.get_extra_info("sslcontext") is not None)
-        self._pauses = Pauses(transport)
+        self._pauses = Pauses(self._transport)
         if self._home.admit(self):
             self._arm(self._limits.head_seconds, self._head_late)
         else:
             self._lingering = 1
-            transport.close()
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:

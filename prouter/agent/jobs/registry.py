@@ -99,7 +99,8 @@ class JobRegistry:
             return await self._same(chosen, name, labels)
         if len(self._jobs) >= self._max_jobs or self._closing:
             raise TooManyRequests(
-                f"this agent keeps {len(self._jobs)} jobs, which is its limit; remove some", headers={"Retry-After": "10"}
+                f"this agent keeps {len(self._jobs)} jobs, which is its limit; remove some",
+                headers={"Retry-After": "10"},
             )
         record = JobRecord(chosen, name, sender, labels=dict(labels), created_at=time.time(), revision=1)
         return await self._make(Job(record, self._records.directory(chosen), around))

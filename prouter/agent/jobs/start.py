@@ -14,6 +14,7 @@ from prouter.model.jobs import StartRequest
 from prouter.model.process import Command
 
 PROPERTY_PREFIX = "DA__PAGENT__"
+OWN_PREFIXES = ("PROUTER_", "PAGENT_")
 _PLACEHOLDER = re.compile(r"\{(\{|port\}|base_path\}|sandbox\}|socket\})")
 
 
@@ -55,6 +56,11 @@ def check_request(request: StartRequest) -> None:
         raise InvalidRequest(f"Invalid request: {wrong[0]!r} can not be the name of an environment variable")
     if request.cwd is not None and Path(request.cwd).is_absolute():
         raise InvalidRequest("Invalid request: job working directory path must be relative")
+
+
+def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The agent's environment without prouter's own variables, which hold its tokens."""
+    return {name: value for name, value in environ.items() if not name.upper().startswith(OWN_PREFIXES)}
 
 
 def property_environment(properties: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prouter.core.browser import guard_change, host_is_ours
+from prouter.web.browser import guard_change, host_is_ours
 from prouter.errors import Forbidden, ProuterError, UnsupportedMediaType
 from prouter.model.http import RequestHead
 

@@ -1,0 +1,253 @@
+"""Builds the agent and wires everyone. No behaviour lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from prouter import __version__
+from prouter.agent.dialing import Dialing
+from prouter.agent.doors import REPORT_PATH, ControlDoor, ReportDoor, RouterDoor
+from prouter.agent.files.sandbox import SandboxOpener
+from prouter.agent.guard.client import GuardKeeper
+from prouter.agent.identity import Self, introduce, jobs_directory, open_state
+from prouter.agent.jobs.feedback import PortFeedback
+from prouter.agent.jobs.job import Surroundings
+from prouter.agent.jobs.orphans import Orphans
+from prouter.agent.jobs.ports import LOOPBACK, PortFinders
+from prouter.agent.jobs.records import Records
+from prouter.agent.jobs.registry import JobRegistry
+from prouter.agent.jobs.start import inherited_environment, property_environment
+from prouter.agent.links import Links, Shared
+from prouter.agent.methods import JobMethods
+from prouter.agent.service import Service
+from prouter.agent.settings import AgentSettings, Endpoint
+from prouter.agent.targets import PipeTargets
+from prouter.errors import NotPossible, PluginFailure
+from prouter.model.ids import AgentUid
+from prouter.model.jobs import JobRecord, StartRequest
+from prouter.model.plugin import Driver
+from prouter.model.services import AgentHost
+from prouter.pipe.agent_end import PipeTimes
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.config import Settings
+from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
+from prouter.pluginkit.state import StateDirectory
+from prouter.pluginkit.tasks import TaskOwner
+from prouter.rpc.machine import IdCounter
+from prouter.web.acceptor import Acceptor
+from prouter.web.limits import WebLimits
+from prouter.web.outcomes import Dispatcher
+from prouter.web.routes import RouteTable
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 5.0
+"""For background work and open requests to end when the agent does."""
+ENDPOINT_NAMES = {"server": "agent endpoint", "control": "control endpoint", "report": "port reports of jobs"}
+
+
+class AgentApp:
+    """One agent, from start to stop. The configuration is valid when it is made."""
+
+    def __init__(
+        self, settings: Settings, host: PluginHost, hooks: Hooks, *, ready_file: Path | None, insecure: bool
+    ) -> None:
+        self._sections = settings
+        self._settings = AgentSettings.read(settings.section)
+        self._settings.refuse_open_doors(insecure=insecure)
+        self._host = host
+        self._hooks = hooks
+        self._ready_file = ready_file
+        self._stop_asked = asyncio.Event()
+        self._cleanup = AsyncExitStack()
+        self.endpoints: dict[str, tuple[str, int]] = {}
+
+    async def start(self) -> None:
+        """Until everything listens and dials. What was begun is undone when it fails."""
+        async with AsyncExitStack() as undo:
+            await self._start(undo)
+            self._cleanup = undo.pop_all()
+
+    async def serve_until_stopped(self) -> None:
+        await self._stop_asked.wait()
+
+    def request_stop(self) -> None:
+        self._stop_asked.set()
+
+    async def stop(self) -> None:
+        """Jobs end first, while routers can still be told; then links, then the rest in the reverse order."""
+        self._stop_asked.set()
+        await self._cleanup.aclose()
+
+    async def _start(self, undo: AsyncExitStack) -> None:
+        settings = self._settings
+        state = open_state(settings)
+        undo.callback(state.close)
+        who = introduce(settings, state)
+        tasks = TaskOwner("agent")
+        undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+        threads = ThreadPoolExecutor(settings.background_threads, "files")
+        undo.callback(threads.shutdown, cancel_futures=True)
+        guarded = GuardKeeper(tasks, cgroups=settings.cgroups)
+        await guarded.start()
+        undo.push_async_callback(guarded.close)
+        opener = SandboxOpener(settings.path_resolution, threads)
+        registry = JobRegistry(Records(jobs_directory(state)), opener, settings.max_jobs)
+        feedback = PortFeedback()
+        orphans = Orphans(registry, settings.orphan_seconds)
+        targets = PipeTargets(registry)
+        links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
+        around = self._surroundings(who, tasks, feedback, registry)
+        await self._start_plugins(undo, who, state, guarded, registry)
+        self._drivers = self._collect_drivers()
+        await registry.recover(self._drivers.get(_first(self._drivers)), around)
+        targets.service = Service(AgentUid(who.identity.uid), self._route_table(), registry)
+        undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
+        undo.push_async_callback(links.close)
+        undo.push_async_callback(registry.close)
+        await self._open_doors(undo, who, links, registry, feedback, JobMethods(registry, around))
+        tasks.start("orphans", orphans.run())
+        self._dial(tasks, links, JobMethods(registry, around))
+        if self._ready_file is not None:
+            write_ready_file(self._ready_file, ready_document(who.identity.uid, self.endpoints))
+
+    def _shared(self, who: Self, tasks: TaskOwner, targets: PipeTargets, orphans: Orphans) -> Shared:
+        pipes = self._settings.pipes
+        times = PipeTimes(pipes.bind_seconds, pipes.connect_seconds, pipes.half_close_seconds)
+        return Shared(who, IdCounter(), tasks, targets, times, pipes.max_count, orphans)
+
+    def _surroundings(self, who: Self, tasks: TaskOwner, feedback: PortFeedback, registry: JobRegistry) -> Surroundings:
+        properties = property_environment(who.properties)
+
+        async def environment(record: JobRecord, request: StartRequest) -> Mapping[str, str]:
+            env = inherited_environment(os.environ)
+            if self._hooks.implemented("prouter_job_environment"):
+                env = await self._hooks.chain("prouter_job_environment", env=env, record=record, request=request)
+            return env | properties
+
+        def over(record: JobRecord) -> None:
+            self._hooks.notify("prouter_job_ended", subject=record.uid, record=record)
+
+        return Surroundings(
+            tasks=tasks,
+            ports=PortFinders(feedback),
+            limits={"processes": self._settings.max_processes},
+            driver=self._driver,
+            environment=environment,
+            told=registry.told,
+            over=over,
+        )
+
+    def _driver(self) -> Driver:
+        if not self._drivers:
+            raise NotPossible("this agent has no plugin that starts processes (process_driver is switched off)")
+        return self._drivers[_first(self._drivers)]
+
+    def _collect_drivers(self) -> dict[str, Driver]:
+        drivers: dict[str, Driver] = {}
+        for plugin, found in self._hooks.collect("prouter_drivers"):
+            for driver in found:
+                if driver.name in drivers:
+                    raise PluginFailure(plugin, "prouter_drivers", f"driver {driver.name!r} is there already")
+                drivers[driver.name] = driver
+        return drivers
+
+    async def _start_plugins(
+        self, undo: AsyncExitStack, who: Self, state: StateDirectory, guarded: GuardKeeper, registry: JobRegistry
+    ) -> None:
+        """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
+
+        def bundle(plugin: str) -> dict[str, Any]:
+            tasks = TaskOwner(f"plugin {plugin}")
+            undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+            services = AgentHost(
+                identity=who.identity,
+                version=__version__,
+                config=self._sections,
+                guarded=guarded,
+                jobs=registry,
+                tasks=tasks,
+                state_directory=state.path / "plugins" / plugin,
+            )
+            return {"agent": services}
+
+        undo.push_async_callback(self._hooks.close, CLOSE_SECONDS)
+        await self._hooks.setup("prouter_startup", bundle)
+
+    def _route_table(self) -> RouteTable:
+        table = RouteTable()
+        for plugin, routes in self._hooks.collect("prouter_agent_routes"):
+            table.add(plugin, routes)
+        return table
+
+    async def _open_doors(
+        self,
+        undo: AsyncExitStack,
+        who: Self,
+        links: Links,
+        registry: JobRegistry,
+        feedback: PortFeedback,
+        methods: JobMethods,
+    ) -> None:
+        settings = self._settings
+        report = await self._listen(undo, "report", Endpoint(LOOPBACK, 0), ReportDoor(feedback))
+        feedback.url = url_of(*report) + REPORT_PATH
+        if settings.server is not None:
+            door = RouterDoor(
+                links, methods, settings.accept_tokens, settings.ping_interval_seconds, settings.handshake_seconds
+            )
+            await self._listen(undo, "server", settings.server, door.door())
+        if settings.control is not None:
+            control = ControlDoor(who, links, registry, settings.control.interface, self.request_stop)
+            await self._listen(undo, "control", settings.control, control)
+
+    async def _listen(
+        self, undo: AsyncExitStack, name: str, endpoint: Endpoint, dispatcher: Dispatcher
+    ) -> tuple[str, int]:
+        acceptor = Acceptor(name, dispatcher, WebLimits())
+        undo.push_async_callback(acceptor.drain, CLOSE_SECONDS)
+        address = self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
+        log.info("Listening on %s (%s)", url_of(*address), ENDPOINT_NAMES[name])
+        return address
+
+    def _dial(self, tasks: TaskOwner, links: Links, methods: JobMethods) -> None:
+        settings = self._settings
+        for address in settings.client.addresses:
+            dialing = Dialing(
+                address,
+                settings.client,
+                links,
+                methods,
+                ping_interval_seconds=settings.ping_interval_seconds,
+                handshake_seconds=settings.handshake_seconds,
+                gave_up=self.request_stop,
+            )
+            tasks.start(f"link to {address}", dialing.run())
+
+
+def _first(drivers: Mapping[str, Driver]) -> str:
+    return next(iter(drivers), "")
+
+
+def build(
+    settings: Settings,
+    host: PluginHost,
+    hooks: Hooks,
+    *,
+    ready_file: Path | None,
+    insecure: bool,
+    connection_debug: bool = False,
+) -> AgentApp:
+    """An agent that has not started yet. Raises ConfigError for values that fit their schema and make no sense."""
+    if connection_debug:
+        for name in ("prouter.rpc", "prouter.agent.links", "prouter.agent.dialing"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+    return AgentApp(settings, host, hooks, ready_file=ready_file, insecure=insecure)

@@ -1,0 +1,206 @@
+"""The agent's control links: one to each router, a newer one replaces an older one, each with its pipes.
+
+Belongs here: a link's life from the handshake to the end, its number and its tickets. Does not: getting a link
+(dialing.py, doors.py), what routers can call (methods.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prouter.agent.identity import Self
+from prouter.agent.jobs.orphans import Orphans
+from prouter.errors import LinkClosed, LinkError, ProuterError
+from prouter.model.agents import Hello
+from prouter.model.jobs import Sender
+from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
+from prouter.pipe.bind import BindRefused
+from prouter.pipe.opening import open_pipe
+from prouter.pipe.tickets import TicketBook
+from prouter.pluginkit.tasks import TaskOwner
+from prouter.rpc.connection import Link
+from prouter.rpc.machine import IdCounter
+
+log = logging.getLogger(__name__)
+
+MAX_TICKETS = 64
+"""In one call; a router asks for no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all links share."""
+
+    who: Self
+    ids: IdCounter
+    """One for all links, as the original's."""
+    tasks: TaskOwner
+    targets: Targets
+    times: PipeTimes
+    max_pipes: int
+    orphans: Orphans
+    tickets: TicketBook[RouterLink] = field(default_factory=TicketBook)
+
+
+class RouterLink:
+    """One control link. `direction` is ours: CLIENT when we dialed, SERVER when the router did."""
+
+    def __init__(self, number: int, direction: str, address: str, shared: Shared, links: Links) -> None:
+        self.number = number
+        self.direction = direction
+        self.address = address
+        self.router = Hello("", "")
+        self.rpc: Link | None = None
+        self._shared = shared
+        self._links = links
+        self._dial_to: tuple[str, int] | None = None
+
+    def sender(self) -> Sender:
+        """Who jobs made over this link are from."""
+        return Sender(self.direction, self.router.uid, self.router.name)
+
+    def dials_to(self, host: str, port: int) -> None:
+        """Where pipes are dialed: to the address that the link was."""
+        self._dial_to = host, port
+
+    def dial_pipes(self, tickets: Sequence[str]) -> None:
+        """In the background. Raises LinkError on a link that the router dialed."""
+        if self._dial_to is None:
+            raise LinkError("this agent does not dial pipes over a link that it did not dial")
+        for ticket in tickets[:MAX_TICKETS]:
+            self._shared.tasks.start(f"pipe of link {self.number}", self._dial_pipe(*self._dial_to, str(ticket)))
+
+    async def _dial_pipe(self, host: str, port: int, ticket: str) -> None:
+        try:
+            transport, leftover = await open_pipe(host, port, ticket)
+        except LinkError as error:
+            log.warning("no pipe for link %s: %s", self.number, error.detail)
+            return
+        self.take_pipe(transport, leftover)
+
+    def issue_tickets(self, count: int) -> list[str]:
+        """For a router that dialed us."""
+        return [self._shared.tickets.issue(self) for _ in range(max(0, min(count, MAX_TICKETS)))]
+
+    def take_pipe(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        """A pipe is open."""
+        shared = self._shared
+        pipe = AgentPipe(
+            transport, leftover, self.number, shared.targets, shared.tasks, shared.times, self._links.pipe_over
+        )
+        if self.rpc is None or self.rpc.closed:
+            pipe.close()
+        elif len(self._links.pipes) >= shared.max_pipes:
+            pipe.refuse(BindRefused(503, f"the agent has {shared.max_pipes} pipes, which is its limit"))
+        else:
+            self._links.pipes[pipe] = self
+
+
+class Links:
+    """All links of the agent."""
+
+    def __init__(self, shared: Shared, takeover_seconds: float) -> None:
+        self.shared = shared
+        self.pipes: dict[AgentPipe, RouterLink] = {}
+        """Every pipe that is unbound or bound to a job; bound ones outlive their link."""
+        self._takeover_seconds = takeover_seconds
+        self._numbers = IdCounter()
+        self._by_router: dict[str, RouterLink] = {}
+        self._all: set[RouterLink] = set()
+        self._registering = asyncio.Lock()
+        self._closed = False
+
+    def __iter__(self) -> Iterator[RouterLink]:
+        return iter(list(self._by_router.values()))
+
+    def new(self, direction: str, address: str) -> RouterLink:
+        """A link that is about to shake hands."""
+        return RouterLink(self._numbers.take(), direction, address, self.shared, self)
+
+    def pipe_over(self, pipe: AgentPipe) -> None:
+        """A pipe closed, or was given to the agent's service."""
+        self.pipes.pop(pipe, None)
+
+    async def serve(self, link: RouterLink, rpc: Link, up: Callable[[], None] | None = None) -> None:
+        """Until the link ends. Raises LinkError when it may not replace the one that its router has."""
+        link.rpc, link.router = rpc, Hello.from_wire(rpc.peer)
+        self._all.add(link)
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(rpc.run(), name=f"link {link.number}")
+                try:
+                    await self._register(link)
+                    self.shared.orphans.linked()
+                    try:
+                        if up is not None:
+                            up()
+                        await asyncio.wait((running,))
+                    finally:
+                        self.shared.orphans.unlinked()
+                finally:
+                    running.cancel()
+        except* ProuterError as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            self._unregister(link)
+        raise LinkClosed(rpc.end_reason or "the link ended")
+
+    def connections(self) -> list[Mapping[str, Any]]:
+        """As the control API shows them; no tokens."""
+        return [
+            {
+                "uid": link.rpc.connection_id if link.rpc is not None else "",
+                "mode": link.direction,
+                "peer": {
+                    "auth": {"uid": link.router.uid, "name": link.router.name},
+                    "platform": dict(link.router.platform),
+                    "properties": dict(link.router.properties),
+                },
+                "address": link.address,
+            }
+            for link in self
+        ]
+
+    async def close(self) -> None:
+        """The agent ends: all links close in order, pipes are cut."""
+        self._closed = True
+        links = [link.rpc for link in self._all if link.rpc is not None]
+        await asyncio.gather(*(rpc.close() for rpc in links), return_exceptions=True)
+        for pipe in list(self.pipes):
+            pipe.abort()
+
+    async def _register(self, link: RouterLink) -> None:
+        async with self._registering:
+            old = self._by_router.get(link.router.uid)
+            if self._closed:
+                raise LinkClosed("the agent is ending")
+            if old is not None and old.router.boot != link.router.boot and await self._answers(old):
+                raise LinkClosed(f"router {link.router.uid!r} is connected already from {old.address}, and alive")
+            self._by_router[link.router.uid] = link
+        log.info("linked to router %s at %s (link %s)", link.router.uid, link.address, link.number)
+        if old is not None and old.rpc is not None:
+            await old.rpc.close()
+
+    async def _answers(self, link: RouterLink) -> bool:
+        """Whether the router at the other end is alive: even "no such method" is an answer."""
+        if link.rpc is None or link.rpc.closed:
+            return False
+        try:
+            await link.rpc.call("prouter_ping", timeout_seconds=self._takeover_seconds)
+        except LinkClosed:
+            return False
+        except ProuterError as error:
+            return error.code != "timeout"
+        return True
+
+    def _unregister(self, link: RouterLink) -> None:
+        for pipe in [pipe for pipe, owner in self.pipes.items() if owner is link and not pipe.bound]:
+            pipe.close()
+        if self._by_router.get(link.router.uid) is link:
+            del self._by_router[link.router.uid]
+            log.info("link %s to router %s ended", link.number, link.router.uid)
+        self._all.discard(link)

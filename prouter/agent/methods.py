@@ -1,0 +1,155 @@
+"""What routers can call over a link: the jobs of this agent, pipes, and the original's unary methods.
+
+Belongs here: arguments in, records out. Does not: what a job is (jobs/). Arguments are a peer's: nothing is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prouter.agent.jobs.job import Surroundings
+from prouter.agent.jobs.registry import JobRegistry, Watch
+from prouter.agent.links import RouterLink
+from prouter.errors import InvalidRequest
+from prouter.model.jobs import JobRecord, PortRequest, StartRequest
+from prouter.rpc.calls import CallContext
+from prouter.rpc.messages import CallType
+from prouter.rpc.methods import Methods
+
+PAGE = 200
+"""Records in one message of a watch."""
+
+
+class JobMethods:
+    """Offers the jobs of one registry."""
+
+    def __init__(self, jobs: JobRegistry, around: Surroundings) -> None:
+        self._jobs = jobs
+        self._around = around
+
+    def of(self, link: RouterLink) -> Methods:
+        """What the router at the other end of `link` can call."""
+        methods = Methods()
+        methods.add("prouter_watch", self._watch, CallType.ISTREAM)
+        for method in (_Prouter(self, link), _Original(self, link)):
+            for name in dir(method):
+                if not name.startswith("_"):
+                    methods.add(name, getattr(method, name))
+        return methods
+
+    @property
+    def jobs(self) -> JobRegistry:
+        return self._jobs
+
+    async def create(self, uid: Any, name: Any, labels: Any, link: RouterLink) -> JobRecord:
+        if not isinstance(name, str | None) or not isinstance(uid, str | None):
+            raise InvalidRequest("Invalid request: a job's uid and name are texts")
+        if not isinstance(labels, Mapping) or not all(isinstance(v, str) for pair in labels.items() for v in pair):
+            raise InvalidRequest("Invalid request: labels are texts by name")
+        return await self._jobs.create(uid, name or "", labels, link.sender(), self._around)
+
+    async def _watch(self, context: CallContext) -> None:
+        """Pages of all records, then every change, for as long as the router wants."""
+        watch = self._jobs.watch()
+        try:
+            records = watch.take_all()
+            pages = [records[start : start + PAGE] for start in range(0, len(records), PAGE)] or [[]]
+            for number, page in enumerate(pages, 1):
+                await context.send({"jobs": [record.to_wire() for record in page], "more": number < len(pages)})
+            await _tell_changes(watch, context)
+        finally:
+            watch.close()
+
+
+async def _tell_changes(watch: Watch, context: CallContext) -> None:
+    while True:
+        for record in await watch.changed():
+            await context.send({"job": record.to_wire()})
+
+
+class _Prouter:
+    """Between two of ours."""
+
+    def __init__(self, methods: JobMethods, link: RouterLink) -> None:
+        self._methods = methods
+        self._link = link
+
+    async def prouter_create(self, context: CallContext, uid: Any, name: Any, labels: Any) -> Any:
+        return (await self._methods.create(uid, name, labels, self._link)).to_wire()
+
+    async def prouter_start(self, context: CallContext, uid: str, request: Any) -> Any:
+        try:
+            asked = StartRequest.from_wire(request)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidRequest("Invalid request: the start makes no sense") from error
+        return (await self._methods.jobs.find(uid).start(asked)).to_wire()
+
+    async def prouter_remove(self, context: CallContext, uid: str) -> Any:
+        return (await self._methods.jobs.find(uid).remove()).to_wire()
+
+    async def pipe_dial(self, context: CallContext, tickets: Any) -> None:
+        if not isinstance(tickets, Sequence) or not all(_is_ticket(ticket) for ticket in tickets):
+            raise InvalidRequest("Invalid request: these are no tickets")
+        self._link.dial_pipes(tickets)
+
+    async def pipe_tickets(self, context: CallContext, count: Any) -> list[str]:
+        if not isinstance(count, int):
+            raise InvalidRequest("Invalid request: how many tickets?")
+        return self._link.issue_tickets(count)
+
+
+class _Original:
+    """What an original router calls, and a person with its client."""
+
+    def __init__(self, methods: JobMethods, link: RouterLink) -> None:
+        self._methods = methods
+        self._link = link
+
+    async def job_create(self, context: CallContext, name: Any = None) -> Any:
+        return _job_info(await self._methods.create(None, name, {}, self._link))
+
+    async def job_remove(self, context: CallContext, job_uid: str) -> Any:
+        return _job_info(await self._methods.jobs.find(job_uid).remove())
+
+    async def job_info(self, context: CallContext, job_uid: str) -> Any:
+        return _job_info(self._methods.jobs.get(self._methods.jobs.find(job_uid).record.uid))
+
+    async def job_wait(self, context: CallContext, job_uid: str) -> Any:
+        return _job_info(await self._methods.jobs.find(job_uid).wait_ended())
+
+    async def job_start(
+        self,
+        context: CallContext,
+        job_uid: str,
+        args: Any,
+        env: Any,
+        cwd: Any = None,
+        port_expected_count: Any = 1,
+        forward_stdout: Any = False,
+    ) -> Any:
+        wire = {"args": args, "env": env, "cwd": cwd, "forward_stdout": forward_stdout}
+        wire["ports"] = [PortRequest().to_wire()] if port_expected_count else []
+        try:
+            request = StartRequest.from_wire(wire)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidRequest("Invalid request: the start makes no sense") from error
+        return _job_info(await self._methods.jobs.find(job_uid).start(request))
+
+    async def job_count_current_connection(self, context: CallContext) -> int:
+        sender = self._link.sender()
+        return sum(job.record.sender == sender for job in self._methods.jobs)
+
+
+def _job_info(record: JobRecord) -> dict[str, Any]:
+    """The fields that an original knows."""
+    return {
+        "uid": record.uid,
+        "name": record.name,
+        "state": record.state.value,
+        "sender": record.sender.to_wire(),
+    }
+
+
+def _is_ticket(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 32 and all(c in "0123456789abcdef" for c in value)

@@ -1,0 +1,95 @@
+"""The agent's own HTTP service, which listens nowhere: routers reach it through pipes, aiohttp gets the pipe whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from prouter.errors import InvalidRequest, JobNotFound, ProuterError
+from prouter.http1.request import HeadLimits
+from prouter.model.access import Peer
+from prouter.model.http import RequestHead
+from prouter.model.ids import AgentUid, JobUid, new_uid
+from prouter.model.jobs import JobRef
+from prouter.model.plugin import Call
+from prouter.model.services import AgentJobs
+from prouter.web.problem import problem
+from prouter.web.routes import RouteTable
+from prouter.web.serve import answer, response
+
+log = logging.getLogger(__name__)
+
+JSON_BODY_BYTES = 1024 * 1024
+IDLE_SECONDS = 300.0
+"""A router keeps an idle pipe for less; this is for one that is gone."""
+READ_BYTES = 1024 * 1024
+"""Of a body that a handler has not taken yet."""
+
+
+class Service:
+    """Routes of the agent's plugins, served on pipes."""
+
+    def __init__(self, agent: AgentUid, routes: RouteTable, jobs: AgentJobs) -> None:
+        self._agent = agent
+        self._routes = routes
+        self._jobs = jobs
+        limit = HeadLimits().head_bytes * 2
+        self._server = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=IDLE_SECONDS,
+            read_bufsize=READ_BYTES,
+            max_line_size=limit,
+            max_field_size=limit,
+        )
+
+    def take(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        """A pipe that is bound to the service."""
+        protocol = self._server()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if not transport.is_reading():
+            transport.resume_reading()
+        if leftover:
+            protocol.data_received(leftover)
+
+    async def close(self, deadline_seconds: float) -> None:
+        await self._server.shutdown(deadline_seconds)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        head = RequestHead(request.method, request.raw_path, _headers(request))
+        request_id = request.headers.get("X-Request-Id") or new_uid()
+        try:
+            match = self._routes.match(head.method, head.path)
+            call = Call(
+                head=head,
+                params=match.params,
+                raw=match.raw,
+                query=dict(parse_qsl(head.query, keep_blank_values=True, errors="surrogateescape")),
+                peer=Peer("", 0),
+                request_id=request_id,
+                job=self._job(match.job),
+            )
+        except ProuterError as error:
+            return response(problem(error, request_id))
+        return await answer(match.route, call, request, body_limit_bytes=JSON_BODY_BYTES)
+
+    def _job(self, uid: str | None) -> JobRef | None:
+        if uid is None:
+            return None
+        try:
+            self._jobs.get(JobUid(uid))
+        except JobNotFound:
+            raise
+        except ProuterError as error:
+            raise InvalidRequest(error.detail) from error
+        return JobRef(self._agent, JobUid(uid))
+
+
+def _headers(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers)

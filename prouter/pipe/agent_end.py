@@ -1,0 +1,284 @@
+"""The agent's end of a pipe: waits for the bind line, then joins the pipe to its target and copies bytes.
+
+Belongs here: the line, the verdict, copying both ways with FIN as FIN and reset as reset. Does not: which jobs and
+ports there are, and the agent's own HTTP service (both given as `Targets`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from prouter.errors import RemoteProtocolError
+from prouter.model.services import Tasks
+from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
+from prouter.pipe.reset import reset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSocket:
+    """Where a job's port is."""
+
+    number: int | None
+    path: str | None
+    """Of a unix socket, where there is no number."""
+    is_cut: Callable[[], Awaitable[bool]]
+    """Whether an end of the job's stream, seen just now, is a cut."""
+
+
+class Targets(Protocol):
+    """What pipes can be bound to."""
+
+    def job(self, binding: JobBinding) -> JobSocket | BindRefused:
+        """The port that a line means."""
+
+    def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        """Give a pipe to the agent's own HTTP service for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipeTimes:
+    bind_seconds: float
+    connect_seconds: float
+    half_close_seconds: float
+
+
+class AgentPipe(asyncio.Protocol):
+    """A pipe that nobody has bound yet. `link` is the number of the control link that it belongs to."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        leftover: bytes,
+        link: int,
+        targets: Targets,
+        tasks: Tasks,
+        times: PipeTimes,
+        over: Callable[[AgentPipe], None],
+    ) -> None:
+        self.bound = False
+        self._transport = transport
+        self._link = link
+        self._targets = targets
+        self._tasks = tasks
+        self._times = times
+        self._over = over
+        self._line = bytearray()
+        self._late: asyncio.TimerHandle | None = None
+        transport.set_protocol(self)
+        transport.resume_reading()
+        if leftover:
+            self.data_received(leftover)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        reset(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._late is None:
+            self._late = asyncio.get_running_loop().call_later(self._times.bind_seconds, self._transport.abort)
+        self._line += data
+        line, newline, rest = bytes(self._line).partition(b"\n")
+        if newline:
+            self._late.cancel()
+            self._bind(line, rest)
+        elif len(self._line) > MAX_LINE_BYTES:
+            self._transport.abort()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        self._over(self)
+
+    def refuse(self, refused: BindRefused) -> None:
+        self._transport.write(refused.line())
+        self._transport.close()
+
+    def _bind(self, line: bytes, rest: bytes) -> None:
+        try:
+            binding = parse_binding(line)
+        except RemoteProtocolError as error:
+            self.refuse(BindRefused(400, error.detail))
+            return
+        if binding.link != self._link:
+            self.refuse(BindRefused(503, "the line is of another link"))
+            return
+        self.bound = True
+        if isinstance(binding, AgentBinding):
+            self._transport.write(OK)
+            self._over(self)
+            self._targets.serve(self._transport, rest)
+            return
+        found = self._targets.job(binding)
+        if isinstance(found, BindRefused):
+            self.refuse(found)
+            return
+        self._transport.pause_reading()
+        self._tasks.start(f"pipe to {binding.job}", self._join(found, rest))
+
+    async def _join(self, target: JobSocket, rest: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        pipe, job = _End("pipe"), _End("job")
+        pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, lambda: self._over(self))
+        try:
+            async with asyncio.timeout(self._times.connect_seconds):
+                if target.path is not None:
+                    await loop.create_unix_connection(lambda: job, target.path)
+                else:
+                    assert target.number is not None
+                    await loop.create_connection(lambda: job, "127.0.0.1", target.number)
+        except OSError as error:  # TimeoutError is one
+            self.refuse(BindRefused(502, f"nothing answers at the job's port: {error.strerror or 'no answer'}"))
+            return
+        except BaseException:
+            self.abort()
+            raise
+        if self._transport.is_closing():
+            pair.cut()
+            return
+        self._transport.write(OK)
+        if rest:
+            job.transport.write(rest)
+        self._transport.set_protocol(pipe)
+        pipe.connection_made(self._transport)
+        self._transport.resume_reading()
+
+
+class _End(asyncio.Protocol):
+    """One side of a pair: a transport and what comes from it."""
+
+    transport: asyncio.Transport
+    other: _End
+    pair: Pair
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.pair.moved()
+        self.other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        self.pair.ended(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pair.lost(self, exc)
+
+    def pause_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+
+class Pair:
+    """A pipe and a job's connection, joined for as long as both live.
+
+    What is always true: what came from one was written to the other before its end is; a reset on one is a reset on
+    the other; both are closed once both ended.
+    """
+
+    def __init__(
+        self,
+        pipe: _End,
+        job: _End,
+        target: JobSocket,
+        tasks: Tasks,
+        half_close_seconds: float,
+        over: Callable[[], None],
+    ) -> None:
+        self._pipe, self._job = pipe, job
+        pipe.other, job.other = job, pipe
+        pipe.pair = job.pair = self
+        self._target = target
+        self._tasks = tasks
+        self._half_close_seconds = half_close_seconds
+        self._over = over
+        self._moved_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def moved(self) -> None:
+        if self._timer is not None:
+            self._moved_at = asyncio.get_running_loop().time()
+
+    def ended(self, end: _End) -> None:
+        """FIN came from one side."""
+        if end is self._job:
+            self._tasks.start("end of a job's stream", self._judge())
+        else:
+            self._pass_end(end)
+
+    def lost(self, end: _End, exc: Exception | None) -> None:
+        """One connection is gone: by a reset, by our closing, or because its peer is dead."""
+        if self._closed:
+            return
+        if exc is not None or not end.eof:
+            self.cut()
+        else:
+            self._close()
+
+    def cut(self) -> None:
+        """Reset both."""
+        self._stop()
+        for end in (self._pipe, self._job):
+            transport = getattr(end, "transport", None)
+            if transport is not None:
+                reset(transport)
+
+    async def _judge(self) -> None:
+        """Whether the job closed, or is dying: then what the client has is no whole answer."""
+        if await self._target.is_cut():
+            self.cut()
+        elif not self._closed:
+            self._pass_end(self._job)
+
+    def _pass_end(self, end: _End) -> None:
+        if end.other.transport.is_closing():
+            return
+        if end.other.eof:
+            self._close()
+            return
+        end.other.transport.write_eof()
+        self._watch()
+
+    def _watch(self) -> None:
+        """A deadline runs from the first end, renewed by every byte."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._moved_at = loop.time()
+        until = self._moved_at + self._half_close_seconds
+        if loop.time() >= until:
+            self._close()
+        else:
+            self._timer = loop.call_at(until, self._watch)
+
+    def _close(self) -> None:
+        self._stop()
+        self._pipe.transport.close()
+        self._job.transport.close()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._closed:
+            self._closed = True
+            self._over()

@@ -1,0 +1,63 @@
+"""The endpoint at which links and pipes arrive: GET /rpc/v1, GET /pipe/v1, 404 for everything else. For both daemons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from prouter.errors import RouteNotFound
+from prouter.model.access import Peer
+from prouter.model.http import RequestHead
+from prouter.pipe.opening import PATH as PIPE_PATH
+from prouter.pipe.opening import UPGRADE
+from prouter.rpc import websocket
+from prouter.rpc.limits import Limits
+from prouter.web.outcomes import Allowance, Incoming, Outcome, Serve, Tunnel
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+HANDSHAKE_ALLOWANCE_BYTES = 2 * Limits().handshake_bytes
+"""Of a websocket before its peer was let in: one handshake, frame headers and pings with it."""
+
+Accept = Callable[[asyncio.Transport, bytes], None]
+"""Takes a pipe that was opened: its transport, reading paused, and what came behind its head."""
+
+
+class LinkDoor:
+    """A Dispatcher. `redeem` says what a ticket opens; `serve` has a link's channel until its end."""
+
+    def __init__(
+        self,
+        redeem: Callable[[str], Accept | None],
+        serve: Callable[[websocket.AcceptedChannel, Peer], Awaitable[None]],
+        ping_interval_seconds: float,
+    ) -> None:
+        self._redeem = redeem
+        self._serve = serve
+        self._ping_interval_seconds = ping_interval_seconds
+
+    async def dispatch(self, incoming: Incoming) -> Outcome:
+        head = incoming.head
+        if head.method == "GET" and head.path == websocket.PATH and head.upgrade == "websocket":
+            allowance = Allowance(HANDSHAKE_ALLOWANCE_BYTES)
+            return Serve(lambda request: self._link(request, incoming.peer, allowance), allowance)
+        if head.method == "GET" and head.path == PIPE_PATH:
+            return self._pipe(head)
+        raise RouteNotFound("this endpoint is for links only")
+
+    def _pipe(self, head: RequestHead) -> Tunnel:
+        scheme, _, ticket = (head.get("authorization") or "").partition(" ")
+        asked = head.upgrade == UPGRADE and scheme.lower() == "ticket"
+        accept = self._redeem(ticket.strip()) if asked else None
+        if accept is None:
+            raise RouteNotFound("this ticket opens nothing")
+        return Tunnel((("Connection", "Upgrade"), ("Upgrade", UPGRADE)), accept)
+
+    async def _link(self, request: web.BaseRequest, peer: Peer, allowance: Allowance) -> web.StreamResponse:
+        channel = await websocket.accept(
+            request, ping_interval_seconds=self._ping_interval_seconds, allowance=allowance
+        )
+        await self._serve(channel, peer)
+        return channel.response
