@@ -15,7 +15,7 @@ from prouter import __version__
 from prouter.agent.dialing import Dialing
 from prouter.agent.doors import REPORT_PATH, ControlDoor, ReportDoor, RouterDoor
 from prouter.agent.files.sandbox import SandboxOpener
-from prouter.agent.guard.client import GuardKeeper
+from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.job import Surroundings
@@ -96,7 +96,7 @@ class AgentApp:
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
         threads = ThreadPoolExecutor(settings.background_threads, "files")
         undo.callback(threads.shutdown, cancel_futures=True)
-        guarded = GuardKeeper(tasks, cgroups=settings.cgroups)
+        guarded = make_keeper(tasks, cgroups=settings.cgroups)
         await guarded.start()
         undo.push_async_callback(guarded.close)
         opener = SandboxOpener(settings.path_resolution, threads)
@@ -161,7 +161,7 @@ class AgentApp:
         return drivers
 
     async def _start_plugins(
-        self, undo: AsyncExitStack, who: Self, state: StateDirectory, guarded: GuardKeeper, registry: JobRegistry
+        self, undo: AsyncExitStack, who: Self, state: StateDirectory, guarded: Keeper, registry: JobRegistry
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 

@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
-from prouter.web.browser import guard_change
 from prouter.core.origin import Origins
 from prouter.errors import NotPossible, PluginFailure, PortNotFound, RouteNotFound
 from prouter.model.access import ANONYMOUS, Principal, Resource
@@ -21,6 +20,7 @@ from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, 
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit.calling import Hooks
+from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
 from prouter.web.serve import serve_route

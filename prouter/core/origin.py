@@ -9,11 +9,11 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from prouter.web.browser import host_is_ours, host_name
 from prouter.core.settings import RouterSettings
 from prouter.errors import ConfigError, Misdirected
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
+from prouter.web.browser import host_is_ours, host_name
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -6,7 +6,7 @@ import re
 
 from prouter.model.http import Headers
 
-TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 -- a grammar's word, no secret
 """RFC 9110 5.6.2."""
 VALUE = r"[\t\x20-\x7e\x80-\xff]*"
 """RFC 9110 5.5: visible characters, space, tab, obs-text; no NUL, no bare CR or LF."""

@@ -1,7 +1,7 @@
 """A request's head: found in the buffer, parsed, refused when it could be read in two ways.
 
-One compiled expression validates an ordinary head whole; what it does not match goes the general way, which parses it or
-says what is wrong. Both give the same for every head that both take.
+One compiled expression validates an ordinary head whole; what it does not match goes the general way, which parses it
+or says what is wrong. Both give the same for every head that both take.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check_unfinished(buffer: bytes | bytearray, limits: HeadLimits) -> None:
         raise InvalidRequest("Invalid request: lines must end with CR LF")
 
 
-def parse_request_head(block: bytes | bytearray, limits: HeadLimits = HeadLimits()) -> RequestHead:  # noqa: B008
+def parse_request_head(block: bytes | bytearray, limits: HeadLimits = HeadLimits()) -> RequestHead:
     """The head in `block`, which ends with the empty line. Raises RequestError: 400, 414, 431."""
     if len(block) > limits.head_bytes:
         raise _too_long(block, limits)

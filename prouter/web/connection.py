@@ -69,7 +69,7 @@ class ClientConnection(asyncio.Protocol):
     # --- asyncio tells ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(peer[0]), int(peer[1]), transport.get_extra_info("sslcontext") is not None)
         self._pauses = Pauses(self._transport)

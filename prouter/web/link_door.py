@@ -1,4 +1,4 @@
-"""The endpoint at which links and pipes arrive: GET /rpc/v1, GET /pipe/v1, 404 for everything else. For both daemons."""
+"""The endpoint at which links and pipes arrive: GET /rpc/v1, GET /pipe/v1, 404 for all else. For both daemons."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ class Job:
             async with asyncio.timeout(KILL_SECONDS):
                 return await running.kill(reason.value)
         except (TimeoutError, ProuterError) as error:
-            log.error("the tree of job %s could not be ended: %s", self.record.uid, error or "it takes too long")
+            log.error("the tree of job %s could not be ended: %s", self.record.uid, str(error) or "it takes too long")
             return None
 
     async def _finish(self, record: JobRecord) -> None:

@@ -180,7 +180,7 @@ class JobRegistry:
                     if found is not None and not isinstance(found, Exit):
                         found = await found.kill(Reason.AGENT_LOST.value)
             except (TimeoutError, ProuterError) as error:
-                log.error("what became of job %s is not known: %s", record.uid, error or "no answer in time")
+                log.error("what became of job %s is not known: %s", record.uid, str(error) or "no answer in time")
         if isinstance(found, Exit) and found.reason in (Reason.EXITED, Reason.SIGNALED, Reason.TIMEOUT, Reason.LIMIT):
             record = job_machine.ended(record, found.exit_code, Reason(found.reason), found.finished_at)
         else:

@@ -1,0 +1,28 @@
+"""Which way of holding process trees this system allows."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+from prouter.model.services import Guarded, Tasks
+
+
+class Keeper(Guarded, Protocol):
+    """A Guarded with a beginning and an end."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None:
+        """All trees are gone on return."""
+
+
+def make_keeper(tasks: Tasks, *, cgroups: bool) -> Keeper:
+    """Guardians on Linux; elsewhere what there is."""
+    if sys.platform == "linux":
+        from prouter.agent.guard.client import GuardKeeper
+
+        return GuardKeeper(tasks, cgroups=cgroups)
+    from prouter.agent.guard.fallback import PlainKeeper
+
+    return PlainKeeper()
