@@ -1,0 +1,128 @@
+"""A router and its agents for one test."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from prouter.client import Client, Job
+from prouter.testing.processes import Daemon, eventually
+
+DaemonT = TypeVar("DaemonT", bound=Daemon)
+
+
+class RouterDaemon(Daemon):
+    """A router; `agent_token` is one that it accepts."""
+
+    agent_token = ""
+
+    def client(self, token: str | None = None) -> Client:
+        return Client(self.url(), token)
+
+    async def agent_is_there(self, agent: AgentDaemon, *, seconds: float = 20.0) -> None:
+        """Until the agent is connected."""
+        async with self.client() as client:
+
+            async def there() -> bool:
+                return any(found["uid"] == agent.uid and found["connected"] for found in await client.agents())
+
+            await eventually(there, seconds=seconds, what=f"agent {agent.uid}")
+
+
+class AgentDaemon(Daemon):
+    """An agent; `token` is one that it accepts from routers."""
+
+    token = ""
+
+    @property
+    def jobs(self) -> Path:
+        """Where its jobs have their directories."""
+        return self.place / "state" / "jobs"
+
+    def sandbox(self, job: Job) -> Path:
+        return self.jobs / str(job.info["uid"]) / "sandbox"
+
+
+class Fleet:
+    """Starts daemons, ends them all. Settings are as for `--set`: "server.port=9000"."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.tag = secrets.token_hex(8)
+        self.daemons: list[Daemon] = []
+        self.expected_errors: list[str] = []
+        """Parts of ERROR lines that a test causes on purpose."""
+
+    def router(
+        self, *settings: str, environ: Mapping[str, str] | None = None, flags: tuple[str, ...] = ()
+    ) -> RouterDaemon:
+        """A router that listens on free ports."""
+        token = secrets.token_hex(16)
+        place = self._place("router")
+        words = self._words(*settings, f"state.directory={str(place / 'state')!r}")
+        secret = {"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([token])}
+        router = RouterDaemon(place, [*words, *flags], secret | dict(environ or {}), self.tag)
+        router.agent_token = token
+        return self._begin(router)
+
+    def agent(
+        self,
+        router: RouterDaemon | None = None,
+        *settings: str,
+        environ: Mapping[str, str] | None = None,
+        flags: tuple[str, ...] = (),
+    ) -> AgentDaemon:
+        """An agent that dials `router`; without one it only listens."""
+        token = secrets.token_hex(16)
+        place = self._place("agent")
+        secret = {"PAGENT_SERVER__ACCEPT_TOKENS": json.dumps([token])}
+        dial: tuple[str, ...] = ()
+        if router is not None:
+            host, port = router.address("server")
+            dial = ("client.enabled=True", f"client.address={host}:{port}")
+            secret["PAGENT_CLIENT__TOKEN"] = router.agent_token
+        words = self._words(*dial, *settings, f"jobs.root={str(place / 'state')!r}")
+        agent = AgentDaemon(place, ["agent", *words, *flags], secret | dict(environ or {}), self.tag)
+        agent.token = token
+        return self._begin(agent)
+
+    async def pair(self, *agent_settings: str) -> tuple[RouterDaemon, AgentDaemon]:
+        """A router with one agent connected."""
+        router = self.router()
+        agent = self.agent(router, *agent_settings)
+        await router.agent_is_there(agent)
+        return router, agent
+
+    def close(self) -> None:
+        """End all, agents first: they end their jobs."""
+        for daemon in reversed(self.daemons):
+            daemon.stop()
+
+    def error_lines(self) -> list[str]:
+        """ERROR lines in the logs that no test expects."""
+        lines = [line for daemon in self.daemons for line in daemon.log.splitlines()]
+        bad = [line for line in lines if " ERROR " in line or line.startswith("Traceback")]
+        return [line for line in bad if not any(part in line for part in self.expected_errors)]
+
+    def _begin(self, daemon: DaemonT) -> DaemonT:
+        self.daemons.append(daemon)
+        daemon.start()
+        return daemon
+
+    def _place(self, kind: str) -> Path:
+        return self.place / f"{kind}-{len(self.daemons)}"
+
+    @staticmethod
+    def _words(*settings: str) -> list[str]:
+        return [word for setting in settings for word in ("--set", setting)]
+
+
+async def serving_job(client: Client, agent: AgentDaemon, program: str, name: str = "job") -> Job:
+    """A job that runs a Python text which serves on the port in its environment's PORT."""
+    job = await client.create({"type": "uid", "uid": agent.uid}, name)
+    await job.start([sys.executable, "-c", program], port={"mode": "assign"})
+    return job
