@@ -145,8 +145,7 @@ class ControlDispatcher:
     # --- routes ---
 
     def _is_public(self, incoming: Incoming) -> bool:
-        match = self._routes.find(incoming.head.method, incoming.head.path)
-        return match is not None and match.route.public
+        return self._routes.is_public(incoming.head.method, incoming.head.path)
 
     async def _routed(self, incoming: Incoming, principal: Principal) -> Outcome:
         head = incoming.head

@@ -42,6 +42,7 @@ class RouteTable:
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, ...], _Place] = {}
+        self._public: set[tuple[str, str]] = set()
 
     def add(self, owner: str, routes: Iterable[Route]) -> None:
         """Raises ConfigError when a verb and path is somebody else's already; the message names both."""
@@ -53,6 +54,8 @@ class RouteTable:
                 if taken is not None:
                     raise ConfigError([f"{method} {route.path}: served by {taken[0]} and by {owner}; switch one off"])
                 place.routes[method] = (owner, route)
+                if route.public:
+                    self._public.add((method, route.path))
 
     def __iter__(self) -> Iterator[Route]:
         """Each once, in the order in which they were added."""
@@ -63,12 +66,9 @@ class RouteTable:
                     seen.append(route)
         return iter(seen)
 
-    def find(self, method: str, path: str) -> Match | None:
-        """The match, if there is one."""
-        try:
-            return self.match(method, path)
-        except (RouteNotFound, MethodNotAllowed):
-            return None
+    def is_public(self, method: str, path: str) -> bool:
+        """Whether it is served without credentials; only paths without parameters can be. Asked for every request."""
+        return (method, path) in self._public
 
     def match(self, method: str, path: str) -> Match:
         """Raises RouteNotFound, MethodNotAllowed (with those that are allowed)."""

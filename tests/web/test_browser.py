@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from prouter.web.browser import guard_change, host_is_ours
 from prouter.errors import Forbidden, ProuterError, UnsupportedMediaType
 from prouter.model.http import RequestHead
+from prouter.web.browser import guard_change, host_is_ours
 
 OWN = frozenset(("http://localhost:8080",))
 

@@ -82,7 +82,7 @@ class Sandbox:
             await self._off_loop(upload.begin)
             yield upload
         finally:
-            # The thread that writes now must be done before its descriptor is closed: not even a cancellation hurries it.
+            # The thread that writes now ends before its descriptor is closed, whatever happens to us.
             await asyncio.shield(upload.close())
 
     async def remove(self, path: str) -> None:

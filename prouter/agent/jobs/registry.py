@@ -1,7 +1,7 @@
 """All jobs of this agent: the truth that routers mirror.
 
-Belongs here: making, finding, forgetting and recovering jobs, and telling of changes. Does not: one job's life (job.py),
-the RPC methods (methods.py).
+Belongs here: making, finding, forgetting and recovering jobs, and telling of changes. Does not: one job's life
+(job.py), the RPC methods (methods.py).
 """
 
 from __future__ import annotations
