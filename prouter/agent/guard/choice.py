@@ -19,10 +19,13 @@ class Keeper(Guarded, Protocol):
 
 def make_keeper(tasks: Tasks, *, cgroups: bool) -> Keeper:
     """Guardians on Linux; elsewhere what there is."""
+    made: Keeper
     if sys.platform == "linux":
         from prouter.agent.guard.client import GuardKeeper
 
-        return GuardKeeper(tasks, cgroups=cgroups)
-    from prouter.agent.guard.fallback import PlainKeeper
+        made = GuardKeeper(tasks, cgroups=cgroups)
+    else:
+        from prouter.agent.guard.fallback import PlainKeeper
 
-    return PlainKeeper()
+        made = PlainKeeper()
+    return made

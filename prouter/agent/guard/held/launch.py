@@ -1,0 +1,121 @@
+"""Starting a job's main process: pipes for its output, its own session, its cgroup and limits, then the program.
+
+What fails before or at the exec comes back as the OSError that it was, by a pipe that the exec closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from . import cgroup
+from .outlet import Outlet
+
+STDOUT, STDERR = ".pagent.stdout", ".pagent.stderr"
+TAG = "PROUTER_JOB"
+"""In the environment of every job, with its uid: what is left when keeper and guardian died together is found by it."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A main process that runs."""
+
+    pid: int
+    outlets: tuple[Outlet, ...]
+    cgroup: str
+    """Its path, empty when there is none."""
+
+
+def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
+    """Start it. Raises OSError; nothing is left then."""
+    group = cgroup.make(job) if command.get("cgroups") else ""
+    outlets: list[Outlet] = []
+    writers: list[int] = []
+    report, reporter = os.pipe2(os.O_CLOEXEC)
+    try:
+        for number, name in ((1, STDOUT), (2, STDERR)):
+            target = number if command.get("forward_stdout") else _file(f"{directory}/sandbox/{name}")
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(reader, False)
+            outlets.append(Outlet(reader, target, owned=not command.get("forward_stdout")))
+            writers.append(writer)
+        pid = os.fork()
+        if pid == 0:
+            _child(job, command, writers, reporter, group)
+        os.close(reporter)
+        reporter = -1
+        failure = _failure(report)
+        if failure is not None:
+            os.waitpid(pid, 0)
+            raise failure
+    except BaseException:
+        for outlet in outlets:
+            outlet.close()
+        if group:
+            cgroup.remove(group)
+        raise
+    finally:
+        for fd in (*writers, report, reporter):
+            if fd >= 0:
+                os.close(fd)
+    return Launched(pid, tuple(outlets), group)
+
+
+def _file(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
+def _failure(report: int) -> OSError | None:
+    data = b""
+    while part := os.read(report, 4096):
+        data += part
+    if not data:
+        return None
+    number, _, name = data.partition(b" ")
+    return OSError(int(number), os.strerror(int(number)), os.fsdecode(name))
+
+
+def _child(job: str, command: dict[str, Any], writers: list[int], reporter: int, group: str) -> None:
+    """In the fork: never returns."""
+    step = ""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, os.getpid())))
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(writers[0], 1)
+        os.dup2(writers[1], 2)
+        if group:
+            cgroup.enter(group)
+        _set_limits(command.get("limits", {}))
+        step = command["cwd"]
+        os.chdir(step)
+        step = command["args"][0]
+        _close_others(reporter)
+        os.execvpe(step, command["args"], command["env"] | {TAG: job})
+    except OSError as error:
+        os.write(reporter, b"%d %s" % (error.errno or 1, os.fsencode(step)))
+    finally:
+        os._exit(127)
+
+
+def _close_others(keep: int) -> None:
+    highest = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, keep)
+    os.closerange(keep + 1, highest)
+
+
+def _set_limits(limits: dict[str, int]) -> None:
+    """What the kernel keeps for each process; the hard CPU limit stands above the soft one, which says SIGXCPU first."""
+    if "cpu_seconds" in limits:
+        resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"] + 5))
+    if "file_bytes" in limits:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))

@@ -1,0 +1,122 @@
+"""Process trees in /proc: who is below whom, ending them, and telling a process from a later one with its number."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+
+PR_SET_CHILD_SUBREAPER = 36
+PF_EXITING = 0x4
+PAUSE_SECONDS = 0.002
+"""Between two rounds of killing: for the killed to be reaped."""
+
+
+def become_subreaper() -> None:
+    """Orphans below us become our children (prctl(2), Linux 3.4). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def children(pid: int) -> list[int]:
+    """Direct children; of a process that is gone: none."""
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found
+    for thread in threads:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            found.extend(int(word) for word in file.read().split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All below a process, breadth first: parents before children, so that killing in this order stops forking."""
+    found: list[int] = []
+    level = children(pid)
+    seen: set[int] = set()
+    while level:
+        fresh = [child for child in level if child not in seen]
+        seen.update(fresh)
+        found.extend(fresh)
+        level = [grandchild for child in fresh for grandchild in children(child)]
+    return found
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def reap(seen: Callable[[int, int], None]) -> bool:
+    """Collect children that have ended, telling `seen` pid and status. False: we have no children at all."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+        seen(pid, status)
+
+
+def end_below(seen: Callable[[int, int], None], *, also: Callable[[], None] | None = None) -> None:
+    """Kill everything below this process, a subreaper, until waitpid says that there is nothing: that is exact."""
+    while True:
+        if also is not None:
+            also()
+        kill_all(descendants(os.getpid()))
+        if not reap(seen):
+            return
+        time.sleep(PAUSE_SECONDS)
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat behind the name, from field 3 on; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().decode("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def start_time(pid: int) -> int:
+    """In clock ticks since boot; 0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
+def is_exiting(pid: int) -> bool:
+    """Whether a process is gone, or on its way out."""
+    fields = stat_fields(pid)
+    return not fields or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
+
+
+def boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def with_tag(tag: str) -> list[int]:
+    """Processes in whose environment `NAME=VALUE` stands; `env -i` hides from this."""
+    wanted = tag.encode()
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found

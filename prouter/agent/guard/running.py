@@ -1,0 +1,120 @@
+"""A job's tree as the agent sees it: a guardian at the other end of a socket. Implements model.plugin.Running."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prouter.agent.guard import ports
+from prouter.agent.guard.held import cgroup, trees
+from prouter.model.process import Exit
+
+KILL_SECONDS = 10.0
+"""For a guardian to end its tree; one that takes longer hangs, and the keeper is asked to end both."""
+
+
+class GuardedTree:
+    """`guardian` is the guardian's pid; `pid` that of the job's main process."""
+
+    def __init__(
+        self,
+        pid: int,
+        guardian: int,
+        group: str,
+        writer: asyncio.StreamWriter,
+        *,
+        end_hard: Callable[[int], None],
+        sweep: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.guardian = guardian
+        self._pid = pid
+        self._group = group
+        self._writer = writer
+        self._end_hard = end_hard
+        self._sweep = sweep
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._tails: list[asyncio.Future[str]] = []
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    async def follow(self, reader: asyncio.StreamReader) -> None:
+        """Until the guardian's last word, or its end without one: then the tree is swept and the job lost."""
+        try:
+            while line := await reader.readline():
+                self._take(json.loads(line))
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._writer.transport.abort()
+            if not self._exit.done():
+                await self._sweep()
+                self._exit.set_result(Exit(None, "agent-lost", time.time()))
+            for tail in self._tails:
+                if not tail.done():
+                    tail.set_result("")
+
+    async def signal(self, number: int) -> None:
+        self._say({"op": "signal", "number": number})
+
+    async def kill(self, reason: str) -> Exit:
+        self._say({"op": "kill", "reason": reason})
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                return await self.wait()
+        except TimeoutError:
+            self._end_hard(self.guardian)
+            return await self.wait()
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def owns_port(self, number: int) -> bool:
+        return await asyncio.to_thread(self._owns_port, number)
+
+    async def last_output(self, lines: int) -> str:
+        if self._exit.done():
+            return _last(self.final_output, lines)
+        tail: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._tails.append(tail)
+        self._say({"op": "tail"})
+        return _last(await tail or self.final_output, lines)
+
+    async def exiting(self) -> bool:
+        return self._exit.done() or trees.is_exiting(self._pid)
+
+    final_output = ""
+    """What the newest output was at the end."""
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "tail" in message and "finished_at" not in message:
+            while self._tails:
+                tail = self._tails.pop()
+                if not tail.done():
+                    tail.set_result(str(message["tail"]))
+        elif "finished_at" in message:
+            self.final_output = str(message.get("tail", ""))
+            code = message["exit_code"]
+            ended = Exit(None if code is None else int(code), str(message["reason"]), float(message["finished_at"]))
+            if not self._exit.done():
+                self._exit.set_result(ended)
+
+    def _owns_port(self, number: int) -> bool:
+        inodes = ports.listening_inodes(number)
+        if not inodes:
+            return False
+        tree = set(cgroup.pids(self._group)) if self._group else set()
+        return ports.one_owns(tree | set(trees.descendants(self.guardian)), inodes)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _last(text: str, lines: int) -> str:
+    return os.linesep.join(text.splitlines()[-lines:])

@@ -1,0 +1,87 @@
+"""What is left of a job when both its guardian and the keeper died: found by cgroup, else by a tag in the environment.
+
+Also what an earlier agent's guardian wrote of a job's end. Everything here blocks; called in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from prouter.agent.guard.held import cgroup, trees
+from prouter.agent.guard.held.launch import TAG
+from prouter.model.process import Exit
+
+log = logging.getLogger(__name__)
+
+GUARDIAN_SECONDS = 5.0
+"""For a guardian of an earlier agent to end its tree; it began when that agent died."""
+SWEEP_ROUNDS = 500
+MAX_FILE_BYTES = 65536
+
+
+def recover(job: str, directory: Path) -> Exit | None:
+    """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left."""
+    held = _read(directory / "guardian.json")
+    guardian = held.get("guardian") or {}
+    until = time.monotonic() + GUARDIAN_SECONDS
+    while _lives(guardian, held) and time.monotonic() < until:
+        time.sleep(0.01)
+    if _lives(guardian, held):
+        trees.kill_all([*trees.descendants(int(guardian["pid"])), int(guardian["pid"])])
+    end_tagged(job, str(held.get("cgroup") or ""))
+    ended = _read(directory / "exit.json")
+    if not ended:
+        return None
+    try:
+        code = ended["exit_code"]
+        return Exit(None if code is None else int(code), str(ended["reason"]), float(ended["finished_at"]))
+    except (KeyError, TypeError, ValueError):
+        log.error("%s holds no whole account of the job's end", directory / "exit.json")
+        return None
+
+
+def end_tagged(job: str, group: str) -> None:
+    """Kill what is in the job's cgroup or has its tag, again and again until nothing is found."""
+    tag = f"{TAG}={job}"
+    for round_number in range(SWEEP_ROUNDS):
+        if group:
+            cgroup.kill(group)
+        found = set(trees.with_tag(tag)) | (set(cgroup.pids(group)) if group else set())
+        if not found:
+            break
+        if round_number == 0:
+            log.warning("job %s had lost its guardian; %d processes of it are ended", job, len(found))
+        trees.kill_all([pid for pid in found if not _is_dead(pid)])
+        time.sleep(trees.PAUSE_SECONDS)
+    else:
+        log.error("processes of job %s can not be ended: %s", job, sorted(trees.with_tag(tag)))
+    if group:
+        cgroup.remove(group)
+
+
+def _is_dead(pid: int) -> bool:
+    fields = trees.stat_fields(pid)
+    return not fields or fields[0] in "ZX"
+
+
+def _lives(guardian: Any, held: dict[str, Any]) -> bool:
+    """Whether that very process is there, not a later one with its number."""
+    if not isinstance(guardian, dict) or held.get("boot_id") != trees.boot_id():
+        return False
+    pid, start = guardian.get("pid"), guardian.get("start")
+    if not isinstance(pid, int) or not isinstance(start, int) or _is_dead(pid):
+        return False
+    return trees.start_time(pid) == start
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(MAX_FILE_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
