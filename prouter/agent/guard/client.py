@@ -1,6 +1,6 @@
 """The agent's side of the keeper: starts it, asks it for guardians, starts another when it dies.
 
-Implements model.services.Guarded on Linux. A tree is held by its guardian (held/guardian.py) from its first instruction.
+Implements model.services.Guarded on Linux. A tree is held by its guardian (held/guardian.py) from the beginning.
 """
 
 from __future__ import annotations

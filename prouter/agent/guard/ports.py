@@ -77,7 +77,7 @@ def _take(data: bytes, port: int, found: set[int]) -> bool:
 
 def _by_proc(path: str, port: int) -> set[int]:
     found = set()
-    with contextlib.suppress(OSError), open(path, encoding="ascii") as file:  # noqa: PTH123 -- a pseudo file
+    with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
         for line in file.readlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:

@@ -138,6 +138,8 @@ class Guardian:
             self._reason = self._reason or "timeout"
         if self._max_processes:
             count = len(cgroup.pids(launched.cgroup) if launched.cgroup else trees.descendants(os.getpid()))
+            if count > self._max_processes // 4:
+                trees.take_over()
             if count > self._max_processes:
                 self._reason = self._reason or "limit"
 

@@ -29,8 +29,7 @@ def main(control_fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     trees.become_subreaper()
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -5)
+    trees.take_precedence()
     Keeper(socket.socket(fileno=control_fd), os.getppid()).run()
 
 

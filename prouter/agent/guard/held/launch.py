@@ -12,10 +12,11 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from . import cgroup
+from . import cgroup, trees
 from .outlet import Outlet
 
 STDOUT, STDERR = ".pagent.stdout", ".pagent.stderr"
+NET_FACTOR = 4
 TAG = "PROUTER_JOB"
 """In the environment of every job, with its uid: what is left when keeper and guardian died together is found by it."""
 
@@ -100,7 +101,7 @@ def _child(job: str, command: dict[str, Any], writers: list[int], reporter: int,
         os.chdir(step)
         step = command["args"][0]
         _close_others(reporter)
-        os.execvpe(step, command["args"], command["env"] | {TAG: job})
+        os.execvpe(step, command["args"], command["env"] | {TAG: job})  # noqa: S606
     except OSError as error:
         os.write(reporter, b"%d %s" % (error.errno or 1, os.fsencode(step)))
     finally:
@@ -114,7 +115,16 @@ def _close_others(keep: int) -> None:
 
 
 def _set_limits(limits: dict[str, int]) -> None:
-    """What the kernel keeps for each process; the hard CPU limit stands above the soft one, which says SIGXCPU first."""
+    """What the kernel keeps for each process; the hard CPU limit stands above the soft one, which says SIGXCPU first.
+
+    The guardian counts processes; RLIMIT_NPROC, which counts all of the user's, is only the net below: far enough above
+    that others can not starve this job, and near enough that a storm of forks leaves the guardian time to see it.
+    """
+    if "processes" in limits:
+        net = trees.all_tasks() + NET_FACTOR * limits["processes"]
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        net = net if hard == resource.RLIM_INFINITY else min(net, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (net, hard))
     if "cpu_seconds" in limits:
         resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"] + 5))
     if "file_bytes" in limits:

@@ -22,6 +22,27 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def take_precedence() -> None:
+    """Be scheduled soon although thousands of processes want to run; where we may not, we go on as we are."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+
+
+def take_over() -> None:
+    """Run before all ordinary processes: a storm of forks would leave us no time to end it. Children do not inherit."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+
+
+def all_tasks() -> int:
+    """Threads of the whole system."""
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            return int(file.read().split()[3].partition("/")[2])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def children(pid: int) -> list[int]:
     """Direct children; of a process that is gone: none."""
     found: list[int] = []
