@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ class Fleet:
         """An agent that dials `router`; without one it only listens."""
         token = secrets.token_hex(16)
         place = self._place("agent")
-        secret = {"PAGENT_SERVER__ACCEPT_TOKENS": json.dumps([token])}
+        secret = {"PAGENT_SERVER__ACCEPT_TOKENS": json.dumps([token])} | _lesser_machine()
         dial: tuple[str, ...] = ()
         if router is not None:
             host, port = router.address("server")
@@ -119,6 +120,12 @@ class Fleet:
     @staticmethod
     def _words(*settings: str) -> list[str]:
         return [word for setting in settings for word in ("--set", setting)]
+
+
+def _lesser_machine() -> dict[str, str]:
+    """Settings of agents on a machine without openat2 and writable cgroups, where a run of the tests asks for that."""
+    wanted = {"PROUTER_TEST_PATHS": "PAGENT_JOBS__PATH_RESOLUTION", "PROUTER_TEST_CGROUPS": "PAGENT_JOBS__CGROUPS"}
+    return {setting: os.environ[name] for name, setting in wanted.items() if name in os.environ}
 
 
 async def serving_job(client: Client, agent: AgentDaemon, program: str, name: str = "job") -> Job:
