@@ -7,6 +7,8 @@ from prouter.errors import InvalidRequest
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
 """What Linux takes."""
+MAX_NAMES = 256
+"""Directories in one another: a walk holds a descriptor of each, and removing a sandbox recurses into them."""
 
 
 def split(path: str) -> tuple[str, ...]:
@@ -14,18 +16,23 @@ def split(path: str) -> tuple[str, ...]:
 
     Names may hold surrogate escapes: any bytes but `/` and NUL.
     """
-    raw = path.encode("utf-8", "surrogateescape")
+    try:
+        lengths = [len(name.encode("utf-8", "surrogateescape")) for name in path.split("/")]
+    except UnicodeEncodeError:
+        raise InvalidRequest("Invalid request: the path is no text") from None
     if "\0" in path:
         raise InvalidRequest("Invalid request: a path can not hold NUL")
     if path.startswith("/"):
         raise InvalidRequest("Invalid request: a path in the sandbox is relative")
-    if len(raw) > MAX_PATH_BYTES:
+    if sum(lengths) + len(lengths) - 1 > MAX_PATH_BYTES:
         raise InvalidRequest(f"Invalid request: a path has at most {MAX_PATH_BYTES} bytes")
     names = tuple(name for name in path.split("/") if name not in ("", "."))
-    if not names or path.endswith("/"):
+    if not names or path.endswith(("/", "/.")):
         raise InvalidRequest("Invalid request: the path names no file")
     if ".." in names:
         raise InvalidRequest("Invalid request: a path can not hold `..`")
-    if any(len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES for name in names):
+    if max(lengths) > MAX_NAME_BYTES:
         raise InvalidRequest(f"Invalid request: a name has at most {MAX_NAME_BYTES} bytes")
+    if len(names) > MAX_NAMES:
+        raise InvalidRequest(f"Invalid request: a path has at most {MAX_NAMES} names")
     return names

@@ -1,4 +1,4 @@
-"""One sandbox, held open by its directory descriptor for the length of a request. Implements SandboxFiles."""
+"""One sandbox, held open for the length of a request. Implements SandboxFiles; called by plugins through AgentJobs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typing import TypeVar
 
 from prouter.agent.files.beneath import Beneath
 from prouter.agent.files.paths import split
-from prouter.agent.files.upload import FileUpload, explain
-from prouter.errors import FileMissing, InvalidRequest
+from prouter.agent.files.plain import PathTree
+from prouter.agent.files.trees import DescriptorTree, Tree, explain
+from prouter.agent.files.upload import FileUpload
+from prouter.errors import InvalidRequest
 from prouter.model.services import OpenedFile, SandboxFiles, Upload
 
 T = TypeVar("T")
@@ -36,66 +38,75 @@ class SandboxOpener:
     """Opens sandboxes. `resolution` is jobs.path_resolution; file work runs in `threads`."""
 
     def __init__(self, resolution: str, threads: Executor) -> None:
-        self._beneath = Beneath(resolution)
+        """Raises StartupError when openat2 is asked for and can not be used."""
+        self._beneath = Beneath(resolution) if os.open in os.supports_dir_fd else None
         self._threads = threads
 
     def __call__(self, sandbox: Path) -> AbstractAsyncContextManager[SandboxFiles]:
+        """The directory is opened with the first thing asked for, in the same hop: FileMissing comes from there."""
         return self._open(sandbox)
 
     @asynccontextmanager
     async def _open(self, sandbox: Path) -> AsyncIterator[SandboxFiles]:
-        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+        tree = PathTree(sandbox) if self._beneath is None else DescriptorTree(sandbox, self._beneath)
         try:
-            root = os.open(sandbox, flags)
-        except OSError as error:
-            raise FileMissing(f"the job's sandbox is gone: {error.strerror}") from None
-        try:
-            yield Sandbox(root, self._beneath, self._threads)
+            yield Sandbox(tree, self._threads)
         finally:
-            os.close(root)
+            tree.close()
 
 
 class Sandbox:
     """Implements model.services.SandboxFiles."""
 
-    def __init__(self, root: int, beneath: Beneath, threads: Executor) -> None:
-        self._root = root
-        self._beneath = beneath
+    def __init__(self, tree: Tree, threads: Executor) -> None:
+        self._tree = tree
         self._threads = threads
 
     @asynccontextmanager
     async def reading(self, path: str) -> AsyncIterator[OpenedFile]:
         names = split(path)
-        opened = await self._off_loop(lambda: self._open_regular(names, path))
+        found: list[Opened] = []
         try:
-            yield opened
+            await self._off_loop(lambda: found.append(self._open_regular(names, path)))
+            yield found[0]
         finally:
-            os.close(opened.fd)
+            if found:  # also when cancelled while it was opened
+                await self._off_loop(lambda: os.close(found[0].fd))
 
     @asynccontextmanager
     async def writing(
         self, path: str, *, executable: bool = False, expected_size: int | None = None
     ) -> AsyncIterator[Upload]:
-        names = split(path)
-        upload = FileUpload(self._root, self._beneath, names, executable, expected_size, self._off_loop)
+        upload = FileUpload(self._tree, split(path), executable, expected_size, self._off_loop)
         try:
             await self._off_loop(upload.begin)
             yield upload
         finally:
-            # The thread that writes now ends before its descriptor is closed, whatever happens to us.
-            await asyncio.shield(upload.close())
+            await self._off_loop(upload.clean)
 
     async def remove(self, path: str) -> None:
+        """A symlink as the last name goes itself, not what it points to."""
         names = split(path)
         await self._off_loop(lambda: self._remove(names, path))
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """In a thread. When cancelled it waits for the thread first: work on files never runs on behind our back."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        cancelled: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                await asyncio.wait((running,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is None:
+            return running.result()
+        if not running.cancelled():
+            running.exception()  # seen; the cancellation is what the caller gets
+        raise cancelled
 
     def _open_regular(self, names: tuple[str, ...], path: str) -> Opened:
-        """O_NONBLOCK: a FIFO without a writer is opened at once, and refused."""
         try:
-            found = self._beneath.open(self._root, names, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0))
+            found = self._tree.open(names)
         except OSError as error:
             raise explain(error, path) from None
         facts = os.fstat(found)
@@ -107,14 +118,14 @@ class Sandbox:
 
     def _remove(self, names: tuple[str, ...], path: str) -> None:
         try:
-            parent, _ = self._beneath.open_parent(self._root, names, make=False)
+            parent = self._tree.directory(names[:-1])
             try:
-                os.unlink(names[-1], dir_fd=parent)
+                if stat.S_ISDIR(parent.kind(names[-1])):
+                    raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+                parent.unlink(names[-1])
             finally:
-                os.close(parent)
+                parent.close()
         except IsADirectoryError:
             raise InvalidRequest(f"Invalid request: {path!r} is a directory") from None
         except OSError as error:
-            if error.errno == errno.EPERM:
-                raise InvalidRequest(f"Invalid request: {path!r} can not be removed") from None
             raise explain(error, path) from None

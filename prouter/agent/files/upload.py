@@ -2,93 +2,107 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from prouter.agent.files.beneath import Beneath
-from prouter.errors import Conflict, FileMissing, InvalidRequest, NoRoom, ProuterError
+from prouter.agent.files.trees import Directory, Names, Tree, explain
+from prouter.errors import Conflict, InvalidRequest, ProuterError
 
 TEMPORARY_PREFIX = ".prouter-upload-"
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{16}")
 WRITE_BYTES = 1024 * 1024
 """One thread hop writes so much: a hop costs as much as writing 100 KiB."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OUTSIDE = (errno.EXDEV, errno.ELOOP)
+PARENT_TRIES = 16
+"""An upload beside us that failed may remove the directories that it made, between our two steps."""
 
 OffLoop = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class FileUpload:
-    """Implements model.services.Upload. `begin` and the underscored methods run in a thread, one at a time."""
+    """Implements model.services.Upload. `begin`, `clean` and the underscored methods run in a thread, one at a time.
 
-    def __init__(
-        self,
-        root: int,
-        beneath: Beneath,
-        names: tuple[str, ...],
-        executable: bool,
-        expected_size: int | None,
-        off_loop: OffLoop,
-    ) -> None:
-        self._root = root
-        self._beneath = beneath
+    That holds because `off_loop` returns, also when cancelled, only after the thread is done.
+    """
+
+    def __init__(self, tree: Tree, names: Names, executable: bool, expected_size: int | None, off_loop: OffLoop):
+        self._tree = tree
         self._names = names
         self._mode = 0o755 if executable else 0o644
         self._expected_size = expected_size
         self._off_loop = off_loop
         self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
-        self._parent: int | None = None
-        self._made: list[tuple[str, ...]] = []
+        self._parent: Directory | None = None
+        self._made: list[Names] = []
+        """Directories that were made for this upload, the upper ones first."""
         self._file: int | None = None
         self._waiting = bytearray()
         self._digest = hashlib.sha256()
         self._size = 0
+        self._failure: ProuterError | None = None
+        """Once something failed, it is not committed any more."""
         self._committed = False
-        self._busy: asyncio.Future[Any] | None = None
 
     @property
     def _path(self) -> str:
         return "/".join(self._names)
 
     def begin(self) -> None:
-        """The parents and the temporary file. Raises InvalidRequest, Conflict, NoRoom."""
+        """The parents and the temporary file. Raises InvalidRequest, Conflict, Forbidden, FileMissing, NoRoom."""
         try:
-            self._parent, self._made = self._beneath.open_parent(self._root, self._names, make=True)
-            if stat.S_ISDIR(self._kind_of_target()):
-                raise Conflict(f"{self._path!r} is a directory")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-            self._file = os.open(self._temporary, flags, 0o600, dir_fd=self._parent)
+            for _ in range(PARENT_TRIES):
+                try:
+                    self._parent = self._open_parent()
+                    if stat.S_ISDIR(self._parent.kind(self._names[-1])):
+                        raise Conflict(f"{self._path!r} is a directory")
+                    self._file = self._parent.create(self._temporary)
+                    return
+                except FileNotFoundError:
+                    self._close_parent()
         except OSError as error:
             raise explain(error, self._path) from None
+        raise Conflict(f"{self._path!r}: a link that leads nowhere stands where a directory is needed")
 
     async def write(self, chunk: bytes) -> None:
         self._waiting += chunk
         if len(self._waiting) >= WRITE_BYTES:
-            await self._in_thread(self._flush)
+            await self._off_loop(self._flush)
 
     async def commit(self) -> tuple[int, str]:
-        await self._in_thread(self._finish)
+        await self._off_loop(self._finish)
         return self._size, self._digest.hexdigest()
 
-    async def close(self) -> None:
+    def clean(self) -> None:
         """Leave nothing behind that was not committed."""
-        if self._busy is not None and not self._busy.done():
-            await asyncio.wait((self._busy,))
-        await self._off_loop(self._clean)
+        self._close_file()
+        if self._parent is not None and not self._committed:
+            with contextlib.suppress(OSError):
+                self._parent.unlink(self._temporary)
+        self._close_parent()
+        if not self._committed:
+            for made in reversed(self._made):
+                with contextlib.suppress(OSError):  # not empty any more: somebody else uses it
+                    self._tree.remove_directory(made)
 
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        """The thread's work ends before its file is closed, also when we are cancelled meanwhile."""
-        self._busy = asyncio.ensure_future(self._off_loop(work))
-        await asyncio.shield(self._busy)
+    def _open_parent(self) -> Directory:
+        above = self._names[:-1]
+        try:
+            return self._tree.directory(above)
+        except FileNotFoundError:
+            for depth in range(1, len(above) + 1):
+                if self._tree.make_directory(above[:depth]):
+                    self._made.append(above[:depth])
+        return self._tree.directory(above)
 
     def _flush(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         assert self._file is not None
         data, self._waiting = self._waiting, bytearray()
         self._digest.update(data)
@@ -99,7 +113,8 @@ class FileUpload:
                 self._size += written
                 view = view[written:]
         except OSError as error:
-            raise explain(error, self._path) from None
+            self._failure = explain(error, self._path)
+            raise self._failure from None
 
     def _finish(self) -> None:
         self._flush()
@@ -108,70 +123,45 @@ class FileUpload:
         assert self._file is not None
         assert self._parent is not None
         try:
-            os.fchmod(self._file, self._mode)
+            self._parent.permit(self._file, self._mode)
             os.fsync(self._file)
-            os.rename(self._temporary, self._names[-1], src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            self._close_file()
+            self._parent.rename(self._temporary, self._names[-1])
             self._committed = True
-            sync_directory(self._parent)
-        except IsADirectoryError:
-            raise Conflict(f"{self._path!r} is a directory") from None
+            self._parent.sync()
+            for made in self._made:
+                self._sync_above(made)
+        except FileNotFoundError:
+            raise Conflict(f"{self._path!r}: its directory was removed meanwhile") from None
         except OSError as error:
             raise explain(error, self._path) from None
 
-    def _clean(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            if not self._committed:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._temporary, dir_fd=self._parent)
-        if self._parent is not None:
-            os.close(self._parent)
-        if not self._committed:
-            for made in reversed(self._made):
-                with contextlib.suppress(OSError):  # not empty any more: somebody else uses it
-                    parent, _ = self._beneath.open_parent(self._root, made, make=False)
-                    try:
-                        os.rmdir(made[-1], dir_fd=parent)
-                    finally:
-                        os.close(parent)
-
-    def _kind_of_target(self) -> int:
+    def _sync_above(self, made: Names) -> None:
+        above = self._tree.directory(made[:-1])
         try:
-            return os.stat(self._names[-1], dir_fd=self._parent, follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            return 0
+            above.sync()
+        finally:
+            above.close()
 
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
-def explain(error: OSError, path: str) -> ProuterError:
-    """What went wrong with a path, for its client."""
-    if error.errno in FULL:
-        return NoRoom(f"there is no room for {path!r}: {error.strerror}")
-    if error.errno == errno.ENOENT:
-        return FileMissing(f"file {path!r} is not found")
-    if error.errno in OUTSIDE:
-        return InvalidRequest(f"Invalid request: {path!r} leads out of the sandbox, or through too many links")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return Conflict(f"{path!r}: a file stands where a directory is needed")
-    if error.errno == errno.EISDIR:
-        return Conflict(f"{path!r} is a directory")
-    if error.errno == errno.ENAMETOOLONG:
-        return InvalidRequest(f"Invalid request: {path!r} is too long")
-    return InvalidRequest(f"Invalid request: {path!r} can not be used: {error.strerror}")
-
-
-def sync_directory(directory: int) -> None:
-    """Make a rename last. An O_PATH descriptor can not be synced, so the directory is opened anew."""
-    descriptor = os.open(".", os.O_RDONLY, dir_fd=directory)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _close_parent(self) -> None:
+        parent, self._parent = self._parent, None
+        if parent is not None:
+            parent.close()
 
 
 def clean_leftovers(sandbox: Path) -> None:
-    """Remove temporary files of uploads that a crash cut short. Blocks."""
-    for directory, _, names in os.walk(sandbox, followlinks=False):
-        for name in names:
-            if name.startswith(TEMPORARY_PREFIX):
-                with contextlib.suppress(OSError):
-                    Path(directory, name).unlink()
+    """Remove temporary files of uploads that a crash cut short. Blocks. At the agent's start, for each sandbox."""
+    todo = [os.fspath(sandbox)]
+    while todo:
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+                elif _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(OSError):
+                        Path(entry.path).unlink()
