@@ -1,8 +1,8 @@
 """Opening beneath a directory: whatever links are there, and whoever swaps them, nothing outside is reached.
 
 Two ways that give the same: openat2(2) with RESOLVE_BENEATH, where the kernel resolves the whole path, and a walk, name
-by name, with O_NOFOLLOW. Symlinks that stay inside are followed, absolute ones never. POSIX only; plain.py is the
-fallback for systems without directory descriptors.
+by name, with O_NOFOLLOW (which alone refuses links that lead deeper than MAX_NAMES). Symlinks that stay inside are
+followed, absolute ones never. POSIX only; plain.py is the fallback for systems without directory descriptors.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class FileUpload:
                     self._close_parent()
         except OSError as error:
             raise explain(error, self._path) from None
-        raise Conflict(f"{self._path!r}: a link that leads nowhere stands where a directory is needed")
+        raise Conflict(f"{self._path!r}: a link that leads nowhere stands where a directory is needed, or it vanishes")
 
     async def write(self, chunk: bytes) -> None:
         self._waiting += chunk

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 from opening import Opening
 
+from prouter.agent.files.beneath import Beneath
 from prouter.agent.files.sandbox import SandboxOpener
-from prouter.agent.files.upload import TEMPORARY_PREFIX, clean_leftovers
+from prouter.agent.files.trees import DescriptorDirectory, DescriptorTree
+from prouter.agent.files.upload import TEMPORARY_PREFIX, FileUpload, clean_leftovers
 from prouter.errors import Conflict, InvalidRequest, NoRoom, ProuterError
 
 pytestmark = pytest.mark.as_user
@@ -182,6 +184,35 @@ async def test_uploads_side_by_side_into_a_directory_that_one_of_them_made(files
             for number in range(8):
                 group.create_task(write(number))
     assert files.left() == ["a", "a/b", "a/b/1", "a/b/3", "a/b/5", "a/b/7"]
+
+
+@pytest.mark.parametrize("often", [1, 1000])
+def test_a_directory_that_vanishes_before_the_upload_begins_is_made_again_some_times(sandbox: Path, often: int) -> None:
+    """As an upload beside it that failed would take it away."""
+
+    class Vanishing(DescriptorTree):
+        left = often
+
+        def directory(self, names: tuple[str, ...]) -> DescriptorDirectory:
+            found = super().directory(names)
+            if names and self.left:
+                self.left -= 1
+                os.rmdir(sandbox / "a")
+            return found
+
+    tree = Vanishing(sandbox, Beneath("auto"))
+    upload = FileUpload(tree, ("a", "f"), False, None, asyncio.to_thread)
+    try:
+        if often == 1:
+            upload.begin()
+            assert [path.parent.name for path in sandbox.rglob(TEMPORARY_PREFIX + "*")] == ["a"]
+        else:
+            with pytest.raises(Conflict):
+                upload.begin()
+    finally:
+        upload.clean()
+        tree.close()
+    assert list(sandbox.iterdir()) == []
 
 
 @contextlib.contextmanager
