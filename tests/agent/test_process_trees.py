@@ -1,6 +1,6 @@
 """No process outlives its job, whoever is killed: the promises of the keeper and its guardians, with real trees.
 
-PROUTER_TEST_ROUNDS=50 repeats each kill that often; the promise is 2 s, the tests allow a slow machine three times that.
+PROUTER_TEST_ROUNDS=50 repeats each kill that often; the promise is 2 s, tests allow three times that.
 """
 
 from __future__ import annotations

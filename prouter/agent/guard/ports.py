@@ -1,4 +1,4 @@
-"""Who listens on a TCP port: listening sockets from sock_diag (netlink) or /proc/net/tcp, their owners from /proc/PID/fd.
+"""Who listens on a TCP port: sockets from sock_diag (netlink) or /proc/net/tcp, their owners from /proc/PID/fd.
 
 Everything here blocks; called in a thread.
 """

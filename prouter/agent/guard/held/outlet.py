@@ -21,7 +21,7 @@ class Outlet:
         self._dropped = 0
 
     def pump(self) -> bool:
-        """Pass on what is there; False once the stream has ended. A full disk never stops the job: output is dropped."""
+        """Pass on what is there; False once the stream has ended. A full disk never stops the job: output is lost."""
         try:
             data = os.read(self.source, READ_BYTES)
         except BlockingIOError:
