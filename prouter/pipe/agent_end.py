@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from prouter.errors import RemoteProtocolError
 from prouter.model.services import Tasks
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
-from prouter.pipe.reset import reset
+from prouter.pipe.reset import half_close, reset
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ class Pair:
         if end.other.eof:
             self._close()
             return
-        end.other.transport.write_eof()
+        half_close(end.other.transport)
         self._watch()
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""Ending a TCP connection so that the peer sees a cut: a reset instead of a clean end.
+"""Ending a TCP connection: half of it (FIN), or so that the peer sees a cut, a reset instead of a clean end.
 
 asyncio's `abort()` drops what is unsent and closes, which the kernel turns into FIN when all was read; with SO_LINGER
 (1, 0) it is RST.
@@ -21,3 +21,13 @@ def reset(transport: asyncio.WriteTransport) -> None:
         with contextlib.suppress(OSError, ValueError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
     transport.abort()
+
+
+def half_close(transport: asyncio.WriteTransport) -> None:
+    """FIN behind what was written; nothing when that way is closed already. A peer that is gone by now is no error."""
+    if not transport.can_write_eof() or transport.is_closing():
+        return
+    try:
+        transport.write_eof()
+    except OSError:  # ENOTCONN: its reset came, and the loop has not told us yet
+        transport.abort()

@@ -22,7 +22,7 @@ from prouter.http1.framing import BodyKind
 from prouter.model.http import ResponseHead
 from prouter.pipe.answer import AnswerReader
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
-from prouter.pipe.reset import reset
+from prouter.pipe.reset import half_close, reset
 
 
 class Carrier(Protocol):
@@ -118,8 +118,7 @@ class UpstreamPipe(asyncio.Protocol):
         self._transport.write(data)
 
     def write_eof(self) -> None:
-        if self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
+        half_close(self._transport)
 
     def pause_reading(self, reason: str) -> None:
         if not self._paused:

@@ -18,7 +18,7 @@ from prouter.http1.request import check_unfinished, find_head_end, parse_request
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.model.ids import is_request_id, new_uid
-from prouter.pipe.reset import reset
+from prouter.pipe.reset import half_close, reset
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Incoming
@@ -188,8 +188,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(data)
 
     def write_eof(self) -> None:
-        if self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
+        half_close(self._transport)
 
     def pause_body(self, reason: str) -> None:
         self._pauses.add(reason)
@@ -263,7 +262,7 @@ class ClientConnection(asyncio.Protocol):
         if self.body_complete or not self._transport.can_write_eof():
             self._transport.close()
             return
-        self._transport.write_eof()
+        half_close(self._transport)
         self._arm(self._limits.linger_seconds, self._transport.close)
 
     def _cancel(self) -> None:
