@@ -22,6 +22,8 @@ class Self:
     """One random id for each start of the process."""
     platform: Mapping[str, str]
     properties: Mapping[str, str]
+    capacity: Mapping[str, int]
+    """Of each counted resource, how much there is in all; `jobs` is one."""
 
     def hello(self, link: int, token: str = "") -> Hello:
         """`link` is the number of the link whose handshake this is; `token` only where we dial."""
@@ -35,6 +37,7 @@ class Self:
             boot=self.boot,
             link=link,
             capabilities=frozenset(PRODUCT_CAPABILITIES),
+            capacity=self.capacity,
         )
 
 
@@ -49,7 +52,8 @@ def open_state(settings: AgentSettings) -> StateDirectory:
 def introduce(settings: AgentSettings, state: StateDirectory) -> Self:
     """Raises StartupError when the uid can not be kept."""
     identity = Identity(settings.uid or state.uid(), settings.name)
-    return Self(identity, new_uid(), this_platform(), settings.properties)
+    capacity = {} if settings.capacity is None else {"jobs": settings.capacity}
+    return Self(identity, new_uid(), this_platform(), settings.properties, capacity)
 
 
 def jobs_directory(state: StateDirectory) -> Path:

@@ -127,6 +127,13 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "description": "How paths in a sandbox are kept from leaving it.",
             },
             "max_count": _count("Jobs that the agent keeps, finished ones included.", 10000),
+            "capacity": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "default": None,
+                "description": "Jobs that should run here at the same time: routers that choose among agents compare "
+                "by it, and give no new job to an agent that is full. None: not full ever.",
+            },
         },
     ),
     ConfigSection(
@@ -230,6 +237,7 @@ class AgentSettings:
     orphan_seconds: float
     path_resolution: str
     max_jobs: int
+    capacity: int | None
     max_processes: int
     ping_interval_seconds: float
     handshake_seconds: float
@@ -255,6 +263,7 @@ class AgentSettings:
             orphan_seconds=jobs["orphan_timeout"],
             path_resolution=jobs["path_resolution"],
             max_jobs=jobs["max_count"],
+            capacity=jobs["capacity"],
             max_processes=section("jobs.limits")["processes"],
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],

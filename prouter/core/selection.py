@@ -59,7 +59,7 @@ class Selection:
         try:
             return await selector.choose(request.locator, candidates)
         except NoAgent as error:
-            raise NoAgent(error.detail + _reasons(refused), extra=error.extra) from error
+            raise _with_filtered(error, refused) from error
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise PluginFailure(plugin, "choose", type(error).__name__) from error
 
@@ -67,7 +67,9 @@ class Selection:
         self, request: CreateRequest, principal: Principal
     ) -> tuple[Sequence[Candidate], Mapping[str, str]]:
         infos = [entry.info() for entry in self._directory if entry.link is not None]
-        candidates = [Candidate(info.uid, info.name, info.properties, info.jobs) for info in infos]
+        candidates = [
+            Candidate(info.uid, info.name, info.properties, info.jobs, info.waiting, info.capacity) for info in infos
+        ]
         if not self._hooks.implemented("prouter_filter_agent"):
             return candidates, {}
         kept: list[Candidate] = []
@@ -93,7 +95,11 @@ def _validate(schema: Mapping[str, object], locator: Mapping[str, object]) -> No
         raise SchemaMismatch(mistakes)
 
 
-def _reasons(refused: Mapping[str, str]) -> str:
+def _with_filtered(error: NoAgent, refused: Mapping[str, str]) -> NoAgent:
+    """The selector saw only what the filters left; the refusal names those as well."""
     if not refused:
-        return ""
-    return "; not taken: " + "; ".join(f"{uid}: {reason}" for uid, reason in refused.items())
+        return error
+    considered = {str(agent["agent"]): agent for agent in error.extra.get("considered", ())}
+    considered |= {uid: {"agent": uid, "reason": reason} for uid, reason in refused.items()}
+    listed = "; ".join(f"{uid}: {reason}" for uid, reason in refused.items())
+    return NoAgent(f"{error.detail}; not taken: {listed}", extra={"considered": list(considered.values())})

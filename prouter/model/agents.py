@@ -53,8 +53,8 @@ class Hello:
     link: int = 0
     """The agent's number of this link, growing over all its links."""
     capabilities: frozenset[str] = frozenset()
-    listens: bool = False
-    """Reserved for peers that also accept pipes in the other direction."""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """How much of each counted resource the agent has in all, `jobs` being one; what it does not say is not limited."""
 
     @property
     def original(self) -> bool:
@@ -81,6 +81,7 @@ class Hello:
             boot=_text(ours.get("boot")),
             link=ours["link"] if isinstance(ours.get("link"), int) else 0,
             capabilities=frozenset(_text(c) for c in ours.get("capabilities") or ()),
+            capacity=_count_map(ours.get("capacity")),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -93,6 +94,7 @@ class Hello:
                 "boot": self.boot,
                 "link": self.link,
                 "capabilities": sorted(self.capabilities),
+                "capacity": dict(self.capacity),
             }
         return data
 
@@ -112,6 +114,10 @@ class AgentInfo:
     """SERVER: the agent dialed us; CLIENT: we dialed it."""
     jobs: int
     """Jobs that are PENDING or RUNNING."""
+    waiting: int = 0
+    """Jobs that are NEW: made, not started yet."""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """As the agent says (Hello)."""
 
     def in_job(self) -> dict[str, Any]:
         """The `agent` member of a JobInfo."""
@@ -131,6 +137,12 @@ def _text(value: Any) -> str:
 
 
 def _text_map(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        return {}
-    return {_text(k): v if isinstance(v, str) else _text(v) or str(v) for k, v in list(value.items())[:1000]}
+    return {name: item if isinstance(item, str) else _text(item) or str(item) for name, item in _pairs(value)}
+
+
+def _count_map(value: Any) -> dict[str, int]:
+    return {name: count for name, count in _pairs(value) if isinstance(count, int) and count >= 0}
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]]:
+    return [(_text(name), item) for name, item in list(value.items())[:1000]] if isinstance(value, Mapping) else []

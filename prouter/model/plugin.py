@@ -180,6 +180,10 @@ class Candidate:
     properties: Mapping[str, str]
     jobs: int
     """Jobs PENDING or RUNNING there."""
+    waiting: int = 0
+    """Jobs NEW there: made, not started yet."""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """How much of each counted resource the agent has in all; `jobs` is one. What is not named is not limited."""
 
 
 class Selector(Protocol):

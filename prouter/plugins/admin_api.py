@@ -57,6 +57,6 @@ def _shown(agent: AgentInfo) -> dict[str, object]:
         "connected": agent.connected,
         "connected_at": rfc3339(agent.connected_at),
         "jobs": agent.jobs,
-        "capacity": {"jobs": {"total": None, "used": agent.jobs}},
+        "capacity": {"jobs": {"total": agent.capacity.get("jobs"), "used": agent.jobs}},
         "draining": False,
     }

@@ -39,7 +39,7 @@ class AgentEntry:
         return AgentUid(self.hello.uid)
 
     def info(self) -> AgentInfo:
-        active = sum(record.state in (JobState.PENDING, JobState.RUNNING) for record in self.mirror)
+        states = [record.state for record in self.mirror]
         return AgentInfo(
             uid=self.uid,
             name=self.hello.name,
@@ -49,7 +49,9 @@ class AgentEntry:
             connected=self.link is not None,
             connected_at=self.connected_at,
             mode=self.mode,
-            jobs=active,
+            jobs=states.count(JobState.PENDING) + states.count(JobState.RUNNING),
+            waiting=states.count(JobState.NEW),
+            capacity=self.hello.capacity,
         )
 
 

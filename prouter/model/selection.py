@@ -1,0 +1,44 @@
+"""Comparing agents: what selectors share. Pure; which agents are compared is each selector's own.
+
+Called by selectors, shipped and third-party.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prouter.errors import NoAgent
+from prouter.model.ids import AgentUid
+from prouter.model.plugin import Candidate
+
+
+def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, str]) -> AgentUid:
+    """The agent with the fewest running jobs for its capacity; equal ones by jobs not started yet, then by uid.
+
+    An agent that states no capacity is never full, and counts as one with a single slot when it is compared.
+    `not_taken` says of the others why they were left out. Raises NoAgent with all reasons when nobody is left.
+    """
+    reasons = dict(not_taken)
+    free = []
+    for candidate in candidates:
+        slots = candidate.capacity.get("jobs")
+        if slots is not None and candidate.jobs + candidate.waiting >= slots:
+            reasons[candidate.uid] = f"it is full: {candidate.jobs + candidate.waiting} jobs, capacity {slots}"
+        else:
+            free.append(candidate)
+    if not free:
+        raise no_agent(reasons)
+    return min(free, key=_load).uid
+
+
+def no_agent(reasons: Mapping[AgentUid, str]) -> NoAgent:
+    """The refusal that says which agents were considered and why each was not taken."""
+    listed = "; ".join(f"{uid}: {reason}" for uid, reason in sorted(reasons.items()))
+    considered = [{"agent": uid, "reason": reason} for uid, reason in sorted(reasons.items())]
+    detail = f"none of {len(reasons)} agents can take the job: {listed}" if reasons else "no agent is connected"
+    return NoAgent(detail, extra={"considered": considered})
+
+
+def _load(candidate: Candidate) -> tuple[float, int, AgentUid]:
+    slots = candidate.capacity.get("jobs", 1)
+    return candidate.jobs / max(slots, 1), candidate.waiting, candidate.uid

@@ -1,0 +1,56 @@
+"""The locator {"type": "select", "uids": [UID, ...]}: the least loaded of these agents that are connected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prouter import hookimpl
+from prouter.errors import AgentNotFound
+from prouter.model.ids import AgentUid
+from prouter.model.plugin import Candidate, Selector
+from prouter.model.selection import least_loaded
+from prouter.model.services import Router
+
+MAX_UIDS = 1000
+
+
+class SelectSelector:
+    """Plugin `selector_select`, and its one selector."""
+
+    name = "select"
+    schema: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "type": {"const": "select"},
+            "uids": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1},
+                "minItems": 1,
+                "maxItems": MAX_UIDS,
+                "description": "The agents to choose from.",
+            },
+        },
+        "required": ["type", "uids"],
+        "additionalProperties": False,
+    }
+
+    def __init__(self) -> None:
+        self._router: Router | None = None
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        self._router = router
+
+    @hookimpl
+    def prouter_selectors(self) -> Sequence[Selector]:
+        return [self]
+
+    async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> AgentUid:
+        wanted = [AgentUid(uid) for uid in dict.fromkeys(locator["uids"])]
+        assert self._router is not None
+        connected = {agent.uid for agent in self._router.agents.list() if agent.connected}
+        if not connected.intersection(wanted):
+            raise AgentNotFound(wanted[0], f"agent connection not found: none of {wanted[:20]} is connected")
+        absent = {uid: "it is not connected" for uid in wanted if uid not in connected}
+        return least_loaded([candidate for candidate in candidates if candidate.uid in wanted], absent)

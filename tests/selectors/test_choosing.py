@@ -1,0 +1,78 @@
+"""The locators `select` and `labels` through the API, with real agents."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from prouter.client import Client
+from prouter.client.client import RequestFailed
+from prouter.testing import AgentDaemon, Fleet, RouterDaemon
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+async def two_agents(fleet: Fleet) -> tuple[RouterDaemon, AgentDaemon, AgentDaemon]:
+    router = fleet.router()
+    small = fleet.agent(router, "properties.memory=16", "properties.gpu='none'", "jobs.capacity=1")
+    large = fleet.agent(router, "properties.memory=256", "properties.gpu='a100'", "jobs.capacity=4")
+    for agent in (small, large):
+        await router.agent_is_there(agent)
+    return router, small, large
+
+
+async def chosen(client: Client, locator: dict[str, object], *, start: bool = False) -> str:
+    job = await client.create(locator)
+    if start:
+        await job.start(SLEEP, port_expected_count=0)
+    return str(job.info["agent"]["uid"])
+
+
+async def test_select_takes_the_least_loaded_of_those_named(fleet) -> None:
+    router, small, large = await two_agents(fleet)
+    locator = {"type": "select", "uids": ["nobody", small.uid, large.uid]}
+    async with router.client() as client:
+        first = await chosen(client, locator, start=True)
+        second = await chosen(client, locator, start=True)
+        assert {first, second} == {small.uid, large.uid}
+        rest = [await chosen(client, locator) for _ in range(3)]
+        assert rest == [large.uid] * 3
+        with pytest.raises(RequestFailed) as refused:
+            await chosen(client, locator)
+    assert refused.value.http_status == 503
+    reasons = {seen["agent"]: seen["reason"] for seen in refused.value.problem["considered"]}
+    assert "not connected" in reasons["nobody"]
+    assert "full" in reasons[small.uid]
+    assert "capacity 4" in reasons[large.uid]
+
+
+async def test_select_of_agents_that_are_not_connected_is_not_found_at_once(fleet) -> None:
+    async with fleet.router().client() as client:
+        with pytest.raises(RequestFailed) as refused:
+            await chosen(client, {"type": "select", "uids": ["nobody"]})
+    assert refused.value.http_status == 404
+    assert "connection" in str(refused.value)
+    assert "not found" in str(refused.value)
+
+
+async def test_labels_choose_by_properties_and_say_why_not(fleet) -> None:
+    router, small, large = await two_agents(fleet)
+    async with router.client() as client:
+        assert await chosen(client, {"type": "labels", "match": {"gpu": "a100"}}) == large.uid
+        assert await chosen(client, {"type": "labels", "match": {"memory": {"lt": 100}}}) == small.uid
+        with pytest.raises(RequestFailed) as refused:
+            await chosen(client, {"type": "labels", "match": {"memory": {"ge": 512}}})
+        assert refused.value.http_status == 503
+        assert "is 256, not >= 512" in str(refused.value)
+        with pytest.raises(RequestFailed) as wrong:
+            await chosen(client, {"type": "labels", "match": {"memory": {"around": 512}}})
+    assert wrong.value.http_status == 400
+    assert wrong.value.problem["errors"][0]["pointer"] == "/agent/match/memory"
+
+
+async def test_capacity_is_shown(fleet) -> None:
+    router, small, _ = await two_agents(fleet)
+    async with router.client() as client:
+        shown = {agent["uid"]: agent["capacity"] for agent in await client.agents()}
+    assert shown[small.uid] == {"jobs": {"total": 1, "used": 0}}
