@@ -113,9 +113,10 @@ class AgentApp:
         undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
         undo.push_async_callback(links.close)
         undo.push_async_callback(registry.close)
-        await self._open_doors(undo, who, links, registry, feedback, JobMethods(registry, around))
+        methods = JobMethods(registry, around, settings.stop_grace_seconds)
+        await self._open_doors(undo, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
-        self._dial(tasks, links, JobMethods(registry, around))
+        self._dial(tasks, links, methods)
         if self._ready_file is not None:
             write_ready_file(self._ready_file, ready_document(who.identity.uid, self.endpoints))
 

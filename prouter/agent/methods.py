@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.registry import JobRegistry, Watch
 from prouter.agent.links import RouterLink
@@ -17,6 +18,7 @@ from prouter.rpc.calls import CallContext
 from prouter.rpc.messages import CallType
 from prouter.rpc.methods import Methods
 
+MAX_GRACE_SECONDS = 3600.0
 PAGE = 200
 """Records in one message of a watch."""
 
@@ -24,9 +26,11 @@ PAGE = 200
 class JobMethods:
     """Offers the jobs of one registry."""
 
-    def __init__(self, jobs: JobRegistry, around: Surroundings) -> None:
+    def __init__(self, jobs: JobRegistry, around: Surroundings, stop_grace_seconds: float) -> None:
         self._jobs = jobs
         self._around = around
+        self.stop_grace_seconds = stop_grace_seconds
+        """Unless a stop names another."""
 
     def of(self, link: RouterLink) -> Methods:
         """What the router at the other end of `link` can call."""
@@ -42,12 +46,12 @@ class JobMethods:
     def jobs(self) -> JobRegistry:
         return self._jobs
 
-    async def create(self, uid: Any, name: Any, labels: Any, link: RouterLink) -> JobRecord:
+    async def create(self, uid: Any, name: Any, labels: Any, link: RouterLink, asked: Any = "") -> JobRecord:
         if not isinstance(name, str | None) or not isinstance(uid, str | None):
             raise InvalidRequest("Invalid request: a job's uid and name are texts")
         if not isinstance(labels, Mapping) or not all(isinstance(v, str) for pair in labels.items() for v in pair):
             raise InvalidRequest("Invalid request: labels are texts by name")
-        return await self._jobs.create(uid, name or "", labels, link.sender(), self._around)
+        return await self._jobs.create(uid, name or "", labels, link.sender(), self._around, str(asked or ""))
 
     async def _watch(self, context: CallContext) -> None:
         """Pages of all records, then every change, for as long as the router wants."""
@@ -75,15 +79,30 @@ class _Prouter:
         self._methods = methods
         self._link = link
 
-    async def prouter_create(self, context: CallContext, uid: Any, name: Any, labels: Any) -> Any:
-        return (await self._methods.create(uid, name, labels, self._link)).to_wire()
+    async def prouter_create(self, context: CallContext, uid: Any, name: Any, labels: Any, asked: Any = "") -> Any:
+        return (await self._methods.create(uid, name, labels, self._link, asked)).to_wire()
 
-    async def prouter_start(self, context: CallContext, uid: str, request: Any) -> Any:
+    async def prouter_start(self, context: CallContext, uid: str, request: Any, key: Any = None) -> Any:
         try:
             asked = StartRequest.from_wire(request)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest("Invalid request: the start makes no sense") from error
-        return (await self._methods.jobs.find(uid).start(asked)).to_wire()
+        return (await self._methods.jobs.find(uid).start(asked, _key(key))).to_wire()
+
+    async def prouter_restart(self, context: CallContext, uid: str, key: Any = None) -> Any:
+        return (await self._methods.jobs.find(uid).restart(_key(key))).to_wire()
+
+    async def prouter_stop(
+        self, context: CallContext, uid: str, signal: Any, grace_seconds: Any = None, key: Any = None
+    ) -> Any:
+        grace = self._methods.stop_grace_seconds if grace_seconds is None else grace_seconds
+        if not isinstance(grace, int | float) or not 0 <= grace <= MAX_GRACE_SECONDS:
+            raise InvalidRequest(f"Invalid request: `grace` is a number of seconds up to {MAX_GRACE_SECONDS:g}")
+        job = self._methods.jobs.find(uid)
+        return (await job.stop(signal_number(str(signal)), grace, _key(key))).to_wire()
+
+    async def prouter_signal(self, context: CallContext, uid: str, signal: Any, key: Any = None) -> Any:
+        return (await self._methods.jobs.find(uid).signal(signal_number(str(signal)), _key(key))).to_wire()
 
     async def prouter_remove(self, context: CallContext, uid: str) -> Any:
         return (await self._methods.jobs.find(uid).remove()).to_wire()
@@ -149,6 +168,11 @@ def _job_info(record: JobRecord) -> dict[str, Any]:
         "state": record.state.value,
         "sender": record.sender.to_wire(),
     }
+
+
+def _key(value: Any) -> str | None:
+    """An Idempotency-Key, as the router passed it on."""
+    return value[:255] if isinstance(value, str) and value else None
 
 
 def _is_ticket(value: object) -> bool:

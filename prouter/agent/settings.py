@@ -120,6 +120,9 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "default": "auto",
                 "description": "Whether each job gets a cgroup where that is possible.",
             },
+            "stop_grace": _seconds(
+                "Seconds from a stop's signal to the kill of the tree, unless the stop names others.", 10, 0
+            ),
             "orphan_timeout": _seconds("Seconds without any router after which the jobs are ended.", 3600),
             "path_resolution": {
                 "enum": ["auto", "openat2", "walk"],
@@ -235,6 +238,7 @@ class AgentSettings:
     background_threads: int
     cgroups: bool
     orphan_seconds: float
+    stop_grace_seconds: float
     path_resolution: str
     max_jobs: int
     capacity: int | None
@@ -261,6 +265,7 @@ class AgentSettings:
             background_threads=jobs["background_threads"],
             cgroups=jobs["cgroups"] == "auto",
             orphan_seconds=jobs["orphan_timeout"],
+            stop_grace_seconds=jobs["stop_grace"],
             path_resolution=jobs["path_resolution"],
             max_jobs=jobs["max_count"],
             capacity=jobs["capacity"],

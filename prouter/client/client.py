@@ -114,6 +114,18 @@ class Job:
     async def refresh(self) -> Self:
         return await self._call("GET", "/info")
 
+    async def stop(self, signal: str = "TERM", grace_seconds: float | None = None) -> Self:
+        """Ask it to end; after the grace its tree is killed."""
+        body = {"signal": signal} | ({} if grace_seconds is None else {"grace": grace_seconds})
+        return await self._call("POST", "/stop", body)
+
+    async def signal(self, name: str) -> Self:
+        return await self._call("POST", "/signal", {"signal": name})
+
+    async def restart(self) -> Self:
+        """A finished job runs again as it was started."""
+        return await self._call("POST", "/restart")
+
     async def remove(self) -> Self:
         return await self._call("POST", "/remove")
 

@@ -3,7 +3,7 @@
 ::
 
     NEW ──start──> PENDING ──started──> RUNNING ──ended──> FINISHED ──start──x
-     │                │ └──────ended (start failed)─────────^  ^
+     │                │ └──────ended (start failed)─────────^  ^  └──restart──> PENDING
      │                └──────────────lost────────────────────┘ │      any ──removed──> CLOSED
      └─────────────────────────────lost────────────────────────┘
 
@@ -24,6 +24,15 @@ def begin_start(record: JobRecord, name: str | None) -> JobRecord:
     if record.state is not JobState.NEW:
         raise JobInvalidState(f"job {record.uid!r} can not be started: its state is {record.state.value}, not NEW")
     return record.changed(state=JobState.PENDING, name=name if name is not None else record.name)
+
+
+def begin_restart(record: JobRecord) -> JobRecord:
+    """A finished job is started again. Raises JobInvalidState unless it is FINISHED."""
+    if record.state is not JobState.FINISHED:
+        raise JobInvalidState(
+            f"job {record.uid!r} can not be restarted: its state is {record.state.value}, not FINISHED"
+        )
+    return record.changed(state=JobState.PENDING, exit_code=None, reason=None, started_at=None, finished_at=None)
 
 
 def process_runs(record: JobRecord, pid: int, now: float) -> JobRecord:

@@ -6,6 +6,8 @@ Belongs here: the values and their JSON and wire forms. Does not: transitions (j
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -183,6 +185,8 @@ class JobRecord:
     finished_at: float | None = None
     pid: int | None = None
     ports: Mapping[str, Port] = field(default_factory=dict)
+    asked: str = ""
+    """Digest of the request that made it, by which a repeated one is told from another; empty when nobody said."""
     revision: int = 0
     """Grows by one with each change; a lower one is older news."""
 
@@ -209,6 +213,7 @@ class JobRecord:
             "finished_at": self.finished_at,
             "pid": self.pid,
             "ports": [port.to_wire() for port in self.ports.values()],
+            "asked": self.asked,
             "revision": self.revision,
         }
 
@@ -233,6 +238,7 @@ class JobRecord:
             finished_at=value.get("finished_at"),
             pid=value.get("pid"),
             ports={port.name: port for port in ports},
+            asked=str(value.get("asked") or ""),
             revision=int(value.get("revision") or 0),
         )
 
@@ -263,6 +269,12 @@ class CreateRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     uid: JobUid | None = None
     """Chosen by the client: the same again gives the same job, other arguments are a conflict."""
+
+    def digest(self) -> str:
+        """The same for the same request. A locator's token is left out: a new token does not make another job."""
+        locator = {key: value for key, value in self.locator.items() if key != "token"}
+        asked = json.dumps([locator, self.name, dict(self.labels)], sort_keys=True, default=str)
+        return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def job_info(record: JobRecord, agent: Mapping[str, Any]) -> dict[str, Any]:

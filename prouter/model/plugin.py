@@ -21,6 +21,9 @@ from prouter.model.process import Command, Exit
 if TYPE_CHECKING:
     from aiohttp import web
 
+MAX_KEY_CHARACTERS = 255
+"""Of an Idempotency-Key; what Stripe takes."""
+
 API_VERSION = 1
 """Version of the plugin API. A plugin may name the one it targets in `prouter_api_version` (an int, on its class)."""
 
@@ -135,6 +138,19 @@ class Call:
         if self.job is None:
             raise InvalidRequest("Invalid request: this path names no job")
         return self.job
+
+
+def idempotency_key(head: RequestHead) -> str | None:
+    """The request's Idempotency-Key, by which a repeated request is done once. Raises InvalidRequest for a bad one."""
+    found = head.all("idempotency-key")
+    if not found:
+        return None
+    key = found[0].strip()
+    if len(found) > 1 or not 0 < len(key) <= MAX_KEY_CHARACTERS or not (key.isascii() and key.isprintable()):
+        raise InvalidRequest(
+            f"Invalid request: Idempotency-Key is one text of up to {MAX_KEY_CHARACTERS} printable ASCII characters"
+        )
+    return key
 
 
 Handler = Callable[[Call], Awaitable["Reply | web.StreamResponse"]]

@@ -45,8 +45,22 @@ class Jobs(Protocol):
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         """Raises SchemaMismatch, AgentNotFound, NoAgent, Conflict, Forbidden (a veto)."""
 
-    async def start(self, ref: JobRef, request: StartRequest) -> JobRecord:
-        """Until the process runs and serves. Raises JobInvalidState, StartFailed."""
+    async def start(self, ref: JobRef, request: StartRequest, key: str | None = None) -> JobRecord:
+        """Until the process runs and serves. Raises JobInvalidState, StartFailed.
+
+        Here and below: the same Idempotency-Key again is done once; with another request it is a Conflict.
+        """
+
+    async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
+        """A finished job runs again as it was started. Raises JobInvalidState, Conflict, StartFailed."""
+
+    async def stop(
+        self, ref: JobRef, signal: str, grace_seconds: float | None = None, key: str | None = None
+    ) -> JobRecord:
+        """A signal by its name ("TERM"), and the end of the tree after the grace (None: the agent's own default)."""
+
+    async def signal(self, ref: JobRef, signal: str, key: str | None = None) -> JobRecord:
+        """To the job's main process and its group. Raises JobInvalidState, InvalidRequest."""
 
     async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
         """When the job has ended, or at the timeout as it is then."""

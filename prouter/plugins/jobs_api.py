@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from prouter.errors import InvalidRequest
 from prouter.model.http import Reply
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, PortRequest, StartRequest
-from prouter.model.plugin import Call, Route
+from prouter.model.plugin import Call, Route, idempotency_key
 from prouter.model.services import Router
 
 _STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -112,7 +113,7 @@ class JobsApi:
 
     async def _create(self, call: Call) -> Reply:
         body: Mapping[str, Any] = call.body
-        uid = body.get("uid")
+        uid = body.get("uid") or _uid_of(idempotency_key(call.head), call.principal.name)
         request = CreateRequest(
             locator=body["agent"],
             name=body.get("name") or "",
@@ -128,7 +129,7 @@ class JobsApi:
 
     async def _start(self, call: Call) -> Reply:
         ref = call.job_ref()
-        record = await self.router.jobs.start(ref, start_request(call.body))
+        record = await self.router.jobs.start(ref, start_request(call.body), idempotency_key(call.head))
         return self._reply(ref.agent, record)
 
     async def _wait(self, call: Call) -> Reply:
@@ -144,6 +145,11 @@ class JobsApi:
         ref = call.job_ref()
         record = await self.router.jobs.remove(ref)
         return self._reply(ref.agent, record)
+
+
+def _uid_of(key: str | None, who: str) -> str | None:
+    """A key makes the uid, so that a repeated request is the same one wherever it is told."""
+    return hashlib.sha256(f"{who}\0{key}".encode()).hexdigest()[:32] if key is not None else None
 
 
 def start_request(body: Mapping[str, Any]) -> StartRequest:

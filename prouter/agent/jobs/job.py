@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from prouter.agent.jobs.ending import exits, last_lines, reason_of
+from prouter.agent.jobs.once import Once
 from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
 from prouter.agent.jobs.records import JobDirectory
 from prouter.agent.jobs.start import build_command, check_request
 from prouter.errors import (
     Internal,
+    JobInvalidState,
     JobNotFound,
     NoRoom,
-    ProcessExited,
     ProuterError,
     StartFailed,
     TimedOut,
@@ -42,9 +43,6 @@ T = TypeVar("T")
 
 KILL_SECONDS = 30.0
 """For a whole tree to be gone; a process in the kernel's uninterruptible sleep can take for ever."""
-LAST_LINES = 20
-"""Of output, told when a start fails."""
-OUTPUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +70,18 @@ class Job:
     says of a launch was on disk before the launch was asked for.
     """
 
-    def __init__(self, record: JobRecord, directory: JobDirectory, around: Surroundings) -> None:
+    def __init__(
+        self, record: JobRecord, directory: JobDirectory, around: Surroundings, keys: Mapping[str, str] | None = None
+    ) -> None:
         self.record = record
         self.directory = directory
         self.running: Running | None = None
         """The tree, while there is one."""
         self.ending: Reason | None = None
         """Why the tree is being killed, once it is: then an end of its streams is a cut."""
+        self._once = Once(keys or {})
+        self._stopping = False
+        """It was told to stop, so that an end of its own counts as that."""
         self._around = around
         self._ended = asyncio.Event()
         self._starting: asyncio.Timeout | None = None
@@ -88,21 +91,50 @@ class Job:
 
     # --- what callers ask for ---
 
-    async def start(self, request: StartRequest) -> JobRecord:
+    async def start(self, request: StartRequest, key: str | None = None) -> JobRecord:
         """Until the process runs and serves. Raises InvalidRequest, NotPossible, JobInvalidState, StartFailed, NoRoom.
 
-        The first three change nothing; after the others the job is FINISHED with the reason start-failed.
+        The first three change nothing; after the others the job is FINISHED with the reason start-failed. The same
+        `key` again starts nothing more (Conflict when it came with another request).
         """
         check_request(request)
         check_ports(request.ports)
-        if self._removal is not None:
-            raise JobNotFound(self.record.uid)
-        fresh = job_machine.begin_start(self.record, request.name)
-        driver = self._around.driver()
-        self._become(fresh)
-        started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
-        self._around.tasks.start(f"job {self.record.uid}", self._live(driver, request, started))
-        return await asyncio.shield(started)
+
+        def begin() -> asyncio.Future[JobRecord]:
+            return self._begin_run(job_machine.begin_start(self.record, request.name), request)
+
+        return await self._once.do(key, ["start", request.to_wire()], begin, lambda: self.record)
+
+    async def restart(self, key: str | None = None) -> JobRecord:
+        """A finished job runs again as it was started. Raises JobInvalidState, Conflict, and what `start` raises."""
+
+        def begin() -> asyncio.Future[JobRecord]:
+            return self._detached(f"restart of {self.record.uid}", self._restart())
+
+        return await self._once.do(key, ["restart"], begin, lambda: self.record)
+
+    async def stop(self, number: int, grace_seconds: float, key: str | None = None) -> JobRecord:
+        """Ask it to end by a signal; after the grace its tree is killed. A start that is under way is broken off.
+
+        Raises JobInvalidState for a job that was never started, TimedOut when the tree can not be ended.
+        """
+
+        def begin() -> asyncio.Future[JobRecord]:
+            if self.record.state is JobState.NEW:
+                raise JobInvalidState(f"job {self.record.uid!r} can not be stopped: it was not started")
+            return self._detached(f"stop of {self.record.uid}", self._stop(number, grace_seconds))
+
+        return await self._once.do(key, ["stop", number, grace_seconds], begin, lambda: self.record)
+
+    async def signal(self, number: int, key: str | None = None) -> JobRecord:
+        """To the main process's group. Raises JobInvalidState when no process runs."""
+
+        def begin() -> asyncio.Future[JobRecord]:
+            if self.running is None:
+                raise JobInvalidState(f"job {self.record.uid!r} runs no process: it is {self.record.state.value}")
+            return self._detached(f"signal to {self.record.uid}", self._signal(self.running, number))
+
+        return await self._once.do(key, ["signal", number], begin, lambda: self.record)
 
     async def wait_ended(self) -> JobRecord:
         """When it has ended; a job that is removed before it was started counts as ended."""
@@ -158,6 +190,41 @@ class Job:
 
     # --- its life ---
 
+    def _begin_run(self, fresh: JobRecord, request: StartRequest) -> asyncio.Future[JobRecord]:
+        """`fresh` is the record of a start that was accepted. Done once it serves; goes on whoever waits."""
+        if self._removal is not None:
+            raise JobNotFound(self.record.uid)
+        driver = self._around.driver()
+        self.ending, self._stopping = None, False
+        self._ended.clear()
+        self._become(fresh)
+        started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
+        self._around.tasks.start(f"job {self.record.uid}", self._live(driver, request, started))
+        return started
+
+    async def _restart(self) -> JobRecord:
+        job_machine.begin_restart(self.record)
+        request = await asyncio.to_thread(self.directory.last_start)
+        return await self._begin_run(job_machine.begin_restart(self.record), request)
+
+    async def _stop(self, number: int, grace_seconds: float) -> JobRecord:
+        running = self.running
+        if running is not None and self.record.state is JobState.RUNNING and grace_seconds > 0:
+            self._stopping = True
+            await running.signal(number)
+            try:
+                async with asyncio.timeout(grace_seconds):
+                    await self._ended.wait()
+            except TimeoutError:
+                pass
+        if self.running is running:  # it may run anew by now
+            await self.end(Reason.STOPPED)
+        return self.record
+
+    async def _signal(self, running: Running, number: int) -> JobRecord:
+        await running.signal(number)
+        return self.record
+
     async def _live(self, driver: Driver, request: StartRequest, started: asyncio.Future[JobRecord]) -> None:
         async with AsyncExitStack() as held:
             try:
@@ -168,7 +235,7 @@ class Job:
             except BaseException:
                 _refuse(started, StartFailed("the start failed for a reason that is in the agent's log"))
                 raise
-            if not started.cancelled():
+            if not started.done():
                 started.set_result(self.record)
             log.info("job %s runs (pid %s)", self.record.uid, running.pid)
             if self.ending is not None:  # told so in the very moment in which the start was complete
@@ -204,6 +271,7 @@ class Job:
         self, driver: Driver, request: StartRequest, held: AsyncExitStack
     ) -> tuple[Running, Mapping[str, Port]]:
         around = self._around
+        await asyncio.to_thread(self.directory.begin_run, request)
         await self._save()
         finders = [held.enter_context(around.ports.finder(port, self.record.uid)) for port in request.ports]
         inherited = await around.environment(self.record, request)
@@ -221,13 +289,13 @@ class Job:
             return {}
         try:
             async with asyncio.TaskGroup() as group:
-                exited = group.create_task(_exits(running), name=f"exit of {self.record.uid}")
+                exited = group.create_task(exits(running), name=f"exit of {self.record.uid}")
                 ports = [await finder.served(running) for finder in finders]
                 exited.cancel()
         except* StartFailed as errors:
             first = errors.exceptions[0]
             assert isinstance(first, StartFailed)
-            lines = await _last_lines(running)
+            lines = await last_lines(running)
             raise type(first)(first.detail + lines) from first
         return {port.name: port for port in ports}
 
@@ -235,7 +303,7 @@ class Job:
         """From serving to the end."""
         ended = await running.wait()
         self.running = None
-        reason = self.ending or _reason(ended)
+        reason = self.ending or reason_of(ended, stopping=self._stopping)
         await self._finish(job_machine.ended(self.record, ended.exit_code, reason, ended.finished_at))
 
     async def _undo(self, reason: Reason) -> Exit | None:
@@ -284,7 +352,7 @@ class Job:
         self._around.told(record)
 
     async def _save(self) -> None:
-        await asyncio.to_thread(self.directory.write, self.record)
+        await asyncio.to_thread(self.directory.write, self.record, dict(self._once.keys))
 
     def _detached(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Work that goes on when its caller goes away; what it raises is for whoever waits."""
@@ -301,40 +369,6 @@ class Job:
 
         self._around.tasks.start(name, run())
         return outcome
-
-
-async def _exits(running: Running) -> None:
-    """Raises ProcessExited when the process has ended."""
-    ended = await running.wait()
-    raise ProcessExited(f"the program {how_it_ended(ended)} before it served its port")
-
-
-def how_it_ended(ended: Exit) -> str:
-    """For people."""
-    if ended.exit_code is None:
-        return "ended"
-    if ended.exit_code >= 0:
-        return f"exited with status {ended.exit_code}"
-    try:
-        return f"was killed by {signal.Signals(-ended.exit_code).name}"
-    except ValueError:
-        return f"was killed by signal {-ended.exit_code}"
-
-
-async def _last_lines(running: Running) -> str:
-    try:
-        async with asyncio.timeout(OUTPUT_SECONDS):
-            lines = await running.last_output(LAST_LINES)
-    except (TimeoutError, ProuterError, OSError):
-        return ""
-    return f"; its last lines:\n{lines.rstrip()}" if lines.strip() else "; it wrote nothing"
-
-
-def _reason(ended: Exit) -> Reason:
-    try:
-        return Reason(ended.reason)
-    except ValueError:
-        return Reason.SIGNALED if (ended.exit_code or 0) < 0 else Reason.EXITED
 
 
 def _refuse(outcome: asyncio.Future[T], error: ProuterError) -> None:

@@ -12,18 +12,22 @@ import logging
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prouter.errors import NoRoom, StartupError
+from prouter.errors import Conflict, NoRoom, StartupError
 from prouter.model.ids import JobUid, is_job_uid
-from prouter.model.jobs import JobRecord
+from prouter.model.jobs import JobRecord, StartRequest
 
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
+START = "start.json"
 SANDBOX = "sandbox"
+LAST_RUN = ("guardian.json", "exit.json")
+"""What a guardian tells of the run before; it must not be taken for the next one's."""
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
 
@@ -50,33 +54,68 @@ class JobDirectory:
         except OSError as error:
             raise NoRoom(f"no directory could be made for the job: {error.strerror}") from error
 
-    def write(self, record: JobRecord) -> None:
-        """Replace the record; on return it is on disk. Raises NoRoom; the old one is there then."""
-        fresh = self.path / f"{RECORD}.new"
+    def write(self, record: JobRecord, keys: Mapping[str, str] | None = None) -> None:
+        """Replace the record; on return it is on disk. Raises NoRoom; the old one is there then.
+
+        `keys` are those of requests that must not be done twice (once.py).
+        """
+        self._replace(RECORD, record.to_wire() | {"keys": dict(keys or {})})
+
+    def read(self) -> JobRecord:
+        """Raises ValueError when there is no whole record of this job."""
+        path = self.path / RECORD
+        try:
+            record = JobRecord.from_wire(self._read(RECORD))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} holds no whole record ({type(error).__name__})") from error
+        if record.uid != self.job:
+            raise ValueError(f"{path} is the record of another job")
+        return record
+
+    def read_keys(self) -> dict[str, str]:
+        """Of requests that were done; empty when that can not be read."""
+        try:
+            return {str(key): str(asked) for key, asked in (self._read(RECORD).get("keys") or {}).items()}
+        except (ValueError, AttributeError):
+            return {}
+
+    def begin_run(self, request: StartRequest) -> None:
+        """Keep how the job is started, for a restart; forget how it ended before. Raises NoRoom."""
+        self._replace(START, request.to_wire())
+        for name in LAST_RUN:
+            (self.path / name).unlink(missing_ok=True)
+
+    def last_start(self) -> StartRequest:
+        """How the job was started. Raises Conflict when that can not be done again."""
+        if not self.sandbox.is_dir():
+            raise Conflict(f"job {self.job!r} can not be restarted: its sandbox was cleaned when the job was lost")
+        try:
+            return StartRequest.from_wire(self._read(START))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Conflict(f"job {self.job!r} can not be restarted: how it was started is not known") from None
+
+    def _replace(self, name: str, content: Mapping[str, Any]) -> None:
+        fresh = self.path / f"{name}.new"
         try:
             with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
-                json.dump(record.to_wire(), file)
+                json.dump(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self.path / RECORD)
+            fresh.replace(self.path / name)
             _sync_directory(self.path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 fresh.unlink()
             raise NoRoom(f"the job's record could not be written: {error.strerror}") from error
 
-    def read(self) -> JobRecord:
-        """Raises ValueError when there is no whole record of this job."""
-        path = self.path / RECORD
+    def _read(self, name: str) -> Any:
+        """Raises ValueError when it is not there, or not whole."""
+        path = self.path / name
         try:
             with path.open("r", encoding="utf-8", errors="surrogateescape") as file:
-                data: Any = json.loads(file.read(MAX_RECORD_BYTES))
-            record = JobRecord.from_wire(data)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                return json.loads(file.read(MAX_RECORD_BYTES))
+        except (OSError, ValueError) as error:
             raise ValueError(f"{path} holds no whole record ({type(error).__name__})") from error
-        if record.uid != self.job:
-            raise ValueError(f"{path} is the record of another job")
-        return record
 
     def clean_sandbox(self) -> None:
         """Delete the sandbox, and what it was called when an earlier attempt was cut short."""
@@ -101,12 +140,13 @@ class Records:
     def directory(self, job: JobUid) -> JobDirectory:
         return JobDirectory(self.root / job)
 
-    def read_all(self) -> list[JobRecord]:
-        """What earlier runs left. Torn records are set aside with a message; leftovers of removals are deleted.
+    def read_all(self) -> list[tuple[JobRecord, Mapping[str, str]]]:
+        """What earlier runs left: records, each with the keys of requests that must not be done twice.
 
-        Raises StartupError when the directory can not be read.
+        Torn records are set aside with a message; leftovers of removals are deleted. Raises StartupError when the
+        directory can not be read.
         """
-        found = []
+        found: list[tuple[JobRecord, Mapping[str, str]]] = []
         try:
             entries = sorted(self.root.iterdir())
         except OSError as error:
@@ -117,7 +157,7 @@ class Records:
             elif is_job_uid(entry.name):
                 directory = JobDirectory(entry)
                 try:
-                    found.append(directory.read())
+                    found.append((directory.read(), directory.read_keys()))
                 except ValueError as error:
                     self._set_aside(directory, str(error))
         return found

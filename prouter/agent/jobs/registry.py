@@ -84,7 +84,13 @@ class JobRegistry:
             watch.tell(record)
 
     async def create(
-        self, uid: str | None, name: str, labels: Mapping[str, str], sender: Sender, around: Surroundings
+        self,
+        uid: str | None,
+        name: str,
+        labels: Mapping[str, str],
+        sender: Sender,
+        around: Surroundings,
+        asked: str = "",
     ) -> JobRecord:
         """A new job, or the one that was made before with the same uid and arguments.
 
@@ -96,21 +102,22 @@ class JobRegistry:
             raise InvalidRequest(f"Invalid request: name and labels of a job have at most {MAX_TEXT} characters")
         chosen = JobUid(uid or new_uid())
         if chosen in self._jobs:
-            return await self._same(chosen, name, labels)
+            return await self._same(chosen, name, labels, asked)
         if len(self._jobs) >= self._max_jobs or self._closing:
             raise TooManyRequests(
                 f"this agent keeps {len(self._jobs)} jobs, which is its limit; remove some",
                 headers={"Retry-After": "10"},
             )
-        record = JobRecord(chosen, name, sender, labels=dict(labels), created_at=time.time(), revision=1)
+        made_at = time.time()
+        record = JobRecord(chosen, name, sender, labels=dict(labels), created_at=made_at, asked=asked, revision=1)
         return await self._make(Job(record, self._records.directory(chosen), around))
 
     async def recover(self, driver: Driver | None, around: Surroundings) -> None:
         """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile."""
-        for record in await asyncio.to_thread(self._records.read_all):
-            job = Job(record, self._records.directory(record.uid), around)
+        for record, keys in await asyncio.to_thread(self._records.read_all):
+            job = Job(record, self._records.directory(record.uid), around, keys)
             if not record.ended:
-                job = await self._recovered(job, driver, around)
+                job = await self._recovered(job, driver, around, keys)
             self._jobs[record.uid] = job
 
     async def end_all(self, reason: Reason) -> None:
@@ -134,13 +141,14 @@ class JobRegistry:
         except ProuterError as error:
             log.error("%s", error.detail)
 
-    async def _same(self, uid: JobUid, name: str, labels: Mapping[str, str]) -> JobRecord:
+    async def _same(self, uid: JobUid, name: str, labels: Mapping[str, str], asked: str) -> JobRecord:
         making = self._made.get(uid)
         if making is not None:
             await asyncio.shield(making)
         record = self.find(uid).record
         renamed = record.state is not JobState.NEW
-        if dict(record.labels) != dict(labels) or (record.name != name and not renamed):
+        same = dict(record.labels) == dict(labels) and (record.name == name or renamed)
+        if not (record.asked == asked if record.asked and asked else same):
             raise Conflict(f"a job {uid!r} was made before with other arguments")
         return record
 
@@ -170,7 +178,7 @@ class JobRegistry:
         self.told(job.record)
         return job.record
 
-    async def _recovered(self, job: Job, driver: Driver | None, around: Surroundings) -> Job:
+    async def _recovered(self, job: Job, driver: Driver | None, around: Surroundings, keys: Mapping[str, str]) -> Job:
         record, directory = job.record, job.directory
         found: Running | Exit | None = None
         if driver is not None and record.state is not JobState.NEW:
@@ -187,9 +195,9 @@ class JobRegistry:
             exit_code = found.exit_code if isinstance(found, Exit) else None
             record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
             await asyncio.to_thread(directory.clean_sandbox)
-        await asyncio.to_thread(directory.write, record)
+        await asyncio.to_thread(directory.write, record, keys)
         log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
-        return Job(record, directory, around)
+        return Job(record, directory, around, keys)
 
 
 class Watch:

@@ -9,7 +9,7 @@ from typing import Any
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
 from prouter.core.selection import Selection
-from prouter.errors import AgentNotFound, NotPossible, RemoteProtocolError, TooManyRequests
+from prouter.errors import AgentAway, AgentNotFound, JobNotFound, NotPossible, RemoteProtocolError, TooManyRequests
 from prouter.model.access import Principal
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
@@ -18,6 +18,13 @@ log = logging.getLogger(__name__)
 
 START_MARGIN_SECONDS = 30.0
 """What a start may take beyond the time that its ports have to be served."""
+
+MAX_START_SECONDS = 3600.0 + START_MARGIN_SECONDS
+"""A restart waits for its ports as long as its start did, which only the agent knows."""
+
+MAX_GRACE_SECONDS = 3600.0
+END_SECONDS = 60.0
+"""For a tree to be gone once it is killed."""
 
 NEWS_SECONDS = 2.0
 """How long the news of a removal, which travels beside the answer, is waited for."""
@@ -52,8 +59,9 @@ class JobsService:
         return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
 
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
+        asked = request.digest()
         request = await self._selection.spec(request, principal)
-        agent = await self._selection.choose(request, principal)
+        agent = self._made_before(request.uid) or await self._selection.choose(request, principal)
         entry = self._directory.entry(agent)
         if entry.link is None:
             raise AgentNotFound(agent, f"agent connection {agent!r} is not found: it is away for the moment")
@@ -63,15 +71,31 @@ class JobsService:
                 headers={"Retry-After": "10"},
             )
         link = _ours(entry.link)
-        answer = await link.call("prouter_create", request.uid, request.name, dict(request.labels))
+        answer = await link.call("prouter_create", request.uid, request.name, dict(request.labels), asked)
         return agent, self._learn(entry, answer)
 
-    async def start(self, ref: JobRef, request: StartRequest) -> JobRecord:
+    async def start(self, ref: JobRef, request: StartRequest, key: str | None = None) -> JobRecord:
         entry, link = self._connected(ref)
         paths = {port.name: self._base_path(ref, port.name) for port in request.ports}
         wire = request.to_wire() | {"base_paths": paths}
         patience = sum(port.ready_timeout_seconds for port in request.ports) + START_MARGIN_SECONDS
-        return self._learn(entry, await link.call("prouter_start", ref.job, wire, timeout_seconds=patience))
+        return self._learn(entry, await link.call("prouter_start", ref.job, wire, key, timeout_seconds=patience))
+
+    async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
+        entry, link = self._connected(ref)
+        return self._learn(entry, await link.call("prouter_restart", ref.job, key, timeout_seconds=MAX_START_SECONDS))
+
+    async def stop(
+        self, ref: JobRef, signal: str, grace_seconds: float | None = None, key: str | None = None
+    ) -> JobRecord:
+        entry, link = self._connected(ref)
+        patience = (MAX_GRACE_SECONDS if grace_seconds is None else grace_seconds) + END_SECONDS
+        answer = await link.call("prouter_stop", ref.job, signal, grace_seconds, key, timeout_seconds=patience)
+        return self._learn(entry, answer)
+
+    async def signal(self, ref: JobRef, signal: str, key: str | None = None) -> JobRecord:
+        entry, link = self._connected(ref)
+        return self._learn(entry, await link.call("prouter_signal", ref.job, signal, key))
 
     async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
         return await self._directory.entry(ref.agent).mirror.wait_ended(ref.job, timeout_seconds)
@@ -81,6 +105,15 @@ class JobsService:
         before = _record(await link.call("prouter_remove", ref.job))
         await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
         return before
+
+    def _made_before(self, uid: JobUid | None) -> AgentUid | None:
+        """Where the job of a repeated request is: another choice now would make a second one."""
+        if uid is None:
+            return None
+        try:
+            return self._directory.find_job(uid, None).agent
+        except (JobNotFound, AgentAway):
+            return None
 
     def _connected(self, ref: JobRef) -> tuple[AgentEntry, AgentLink]:
         entry = self._directory.entry(ref.agent)

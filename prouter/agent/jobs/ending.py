@@ -1,0 +1,61 @@
+"""How a process ends and is told to: signals by name, the reason, words for people, its last lines."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from prouter.errors import InvalidRequest, ProcessExited, ProuterError
+from prouter.model.jobs import Reason
+from prouter.model.plugin import Running
+from prouter.model.process import Exit
+
+LAST_LINES = 20
+"""Of output, told when a start fails."""
+OUTPUT_SECONDS = 2.0
+
+
+def signal_number(name: str) -> int:
+    """Of "TERM" or "SIGTERM" on this machine. Raises InvalidRequest naming those that there are."""
+    wanted = name.upper().removeprefix("SIG")
+    known = {member.name.removeprefix("SIG"): int(member) for member in signal.Signals}
+    if wanted not in known:
+        raise InvalidRequest(f"Invalid request: no signal {name!r} here; there are {', '.join(sorted(known))}")
+    return known[wanted]
+
+
+def reason_of(ended: Exit, *, stopping: bool) -> Reason:
+    """Why the job finished. `stopping`: it was told to, so that an end of its own counts as that."""
+    try:
+        reason = Reason(ended.reason)
+    except ValueError:
+        reason = Reason.SIGNALED if (ended.exit_code or 0) < 0 else Reason.EXITED
+    return Reason.STOPPED if stopping and reason in (Reason.EXITED, Reason.SIGNALED) else reason
+
+
+async def exits(running: Running) -> None:
+    """Raises ProcessExited when the process has ended."""
+    ended = await running.wait()
+    raise ProcessExited(f"the program {how_it_ended(ended)} before it served its port")
+
+
+def how_it_ended(ended: Exit) -> str:
+    """For people."""
+    if ended.exit_code is None:
+        return "ended"
+    if ended.exit_code >= 0:
+        return f"exited with status {ended.exit_code}"
+    try:
+        return f"was killed by {signal.Signals(-ended.exit_code).name}"
+    except ValueError:
+        return f"was killed by signal {-ended.exit_code}"
+
+
+async def last_lines(running: Running) -> str:
+    """For the end of a message."""
+    try:
+        async with asyncio.timeout(OUTPUT_SECONDS):
+            lines = await running.last_output(LAST_LINES)
+    except (TimeoutError, ProuterError, OSError):
+        return ""
+    return f"; its last lines:\n{lines.rstrip()}" if lines.strip() else "; it wrote nothing"

@@ -1,0 +1,79 @@
+"""What is asked twice is done once: uid at create, Idempotency-Key everywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from prouter.client import Client
+
+COUNTS = """
+import pathlib, time
+runs = pathlib.Path("runs")
+runs.write_text((runs.read_text() if runs.exists() else "") + "x")
+time.sleep(600)
+"""
+START = {"args": [sys.executable, "-c", COUNTS], "port_expected_count": 0}
+
+
+async def ask(client: Client, path: str, body: Any, key: str | None) -> tuple[int, dict[str, Any]]:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    async with client.session.post(client.url + path, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_repeated_start_with_its_key_starts_nothing_more(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        twice = await asyncio.gather(*(ask(client, f"{job.path}/start", START, "key-1") for _ in range(2)))
+        later = await ask(client, f"{job.path}/start", START, "key-1")
+        assert [status for status, _ in (*twice, later)] == [200, 200, 200]
+        assert {info["pid"] for _, info in (*twice, later)} == {later[1]["pid"]}
+        status, problem = await ask(client, f"{job.path}/start", START | {"env": {"A": "1"}}, "key-1")
+        assert status == 409
+        assert "Idempotency-Key" in problem["detail"]
+        assert (await ask(client, f"{job.path}/start", START, "key-2"))[0] == 409
+        assert (await ask(client, f"{job.path}/start", START, None))[0] == 409
+
+
+async def test_a_key_outlives_the_agent(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        await ask(client, f"{job.path}/start", START, "key-1")
+        agent.kill()
+        agent.start()
+        await router.agent_is_there(agent)
+        status, info = await ask(client, f"{job.path}/start", START, "key-1")
+    assert (status, info["state"], info["reason"]) == (200, "FINISHED", "agent-lost")
+
+
+async def test_a_start_that_was_refused_may_be_asked_again_with_its_key(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        assert (await ask(client, f"{job.path}/restart", None, "again"))[0] == 409
+        await ask(client, f"{job.path}/start", START, None)
+        await job.stop(grace_seconds=0)
+        twice = [await ask(client, f"{job.path}/restart", None, "again") for _ in range(2)]
+    assert [status for status, _ in twice] == [200, 200]
+    assert twice[0][1]["pid"] == twice[1][1]["pid"]
+
+
+async def test_a_create_with_a_key_makes_one_job_whichever_agent_would_be_chosen(fleet) -> None:
+    router, first = await fleet.pair()
+    second = fleet.agent(router)
+    await router.agent_is_there(second)
+    body = {"agent": {"type": "select", "uids": [first.uid, second.uid]}, "name": "one"}
+    async with router.client() as client:
+        made = [await ask(client, "/jobs/create", body, "create-1") for _ in range(4)]
+        assert {info["uid"] for _, info in made} == {made[0][1]["uid"]}
+        assert len(await client.jobs()) == 1
+        status, _ = await ask(client, "/jobs/create", body | {"name": "two"}, "create-1")
+        assert status == 409
+        uid = made[0][1]["uid"]
+        elsewhere = {"agent": {"type": "uid", "uid": second.uid}, "name": "one", "uid": uid}
+        assert (await ask(client, "/jobs/create", elsewhere, None))[0] == 409
+        assert (await ask(client, "/jobs/create", body, "x" * 300))[0] == 400
