@@ -20,9 +20,10 @@ from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.orphans import Orphans
-from prouter.agent.jobs.ports import LOOPBACK, PortFinders
+from prouter.agent.jobs.ports import PortFinders
 from prouter.agent.jobs.records import Records
 from prouter.agent.jobs.registry import JobRegistry
+from prouter.agent.jobs.serving import LOOPBACK
 from prouter.agent.jobs.start import inherited_environment, property_environment
 from prouter.agent.links import Links, Shared
 from prouter.agent.methods import JobMethods
@@ -103,9 +104,9 @@ class AgentApp:
         registry = JobRegistry(Records(jobs_directory(state)), opener, settings.max_jobs)
         feedback = PortFeedback()
         orphans = Orphans(registry, settings.orphan_seconds)
-        targets = PipeTargets(registry)
+        targets = PipeTargets(registry, opener)
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
-        around = self._surroundings(who, tasks, feedback, registry)
+        around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector), registry)
         await self._start_plugins(undo, who, state, guarded, registry)
         self._drivers = self._collect_drivers()
         await registry.recover(self._drivers.get(_first(self._drivers)), around)
@@ -125,7 +126,7 @@ class AgentApp:
         times = PipeTimes(pipes.bind_seconds, pipes.connect_seconds, pipes.half_close_seconds)
         return Shared(who, IdCounter(), tasks, targets, times, pipes.max_count, orphans)
 
-    def _surroundings(self, who: Self, tasks: TaskOwner, feedback: PortFeedback, registry: JobRegistry) -> Surroundings:
+    def _surroundings(self, who: Self, tasks: TaskOwner, ports: PortFinders, registry: JobRegistry) -> Surroundings:
         properties = property_environment(who.properties)
 
         async def environment(record: JobRecord, request: StartRequest) -> Mapping[str, str]:
@@ -139,7 +140,7 @@ class AgentApp:
 
         return Surroundings(
             tasks=tasks,
-            ports=PortFinders(feedback),
+            ports=ports,
             limits={"processes": self._settings.max_processes},
             driver=self._driver,
             environment=environment,

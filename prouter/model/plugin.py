@@ -251,6 +251,9 @@ class Running(Protocol):
     async def owns_port(self, number: int) -> bool:
         """Whether a process of this tree listens on that TCP port."""
 
+    async def listening_ports(self) -> frozenset[int]:
+        """TCP ports on which processes of this tree listen, on whatever address; empty where that can not be told."""
+
     async def last_output(self, lines: int) -> str:
         """The newest lines of both streams, at most 8 KiB, for messages to people."""
 

@@ -20,13 +20,15 @@ from prouter.pipe.reset import half_close, reset
 log = logging.getLogger(__name__)
 
 
+Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
+"""Connects a protocol to a job's port. Raises OSError."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobSocket:
-    """Where a job's port is."""
+    """A job's port."""
 
-    number: int | None
-    path: str | None
-    """Of a unix socket, where there is no number."""
+    connect: Connect
     is_cut: Callable[[], Awaitable[bool]]
     """Whether an end of the job's stream, seen just now, is a cut."""
 
@@ -127,16 +129,11 @@ class AgentPipe(asyncio.Protocol):
         self._tasks.start(f"pipe to {binding.job}", self._join(found, rest))
 
     async def _join(self, target: JobSocket, rest: bytes) -> None:
-        loop = asyncio.get_running_loop()
         pipe, job = _End("pipe"), _End("job")
         pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, lambda: self._over(self))
         try:
             async with asyncio.timeout(self._times.connect_seconds):
-                if target.path is not None:
-                    await loop.create_unix_connection(lambda: job, target.path)
-                else:
-                    assert target.number is not None
-                    await loop.create_connection(lambda: job, "127.0.0.1", target.number)
+                await target.connect(lambda: job)
         except OSError as error:  # TimeoutError is one
             self.refuse(BindRefused(502, f"nothing answers at the job's port: {error.strerror or 'no answer'}"))
             return

@@ -6,14 +6,14 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from prouter.agent.files.beneath import Beneath
+from prouter.agent.files.beneath import DIRECTORY, Beneath
 from prouter.agent.files.paths import split
 from prouter.agent.files.plain import PathTree
 from prouter.agent.files.trees import DescriptorTree, Tree, explain
@@ -22,6 +22,7 @@ from prouter.errors import InvalidRequest
 from prouter.model.services import OpenedFile, SandboxFiles, Upload
 
 T = TypeVar("T")
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,44 @@ class SandboxOpener:
             yield Sandbox(tree, self._threads)
         finally:
             tree.close()
+
+    async def connect(self, sandbox: Path, path: str, made: Callable[[], asyncio.Protocol]) -> object:
+        """Connect to a unix socket in a sandbox. Raises OSError: nothing there, no socket, or it leads outside."""
+        loop = asyncio.get_running_loop()
+        found: list[int] = []
+        try:
+            await loop.run_in_executor(self._threads, lambda: found.append(self._socket(sandbox, path)))
+            # the descriptor and not the path: nobody can swap it, and a socket's path has at most 108 bytes
+            return await loop.create_unix_connection(made, f"/proc/self/fd/{found[0]}")
+        finally:
+            for descriptor in found:
+                os.close(descriptor)
+
+    def connector(self, sandbox: Path, path: str) -> Callable[[], Awaitable[Stream]]:
+        """The same as a stream."""
+
+        async def connect() -> Stream:
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = cast(
+                "tuple[asyncio.WriteTransport, object]", await self.connect(sandbox, path, lambda: protocol)
+            )
+            return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+
+        return connect
+
+    def _socket(self, sandbox: Path, path: str) -> int:
+        if self._beneath is None or not hasattr(os, "O_PATH"):
+            raise OSError(errno.EOPNOTSUPP, "unix sockets of jobs can not be reached safely on this system")
+        root = os.open(sandbox, DIRECTORY)
+        try:
+            found = self._beneath.open(root, split(path), os.O_PATH | os.O_NOFOLLOW)
+        finally:
+            os.close(root)
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            os.close(found)
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        return found
 
 
 class Sandbox:

@@ -106,6 +106,10 @@ class PlainProcess:
         writer.transport.abort()
         return True
 
+    async def listening_ports(self) -> frozenset[int]:
+        """That can not be told here."""
+        return frozenset()
+
     async def last_output(self, lines: int) -> str:
         return await asyncio.to_thread(tail_of, [self._sandbox / STDOUT, self._sandbox / STDERR], lines)
 

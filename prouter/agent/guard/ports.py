@@ -24,40 +24,49 @@ _ANSWER_INODE_OFFSET = 68
 RECEIVE_SECONDS = 2.0
 
 
-def listening_inodes(port: int) -> set[int]:
-    """Sockets that listen on that port of whatever local address, IPv4 or IPv6."""
+def listening() -> dict[int, int]:
+    """Sockets that listen on whatever local address, IPv4 or IPv6: their ports by inode."""
     try:
-        return _by_netlink(socket.AF_INET, port) | _by_netlink(socket.AF_INET6, port)
+        return _by_netlink(socket.AF_INET) | _by_netlink(socket.AF_INET6)
     except OSError:
-        return _by_proc("/proc/net/tcp", port) | _by_proc("/proc/net/tcp6", port)
+        return _by_proc("/proc/net/tcp") | _by_proc("/proc/net/tcp6")
 
 
-def one_owns(pids: Iterable[int], inodes: set[int]) -> bool:
-    """Whether one of the processes has one of the sockets open."""
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+def listening_inodes(port: int) -> set[int]:
+    """Those that listen on that port."""
+    return {inode for inode, number in listening().items() if number == port}
+
+
+def owned(pids: Iterable[int], inodes: set[int]) -> set[int]:
+    """Those of the sockets that one of the processes has open."""
+    names = {f"socket:[{inode}]": inode for inode in inodes}
+    found: set[int] = set()
     for pid in pids:
         directory = f"/proc/{pid}/fd"
         with contextlib.suppress(OSError):
             for name in os.listdir(directory):
                 with contextlib.suppress(OSError):
-                    if os.readlink(f"{directory}/{name}") in wanted:
-                        return True
-    return False
+                    inode = names.get(os.readlink(f"{directory}/{name}"))
+                    if inode is not None:
+                        found.add(inode)
+        if len(found) == len(inodes):
+            break
+    return found
 
 
-def _by_netlink(family: int, port: int) -> set[int]:
+def _by_netlink(family: int) -> dict[int, int]:
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << TCP_LISTEN, bytes(48))
     header = _HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
-    found: set[int] = set()
+    found: dict[int, int] = {}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
         netlink.settimeout(RECEIVE_SECONDS)
         netlink.sendto(header + body, (0, 0))
-        while _take(netlink.recv(65536), port, found):
+        while _take(netlink.recv(65536), found):
             pass
     return found
 
 
-def _take(data: bytes, port: int, found: set[int]) -> bool:
+def _take(data: bytes, found: dict[int, int]) -> bool:
     """The messages of one datagram; False when they were the last. Raises OSError for a refusal."""
     offset = 0
     while offset + _HEADER.size <= len(data):
@@ -68,18 +77,17 @@ def _take(data: bytes, port: int, found: set[int]) -> bool:
             raise OSError("sock_diag refused")
         message = offset + _HEADER.size
         (local_port,) = struct.unpack_from(">H", data, message + 4)
-        if local_port == port:
-            (inode,) = struct.unpack_from("=I", data, message + _ANSWER_INODE_OFFSET)
-            found.add(inode)
+        (inode,) = struct.unpack_from("=I", data, message + _ANSWER_INODE_OFFSET)
+        found[inode] = local_port
         offset += (length + 3) & ~3
     return True
 
 
-def _by_proc(path: str, port: int) -> set[int]:
-    found = set()
+def _by_proc(path: str) -> dict[int, int]:
+    found = {}
     with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
         for line in file.readlines()[1:]:
             fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(int(fields[9]))
+            if fields[3] == "0A":
+                found[int(fields[9])] = int(fields[1].rpartition(":")[2], 16)
     return found

@@ -77,6 +77,9 @@ class GuardedTree:
     async def owns_port(self, number: int) -> bool:
         return await asyncio.to_thread(self._owns_port, number)
 
+    async def listening_ports(self) -> frozenset[int]:
+        return await asyncio.to_thread(self._listening_ports)
+
     async def last_output(self, lines: int) -> str:
         if self._exit.done():
             return _last(self.final_output, lines)
@@ -108,8 +111,15 @@ class GuardedTree:
         inodes = ports.listening_inodes(number)
         if not inodes:
             return False
+        return not ports.owned(self._tree(), inodes).isdisjoint(inodes)
+
+    def _listening_ports(self) -> frozenset[int]:
+        ports_of = ports.listening()
+        return frozenset(ports_of[inode] for inode in ports.owned(self._tree(), set(ports_of)))
+
+    def _tree(self) -> set[int]:
         tree = set(cgroup.pids(self._group)) if self._group else set()
-        return ports.one_owns(tree | set(trees.descendants(self.guardian)), inodes)
+        return tree | set(trees.descendants(self.guardian))
 
     def _say(self, message: dict[str, Any]) -> None:
         if not self._writer.is_closing():

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from prouter.errors import (
     TimedOut,
 )
 from prouter.model import job_machine
-from prouter.model.jobs import JobRecord, JobState, Port, Reason, StartRequest
+from prouter.model.jobs import JobRecord, JobState, Port, PortMode, Reason, StartRequest
 from prouter.model.plugin import Driver, LaunchRequest, Running
 from prouter.model.process import Exit
 from prouter.model.services import Tasks
@@ -273,7 +273,7 @@ class Job:
         around = self._around
         await asyncio.to_thread(self.directory.begin_run, request)
         await self._save()
-        finders = [held.enter_context(around.ports.finder(port, self.record.uid)) for port in request.ports]
+        finders = [held.enter_context(finder) for finder in self._finders(request)]
         inherited = await around.environment(self.record, request)
         command = await asyncio.to_thread(
             build_command, request, inherited, finders, self.directory.sandbox, around.limits
@@ -283,6 +283,12 @@ class Job:
         self._become(job_machine.process_runs(self.record, running.pid, time.time()))
         return running, await self._served(running, finders)
 
+    def _finders(self, request: StartRequest) -> Iterator[AbstractContextManager[PortFinder]]:
+        sandbox, first = self.directory.sandbox, True
+        for port in request.ports:
+            yield self._around.ports.finder(port, self.record.uid, sandbox, first=first)
+            first = first and port.mode is not PortMode.ASSIGN
+
     async def _served(self, running: Running, finders: list[PortFinder]) -> dict[str, Port]:
         """All ports. Raises PortNotServed, ProcessExited, with the last lines of output."""
         if not finders:
@@ -290,7 +296,8 @@ class Job:
         try:
             async with asyncio.TaskGroup() as group:
                 exited = group.create_task(exits(running), name=f"exit of {self.record.uid}")
-                ports = [await finder.served(running) for finder in finders]
+                serving = [group.create_task(finder.served(running), name="port") for finder in finders]
+                ports = [await task for task in serving]
                 exited.cancel()
         except* StartFailed as errors:
             first = errors.exceptions[0]

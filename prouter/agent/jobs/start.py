@@ -15,33 +15,36 @@ from prouter.model.process import Command
 
 PROPERTY_PREFIX = "DA__PAGENT__"
 OWN_PREFIXES = ("PROUTER_", "PAGENT_")
-_PLACEHOLDER = re.compile(r"\{(\{|port\}|base_path\}|sandbox\}|socket\})")
+_PLACEHOLDER = re.compile(r"\{(\{|(port|base_path|sandbox|socket)(?::([A-Za-z0-9][A-Za-z0-9_.-]*))?\})")
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholders:
-    """What stands for `{port}`, `{base_path}`, `{sandbox}` and `{socket}`. `{{` is a brace; other braces stay.
+    """What stands for `{port}`, `{base_path}`, `{sandbox}` and `{socket}`; `{port:NAME}` for one port of several.
 
-    Both ways of writing text that begins with a brace work: `{{port}` is `{port}`, and JSON needs no escaping.
+    Without a name it is the first port of the start that has such a value. `{{` is a brace; other braces stay. Both
+    ways of writing text that begins with a brace work: `{{port}` is `{port}`, and JSON needs no escaping.
     """
 
-    port: int | None
-    base_path: str
     sandbox: str
-    socket: str | None = None
+    named: Mapping[str, Mapping[str, str]]
+    """By kind ("port", "base_path", "socket"), then by port name."""
 
     def fill(self, text: str) -> str:
         """Raises InvalidRequest for one that this start does not have."""
         return _PLACEHOLDER.sub(self._value, text)
 
     def _value(self, match: re.Match[str]) -> str:
-        name = match[1].removesuffix("}")
-        if name == "{":
+        kind, name = match[2], match[3]
+        if kind is None:
             return "{"
-        value = {"port": self.port, "base_path": self.base_path, "sandbox": self.sandbox, "socket": self.socket}[name]
+        if kind == "sandbox" and name is None:
+            return self.sandbox
+        values = self.named.get(kind, {})
+        value = next(iter(values.values()), None) if name is None else values.get(name)
         if value is None:
-            raise InvalidRequest(f"Invalid request: {{{name}}} has no value in a start of this port mode")
-        return str(value)
+            raise InvalidRequest(f"Invalid request: {match[0]} has no value in a start with these ports")
+        return value
 
 
 def check_request(request: StartRequest) -> None:
@@ -85,9 +88,7 @@ def build_command(
         env |= finder.environment()
     args, named, cwd = request.args, dict(request.env), request.cwd or ""
     if any(finder.replaces for finder in finders):
-        base_path = next((request.base_paths.get(port.name, "") for port in request.ports), "")
-        number = next((finder.number for finder in finders if finder.number is not None), None)
-        filled = Placeholders(number, base_path, str(sandbox))
+        filled = Placeholders(str(sandbox), _named_values(request, finders))
         args = tuple(filled.fill(arg) for arg in args)
         named = {name: filled.fill(value) for name, value in named.items()}
         cwd = filled.fill(cwd)
@@ -99,6 +100,15 @@ def build_command(
         limits=dict(limits) | dict(request.limits),
         forward_stdout=request.forward_stdout,
     )
+
+
+def _named_values(request: StartRequest, finders: Sequence[PortFinder]) -> Mapping[str, Mapping[str, str]]:
+    pairs = list(zip(request.ports, finders, strict=True))
+    return {
+        "port": {port.name: str(finder.number) for port, finder in pairs if finder.number is not None},
+        "socket": {port.name: finder.socket for port, finder in pairs if finder.socket is not None},
+        "base_path": {port.name: request.base_paths.get(port.name, "") for port in request.ports},
+    }
 
 
 def resolve_cwd(sandbox: Path, cwd: str) -> str:

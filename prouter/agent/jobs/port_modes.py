@@ -1,0 +1,136 @@
+"""The ways in which a job's port is found: one class for each mode, with the methods of `PortFinder` (ports.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from prouter.agent.jobs.feedback import Expected
+from prouter.agent.jobs.serving import (
+    Open,
+    tcp,
+    until_accepting,
+    until_detected,
+    until_listening,
+    until_ready,
+)
+from prouter.errors import PortNotServed
+from prouter.model.jobs import Port, PortRequest
+from prouter.model.plugin import Running
+
+
+class ReportedPort:
+    """The job picks a port and tells us: the original's way."""
+
+    number: int | None = None
+    socket: str | None = None
+    replaces = False
+
+    def __init__(self, request: PortRequest, expected: Expected, url: str) -> None:
+        self._request = request
+        self._expected = expected
+        self._url = url
+
+    def environment(self) -> Mapping[str, str]:
+        return {"DA__PAGENT__JOB_ENDPOINT": self._url, "DA__PAGENT__JOB_ID": self._expected.job}
+
+    async def served(self, running: Running) -> Port:
+        request = self._request
+        self._expected.running.set_result(running)
+        try:
+            async with asyncio.timeout(request.ready_timeout_seconds):
+                number = await asyncio.shield(self._expected.port)
+                if request.ready is not None:
+                    await until_ready(tcp(number), request.ready)
+        except TimeoutError:
+            raise await _late(request, running, "report a port that it serves") from None
+        return Port(request.name, number, keep_prefix=request.keep_prefix)
+
+
+class AssignedPort:
+    """We pick a free port and tell the job: for programs that know nothing of us."""
+
+    socket: str | None = None
+    replaces = True
+
+    def __init__(self, request: PortRequest, number: int, variables: tuple[str, ...]) -> None:
+        self._request = request
+        self.number: int | None = number
+        self._variables = variables
+
+    def environment(self) -> Mapping[str, str]:
+        return dict.fromkeys(self._variables, str(self.number))
+
+    async def served(self, running: Running) -> Port:
+        request, number = self._request, self.number
+        assert number is not None
+        try:
+            async with asyncio.timeout(request.ready_timeout_seconds):
+                await until_listening(number, running)
+                if request.ready is not None:
+                    await until_ready(tcp(number), request.ready)
+        except TimeoutError:
+            what = f"answer {request.ready} below 500" if request.ready is not None else "accept connections"
+            raise await _late(request, running, f"{what} on port {number}", number) from None
+        return Port(request.name, number, keep_prefix=request.keep_prefix)
+
+
+class DetectedPort:
+    """The job listens where it likes, and we look: for programs whose port can not be chosen."""
+
+    number: int | None = None
+    socket: str | None = None
+    replaces = True
+
+    def __init__(self, request: PortRequest, excepted: Callable[[], frozenset[int]]) -> None:
+        self._request = request
+        self._excepted = excepted
+        """Ports that the same start was given."""
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    async def served(self, running: Running) -> Port:
+        request = self._request
+        try:
+            async with asyncio.timeout(request.ready_timeout_seconds):
+                number = await until_detected(running, self._excepted())
+                if request.ready is not None:
+                    await until_ready(tcp(number), request.ready)
+        except TimeoutError:
+            raise await _late(request, running, "listen on a port of the loopback") from None
+        return Port(request.name, number, keep_prefix=request.keep_prefix)
+
+
+class SocketPort:
+    """The job listens on a unix socket in its sandbox."""
+
+    number: int | None = None
+    replaces = True
+
+    def __init__(self, request: PortRequest, path: str, connect: Open) -> None:
+        self._request = request
+        self.socket: str | None = path
+        """Absolute, for the job."""
+        self._connect = connect
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    async def served(self, running: Running) -> Port:
+        request = self._request
+        try:
+            async with asyncio.timeout(request.ready_timeout_seconds):
+                await until_accepting(self._connect)
+                if request.ready is not None:
+                    await until_ready(self._connect, request.ready)
+        except TimeoutError:
+            raise await _late(request, running, f"accept connections on the socket {request.path!r}") from None
+        return Port(request.name, None, request.path, request.keep_prefix)
+
+
+async def _late(request: PortRequest, running: Running, what: str, wanted: int | None = None) -> PortNotServed:
+    """What the job did not do in time, and where it listens instead."""
+    elsewhere = sorted(await running.listening_ports() - {wanted})
+    hint = f"; it listens on {', '.join(str(number) for number in elsewhere)}" if elsewhere else ""
+    return PortNotServed(f"the job did not {what} within {request.ready_timeout_seconds:g} s{hint}")

@@ -1,0 +1,83 @@
+"""Programs that serve in different ways, as texts for `python -c`."""
+
+TCP = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = ("%s %s" % (NAME, self.path)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+"""
+PLAIN = (
+    TCP
+    + """
+NAME = "plain"
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+)
+FREE = (
+    TCP
+    + """
+NAME = "free"
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print("listens on", server.server_port, flush=True)
+server.serve_forever()
+"""
+)
+MUTE_AND_FREE = (
+    TCP
+    + """
+import socket
+NAME = "free"
+mute = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler).serve_forever()
+"""
+)
+UNIX = (
+    TCP
+    + """
+import socketserver
+NAME = "unix"
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    def get_request(self):
+        request, _ = super().get_request()
+        return request, ("local", 0)
+Server(sys.argv[1], Handler).serve_forever()
+"""
+)
+TWO = (
+    TCP
+    + """
+import os, threading
+NAME = "ui"
+class Api(Handler):
+    def do_GET(self):
+        global NAME
+        NAME = "api"
+        super().do_GET()
+        NAME = "ui"
+api = http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT_API"])), Api)
+threading.Thread(target=api.serve_forever, daemon=True).start()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+)
+ELSEWHERE = """
+import socket, time
+other = socket.create_server(("127.0.0.1", 0))
+print("I am elsewhere", flush=True)
+time.sleep(600)
+"""
+SILENT = """
+import time
+print("I do not serve", flush=True)
+time.sleep(600)
+"""
+BRIEF = """
+print("bad configuration", flush=True)
+raise SystemExit(3)
+"""

@@ -1,0 +1,175 @@
+"""How a job's ports are found: detected, unix sockets, several by name; and each way in which they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+
+import pytest
+from serving_programs import BRIEF, ELSEWHERE, FREE, MUTE_AND_FREE, PLAIN, SILENT, TWO, UNIX
+
+from prouter.client import Client, Job
+from prouter.client.client import RequestFailed
+from prouter.testing import AgentDaemon
+
+pytestmark = pytest.mark.as_user
+
+
+async def made(client: Client, agent: AgentDaemon) -> Job:
+    return await client.create({"type": "uid", "uid": agent.uid}, "ports")
+
+
+async def text(client: Client, url: str) -> str:
+    async with client.session.get(url) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.text()
+
+
+async def refusal(job: Job, *args: str, **options: object) -> RequestFailed:
+    with pytest.raises(RequestFailed) as error:
+        await job.start([sys.executable, "-c", *args], **options)
+    assert error.value.http_status == 422
+    await job.refresh()
+    assert (job.info["state"], job.info["reason"]) == ("FINISHED", "start-failed")
+    return error.value
+
+
+async def test_a_port_is_detected(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        await job.start([sys.executable, "-c", FREE], port={"mode": "detect"})
+        assert str(job.info["ports"]["http"]) in (await job.read(".pagent.stdout")).decode()
+        assert await text(client, job.url("page")) == "free /page"
+        several = await made(client, agent)
+        await several.start([sys.executable, "-c", MUTE_AND_FREE], port={"mode": "detect"})
+        assert await text(client, several.url()) == "free /"
+
+
+async def test_a_unix_socket_in_the_sandbox_is_served(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        port = {"mode": "unix", "path": "app.sock", "ready": "/ready"}
+        await job.start([sys.executable, "-c", UNIX, "app.sock"], port=port)
+        assert job.info["ports"] == {"http": "app.sock"}
+        assert await text(client, job.url("page?x=1")) == "unix /page?x=1"
+        absolute = await made(client, agent)
+        await absolute.start([sys.executable, "-c", "print(__import__('sys').argv)", "{socket}"], port_expected_count=0)
+        await absolute.wait()
+
+
+async def test_a_socket_that_leads_out_of_the_sandbox_is_not_connected_to(fleet, tmp_path) -> None:
+    router, agent = await fleet.pair()
+    with socket.socket(socket.AF_UNIX) as outside:
+        path = tmp_path / "o.sock"
+        outside.bind(str(path))
+        outside.listen()
+        program = (
+            f"import os, time; os.symlink({str(path)!r}, 'app.sock'); print('linked', flush=True); time.sleep(600)"
+        )
+        async with router.client() as client:
+            job = await made(client, agent)
+            port = {"mode": "unix", "path": "app.sock", "ready_timeout": 1}
+            assert "app.sock" in str(await refusal(job, program, port=port))
+
+
+async def test_several_ports_have_names(fleet) -> None:
+    router, agent = await fleet.pair()
+    ports = {"ui": {"mode": "assign"}, "api": {"mode": "assign", "prefix": "keep"}}
+    async with router.client() as client:
+        job = await made(client, agent)
+        await job.start([sys.executable, "-c", TWO, "{port:ui}"], ports=ports)
+        assert set(job.info["ports"]) == {"ui", "api"}
+        base = client.url + job.path
+        assert await text(client, f"{base}/port/ui/x") == "ui /x"
+        assert await text(client, f"{base}/port/api/x") == f"api {job.path}/port/api/x"
+        assert await text(client, f"{base}/http/x") == "ui /x", "the first is the default"
+        async with client.session.get(f"{base}/port/none/x") as answer:
+            assert answer.status == 404
+
+
+async def test_the_base_path_is_right_behind_a_public_prefix(fleet) -> None:
+    router = fleet.router("control.public_url='https://example.org/lab'")
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    program = PLAIN + "\n"
+    async with router.client() as client:
+        job = await made(client, agent)
+        shown = "import os, sys; open('shown', 'w').write(os.environ['BASE'])\n" + program
+        start = [sys.executable, "-c", shown, "{port}"]
+        await job.start(start, env={"BASE": "{base_path}"}, port={"mode": "assign", "prefix": "keep"})
+        assert (await job.read("shown")).decode() == f"/lab{job.path}/http"
+
+
+async def test_a_program_that_ends_before_it_serves_is_told_at_once_with_its_last_lines(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        for port in ({"mode": "detect"}, {"mode": "unix", "path": "a.sock"}, {"mode": "assign"}, {"mode": "report"}):
+            begun = time.monotonic()
+            error = str(await refusal(await made(client, agent), BRIEF, port=port | {"ready_timeout": 60}))
+            assert time.monotonic() - begun < 30
+            assert "exited with status 3" in error
+            assert "bad configuration" in error
+
+
+async def test_a_program_that_listens_elsewhere_or_never_is_told_so(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        elsewhere = str(
+            await refusal(await made(client, agent), ELSEWHERE, port={"mode": "assign", "ready_timeout": 1})
+        )
+        assert "it listens on " in elsewhere
+        assert "I am elsewhere" in elsewhere
+        for port in ({"mode": "detect"}, {"mode": "unix", "path": "a.sock"}):
+            never = str(await refusal(await made(client, agent), SILENT, port=port | {"ready_timeout": 1}))
+            assert "I do not serve" in never
+            assert "within 1 s" in never
+
+
+async def test_a_port_that_somebody_else_took_in_between_is_told_at_once(fleet) -> None:
+    router, agent = await fleet.pair()
+    waits = (
+        "import socket, sys, time\n"
+        "open('port', 'w').write(sys.argv[1])\n"
+        "print('slow to start', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    async with router.client() as client:
+        job = await made(client, agent)
+        starting = asyncio.create_task(
+            job.start([sys.executable, "-c", waits, "{port}"], port={"mode": "assign", "ready_timeout": 60})
+        )
+        path = agent.sandbox(job) / "port"
+        while not (path.exists() and path.read_text()):
+            await asyncio.sleep(0.02)
+        with socket.create_server(("127.0.0.1", int(path.read_text()))), pytest.raises(RequestFailed) as error:
+            await starting
+    assert error.value.http_status == 422
+    assert "was taken" in str(error.value)
+    assert "slow to start" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ports": {"a": {"mode": "report"}, "b": {"mode": "report"}}},
+        {"ports": {"a": {"mode": "detect"}, "b": {"mode": "detect"}}},
+        {"ports": {"a/b": {"mode": "assign"}}},
+        {"port": {"mode": "unix"}},
+        {"port": {"mode": "assign", "path": "x"}},
+        {"port": {"mode": "unix", "path": "../x"}},
+        {"port": {"mode": "nonsense"}},
+        {"port": {"mode": "assign"}, "ports": {}},
+    ],
+)
+async def test_ports_that_can_not_be_had_are_refused_before_anything_is_begun(fleet, body) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        with pytest.raises(RequestFailed) as error:
+            await job.start(["true"], **body)
+        assert error.value.http_status == 400
+        assert (await job.refresh()).info["state"] == "NEW"
