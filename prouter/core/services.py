@@ -64,6 +64,9 @@ class Description:
         answers = await self._hooks.gather("prouter_health")
         return [check for _, check in answers if isinstance(check, HealthCheck)]
 
+    async def ending(self) -> None:
+        await self.stop_asked.wait()
+
     def request_shutdown(self) -> None:
         self.stop_asked.set()
 

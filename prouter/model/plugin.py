@@ -183,6 +183,8 @@ class Route:
     """Whether it changes state; None: every verb but GET and HEAD does."""
     public: bool = False
     """Served without credentials (health checks only)."""
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Schemas of the query's parameters, each with a `description`; what is not named is ignored."""
     away_ok: bool = False
     """For {job} paths: also called while the job's agent is away (then from what the router remembers)."""
 

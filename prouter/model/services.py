@@ -40,6 +40,9 @@ class Jobs(Protocol):
     def info(self, record: JobRecord, agent: AgentUid) -> dict[str, Any]:
         """The JobInfo of the API."""
 
+    def shown(self, record: JobRecord, agent: AgentInfo) -> dict[str, Any]:
+        """The same for an agent that need not be known any more."""
+
     def list(self) -> Sequence[tuple[AgentUid, JobRecord]]: ...
 
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
@@ -116,6 +119,9 @@ class RouterDescription(Protocol):
 
     async def health(self) -> Sequence[HealthCheck]:
         """What the plugins say of their own health."""
+
+    async def ending(self) -> None:
+        """Until the router is told to end: what would stay open for ever closes then."""
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""

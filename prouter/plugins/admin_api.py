@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prouter import hookimpl
+from prouter.errors import InvalidRequest
 from prouter.model.agents import AgentInfo
 from prouter.model.http import Reply
+from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route
 from prouter.model.services import Router
 from prouter.model.times import rfc3339
+
+AGENTS_QUERY: Mapping[str, Mapping[str, Any]] = {
+    **QUERY,
+    "connected": {"enum": ["0", "1"], "description": "1: those with a link now; 0: those that are away."},
+    "property": {"type": "string", "pattern": "^[^:]+:", "description": "KEY:VALUE; all that are given must fit."},
+}
 
 
 class AdminApi:
@@ -27,7 +36,10 @@ class AdminApi:
         read = ("GET", "HEAD")
         return [
             Route(read, "/connections", "agents.read", "Links with agents.", self._connections),
-            Route(read, "/agents", "agents.read", "Agents that are connected or away.", self._agents),
+            Route(
+                read, "/agents", "agents.read", "Agents that are connected or away.", self._agents, query=AGENTS_QUERY
+            ),
+            Route(read, "/plugins", "router.read", "Plugins: what is loaded, and which hooks.", self._plugins),
             Route(("POST",), "/shutdown", "router.shutdown", "End the router gracefully.", self._shutdown),
         ]
 
@@ -40,7 +52,20 @@ class AdminApi:
         return Reply.json({"connections": list(self.router.agents.connections())})
 
     async def _agents(self, call: Call) -> Reply:
-        return Reply.json({"agents": [_shown(agent) for agent in self.router.agents.list()]})
+        properties, connected = pairs(call.head.query, "property"), call.query.get("connected")
+        if connected not in (None, "0", "1"):
+            raise InvalidRequest(f"Invalid request: connected={connected!r:.20} is neither 0 nor 1")
+        found = [
+            agent
+            for agent in self.router.agents.list()
+            if connected in (None, str(int(agent.connected)))
+            and all(agent.properties.get(key) == value for key, value in properties.items())
+        ]
+        shown, following = page(found, lambda agent: (agent.uid,), call.query)
+        return Reply.json({"agents": [_shown(agent) for agent in shown], "next": following})
+
+    async def _plugins(self, call: Call) -> Reply:
+        return Reply.json({"plugins": list(self.router.describe.plugins())})
 
     async def _shutdown(self, call: Call) -> Reply:
         self.router.describe.request_shutdown()

@@ -10,7 +10,8 @@ from prouter import hookimpl
 from prouter.errors import InvalidRequest
 from prouter.model.http import Reply
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import CreateRequest, JobRecord, PortRequest, StartRequest
+from prouter.model.jobs import CreateRequest, JobRecord, JobState, PortRequest, StartRequest
+from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route, idempotency_key
 from prouter.model.services import Router
 
@@ -79,6 +80,17 @@ START = {
 }
 
 
+LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
+    **QUERY,
+    "agent": {"type": "string", "description": "Jobs of this agent only."},
+    "state": {"enum": list(JobState), "description": "Jobs in this state only."},
+    "label": {"type": "string", "pattern": "^[^:]+:", "description": "KEY:VALUE; all that are given must fit."},
+}
+WAIT_QUERY = {
+    "timeout": {"type": "number", "minimum": 0, "description": "Seconds; then the job as it is is the answer."}
+}
+
+
 class JobsApi:
     """Plugin `jobs_api`."""
 
@@ -95,9 +107,17 @@ class JobsApi:
         job = "/jobs/{job}"
         return [
             Route(("POST",), "/jobs/create", "job.create", "Make an empty job.", self._create, schema=CREATE),
-            Route(read, "/jobs", "job.read", "All jobs.", self._list),
+            Route(read, "/jobs", "job.read", "Jobs of all agents, oldest first.", self._list, query=LIST_QUERY),
             Route(("POST",), f"{job}/start", "job.start", "Start a job.", self._start, schema=START),
-            Route(("POST",), f"{job}/wait", "job.read", "Until the job has ended.", self._wait, away_ok=True),
+            Route(
+                ("POST",),
+                f"{job}/wait",
+                "job.read",
+                "Until the job has ended.",
+                self._wait,
+                away_ok=True,
+                query=WAIT_QUERY,
+            ),
             Route(read, f"{job}/info", "job.read", "One job.", self._info),
             Route(("POST",), f"{job}/remove", "job.remove", "End a job and delete all of it.", self._remove),
             Route(("DELETE",), job, "job.remove", "End a job and delete all of it.", self._remove),
@@ -124,8 +144,19 @@ class JobsApi:
         return self._reply(agent, record)
 
     async def _list(self, call: Call) -> Reply:
-        jobs = self.router.jobs
-        return Reply.json({"jobs": [jobs.info(record, agent) for agent, record in jobs.list()]})
+        jobs, query = self.router.jobs, call.query
+        state, labels = query.get("state"), pairs(call.head.query, "label")
+        if state is not None and state not in JobState.__members__:
+            raise InvalidRequest(f"Invalid request: state={state[:20]!r} is none of {', '.join(JobState)}")
+        found = [
+            (agent, record)
+            for agent, record in jobs.list()
+            if query.get("agent") in (None, agent)
+            and state in (None, record.state)
+            and all(record.labels.get(key) == value for key, value in labels.items())
+        ]
+        shown, following = page(found, lambda job: (job[1].created_at or 0.0, job[1].uid), query)
+        return Reply.json({"jobs": [jobs.info(record, agent) for agent, record in shown], "next": following})
 
     async def _start(self, call: Call) -> Reply:
         ref = call.job_ref()

@@ -220,7 +220,7 @@ class ClientConnection(asyncio.Protocol):
         self._pauses.clear()
         if cut:
             self._transport.close()
-        elif not keep_alive:
+        elif not keep_alive or self._home.draining:  # the head may have promised more before the endpoint's end began
             self._linger()
         else:
             self._watch = None

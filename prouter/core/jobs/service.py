@@ -11,6 +11,7 @@ from prouter.core.agents.link import AgentLink
 from prouter.core.selection import Selection
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, NotPossible, RemoteProtocolError, TooManyRequests
 from prouter.model.access import Principal
+from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
 
@@ -54,6 +55,9 @@ class JobsService:
 
     def info(self, record: JobRecord, agent: AgentUid) -> dict[str, Any]:
         return job_info(record, self._directory.entry(agent).info().in_job())
+
+    def shown(self, record: JobRecord, agent: AgentInfo) -> dict[str, Any]:
+        return job_info(record, agent.in_job())
 
     def list(self) -> Sequence[tuple[AgentUid, JobRecord]]:
         return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
