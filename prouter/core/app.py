@@ -28,6 +28,7 @@ from prouter.core.settings import Endpoint, RouterSettings
 from prouter.model.agents import Identity
 from prouter.model.jobs import JobRef
 from prouter.model.services import Router
+from prouter.model.traffic import Traffic
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
@@ -58,6 +59,7 @@ class RouterApp:
         self._description = Description(host, hooks)
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
+        self._traffic = {"control": Traffic(), "server": Traffic()}
         self.uid = ""
         self._joined = asyncio.Event()
 
@@ -152,6 +154,7 @@ class RouterApp:
                 tasks=tasks,
                 state_directory=state.path / "plugins" / plugin,
                 describe=self._description,
+                traffic=self._traffic,
             )
             return {"router": services}
 
@@ -168,7 +171,7 @@ class RouterApp:
     async def _listen(
         self, undo: AsyncExitStack, name: str, endpoint: Endpoint, dispatcher: Dispatcher, drain_seconds: float
     ) -> None:
-        acceptor = Acceptor(name, dispatcher, web_limits(self._sections.section))
+        acceptor = Acceptor(name, dispatcher, web_limits(self._sections.section), self._traffic[name])
         undo.push_async_callback(acceptor.drain, drain_seconds)
         self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
         what = "control endpoint" if name == "control" else "agent endpoint"

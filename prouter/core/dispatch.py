@@ -17,6 +17,7 @@ from prouter.model.http import Reply, ResponseHead
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route
+from prouter.model.traffic import PROXIED
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit.calling import Hooks
@@ -63,6 +64,7 @@ class ControlDispatcher:
         if not ours and (resolved is None or not resolved.by_host):
             self._origins.refuse_host(head)
         if resolved is not None:
+            incoming.route = PROXIED
             return await self._proxied(incoming, principal, resolved)
         return await self._routed(incoming, principal)
 
@@ -154,6 +156,7 @@ class ControlDispatcher:
         except RouteNotFound as error:
             raise RouteNotFound(f"{error.detail}{self._missing()}") from error
         route = match.route
+        incoming.route = route.path
         changes = head.method not in ("GET", "HEAD") if route.changes is None else route.changes
         if changes or dict(parse_qsl(head.query, keep_blank_values=True)).get("remove", "") not in ("", "0"):
             guard_change(head, self._origins.own_origins(head, incoming.peer), binary=route.binary_body)

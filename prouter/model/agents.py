@@ -118,6 +118,8 @@ class AgentInfo:
     """Jobs that are NEW: made, not started yet."""
     capacity: Mapping[str, int] = field(default_factory=dict)
     """As the agent says (Hello)."""
+    pipes: int = 0
+    """Data connections that are open to it."""
 
     def in_job(self) -> dict[str, Any]:
         """The `agent` member of a JobInfo."""

@@ -185,6 +185,8 @@ class Route:
     """Served without credentials (health checks only)."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Schemas of the query's parameters, each with a `description`; what is not named is ignored."""
+    media_type: str = "application/json"
+    """Of the answer of a success."""
     away_ok: bool = False
     """For {job} paths: also called while the job's agent is away (then from what the router remembers)."""
 

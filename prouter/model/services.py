@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.plugin import HealthCheck, LaunchRequest, Running
 from prouter.model.process import Exit
+from prouter.model.traffic import Traffic
 
 
 class Tasks(Protocol):
@@ -104,6 +105,8 @@ class Router:
     state_directory: Path
     """The plugin's own, made when first asked for by `mkdir`."""
     describe: RouterDescription
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    """Requests and connections by endpoint, "control" and "server"; read, never written, by plugins."""
 
 
 class RouterDescription(Protocol):

@@ -8,6 +8,7 @@ import logging
 from prouter.errors import StartupError, Unavailable
 from prouter.http1.reply import write_reply
 from prouter.model.ids import new_uid
+from prouter.model.traffic import Traffic
 from prouter.web.connection import ClientConnection
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
@@ -23,10 +24,11 @@ BACKLOG = 1024
 class Acceptor:
     """A ConnectionHome. `name` is for the log."""
 
-    def __init__(self, name: str, dispatcher: Dispatcher, limits: WebLimits) -> None:
+    def __init__(self, name: str, dispatcher: Dispatcher, limits: WebLimits, traffic: Traffic | None = None) -> None:
         self.name = name
         self.dispatcher = dispatcher
         self.limits = limits
+        self.traffic = traffic or Traffic()
         self.draining = False
         self._server: asyncio.Server | None = None
         self._connections: set[ClientConnection] = set()
@@ -74,6 +76,8 @@ class Acceptor:
             connection.write(write_reply(reply, head_only=False, keep_alive=False, old_client=False))
             return False
         self._connections.add(connection)
+        self.traffic.connections = len(self._connections)
+        self.traffic.connections_ever += 1
         self._empty.clear()
         return True
 
@@ -85,5 +89,6 @@ class Acceptor:
 
     def lost(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
+        self.traffic.connections = len(self._connections)
         if not self._connections:
             self._empty.set()

@@ -18,6 +18,7 @@ from prouter.http1.request import check_unfinished, find_head_end, parse_request
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.model.ids import is_request_id, new_uid
+from prouter.model.traffic import Traffic
 from prouter.pipe.reset import half_close, reset
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
@@ -34,6 +35,7 @@ class ConnectionHome(Protocol):
 
     limits: WebLimits
     dispatcher: Dispatcher
+    traffic: Traffic
     draining: bool
 
     def admit(self, connection: ClientConnection) -> bool:
@@ -143,7 +145,9 @@ class ClientConnection(asyncio.Protocol):
         sent = head.get("x-request-id")
         request_id = sent if sent is not None and is_request_id(sent) else new_uid()
         self._watch = BodyWatch(request_framing(head))
-        exchange = Exchange(self, Incoming(head, self._peer, request_id), self._home.dispatcher, self._limits)
+        exchange = Exchange(
+            self, Incoming(head, self._peer, request_id), self._home.dispatcher, self._limits, self._home.traffic
+        )
         self._exchange = exchange
         self._task = self._home.begin(exchange)
         if self._buffer:

@@ -15,6 +15,7 @@ from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_request, forward_response
 from prouter.http1.reply import write_reply
 from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, ResponseHead
+from prouter.model.traffic import Traffic
 from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.limits import WebLimits
@@ -56,11 +57,18 @@ class Client(Protocol):
 class Exchange:
     """A Carrier for the upstream, and what the connection feeds with the request's body."""
 
-    def __init__(self, client: Client, incoming: Incoming, dispatcher: Dispatcher, limits: WebLimits) -> None:
+    def __init__(
+        self, client: Client, incoming: Incoming, dispatcher: Dispatcher, limits: WebLimits, traffic: Traffic
+    ) -> None:
         self._client = client
         self._incoming = incoming
         self._dispatcher = dispatcher
         self._limits = limits
+        self._traffic = traffic
+        self._status = 0
+        """Of the answer, once it has begun."""
+        self._bytes_in = 0
+        self._bytes_out = 0
         self._loop = asyncio.get_running_loop()
         self._upstream: Upstream | None = None
         self._held: list[bytes] = []
@@ -105,6 +113,8 @@ class Exchange:
         finally:
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
+            seconds = self._loop.time() - self._begun_at
+            self._traffic.finished(self._incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
 
     async def _answer(self) -> None:
         outcome = await self._dispatcher.dispatch(self._incoming)
@@ -184,6 +194,8 @@ class Exchange:
         head = self._incoming.head
         keep = self._client.may_keep_alive(head) and not reply.close
         old = head.version == "1.0"
+        self._status = reply.status
+        self._bytes_out += len(reply.body)
         self._client.write(
             write_reply(reply, head_only=head.method == "HEAD", keep_alive=keep, old_client=old, extra=self._extra())
         )
@@ -209,6 +221,7 @@ class Exchange:
     def body(self, data: bytes) -> None:
         """Bytes of the request's body, or of the tunnel."""
         self._moved_at = self._loop.time()
+        self._bytes_in += len(data)
         if self._upstream is not None:
             self._upstream.write(data)
             return
@@ -294,6 +307,7 @@ class Exchange:
             self._decoder = ChunkDecoder()
             self._framed = self._keep_alive = False
         self._head_sent = True
+        self._status = head.status
         self._client.write(
             forward_response(
                 head,
@@ -310,6 +324,7 @@ class Exchange:
     def _write_body(self, data: bytes) -> None:
         if self._decoder is not None:
             data = self._decoder.feed(data)
+        self._bytes_out += len(data)
         self._client.write(data)
 
     def _send_held(self) -> None:

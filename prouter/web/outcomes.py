@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
     """A request whose head is complete and valid; its body has not been looked at."""
 
@@ -26,6 +26,8 @@ class Incoming:
     peer: Peer
     request_id: str
     """Ours, or the client's X-Request-Id when it is a sane one; every answer carries it."""
+    route: str = ""
+    """For counting: the pattern of the path, once the dispatcher knows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""GET /metrics: Prometheus text about connections, links, pipes, jobs and requests.
+
+Read from counts that the core keeps anyway, at the moment of the scrape; nothing is counted here. No label grows
+without bound: routes are patterns, agents and jobs are added up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from prouter import hookimpl
+from prouter.model.http import Reply
+from prouter.model.jobs import JobState
+from prouter.model.plugin import Call, Route
+from prouter.model.services import Router
+from prouter.model.traffic import BUCKETS, RequestCount
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+
+STATES = tuple(state for state in JobState if state is not JobState.CLOSED)
+
+
+class Metrics:
+    """Plugin `metrics`."""
+
+    def __init__(self) -> None:
+        self._router: Router | None = None
+        self._registry: CollectorRegistry | None = None
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.gc_collector import GCCollector
+        from prometheus_client.platform_collector import PlatformCollector
+        from prometheus_client.process_collector import ProcessCollector
+
+        self._router = router
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+
+    @hookimpl
+    def prouter_routes(self) -> Sequence[Route]:
+        summary = "Counts for Prometheus."
+        return [Route(("GET", "HEAD"), "/metrics", "metrics.read", summary, self._scrape, media_type="text/plain")]
+
+    async def _scrape(self, call: Call) -> Reply:
+        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+        assert self._registry is not None
+        return Reply(200, (), generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
+
+    def collect(self) -> Iterable[Metric]:
+        """Prometheus's Collector: asked at every scrape."""
+        assert self._router is not None
+        yield from _connections(self._router)
+        yield from _agents(self._router)
+        yield from _requests(self._router)
+
+
+def _connections(router: Router) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+    there = GaugeMetricFamily("prouter_connections", "Open connections by endpoint.", labels=["endpoint"])
+    ever = CounterMetricFamily("prouter_connections_accepted", "Connections so far, by endpoint.", labels=["endpoint"])
+    for endpoint, traffic in router.traffic.items():
+        there.add_metric([endpoint], traffic.connections)
+        ever.add_metric([endpoint], traffic.connections_ever)
+    yield there
+    yield ever
+
+
+def _agents(router: Router) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    agents = router.agents.list()
+    known = GaugeMetricFamily("prouter_agents", "Agents by whether they have a link now.", labels=["connected"])
+    linked = sum(agent.connected for agent in agents)
+    known.add_metric(["true"], linked)
+    known.add_metric(["false"], len(agents) - linked)
+    yield known
+    yield GaugeMetricFamily("prouter_links", "Control links to agents.", value=linked)
+    yield GaugeMetricFamily("prouter_pipes", "Data connections to agents.", value=sum(a.pipes for a in agents))
+    counts = Counter(record.state for _, record in router.jobs.list())
+    jobs = GaugeMetricFamily("prouter_jobs", "Jobs by state.", labels=["state"])
+    for state in STATES:
+        jobs.add_metric([state.value], counts[state])
+    yield jobs
+
+
+def _requests(router: Router) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+
+    labels = ["route", "status"]
+    count = CounterMetricFamily("prouter_requests", "Finished requests; status 0: the client left.", labels=labels)
+    inward = CounterMetricFamily("prouter_request_body_bytes", "Bytes of bodies from clients.", labels=["route"])
+    outward = CounterMetricFamily("prouter_answer_body_bytes", "Bytes of bodies to clients.", labels=["route"])
+    duration = HistogramMetricFamily(
+        "prouter_request_duration_seconds", "From the whole head to the end of the answer.", labels=["route"]
+    )
+    by_route: dict[str, RequestCount] = {}
+    for (route, status), row in router.traffic["control"].requests.items():
+        count.add_metric([route, str(status)], row.count)
+        _add(by_route.setdefault(route, RequestCount()), row)
+    for route, row in by_route.items():
+        inward.add_metric([route], row.bytes_in)
+        outward.add_metric([route], row.bytes_out)
+        duration.add_metric([route], _cumulative(row.durations), row.seconds)
+    yield from (count, inward, outward, duration)
+
+
+def _add(total: RequestCount, row: RequestCount) -> None:
+    total.bytes_in += row.bytes_in
+    total.bytes_out += row.bytes_out
+    total.seconds += row.seconds
+    total.durations = [left + right for left, right in zip(total.durations, row.durations, strict=True)]
+
+
+def _cumulative(durations: Sequence[int]) -> list[tuple[str, float]]:
+    so_far, shown = 0, []
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), durations, strict=True):
+        so_far += count
+        shown.append((bound, float(so_far)))
+    return shown
