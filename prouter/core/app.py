@@ -166,6 +166,7 @@ class RouterApp:
         table.add("prouter", info_routes(identity, __version__, self._description))
         for plugin, routes in self._hooks.collect("prouter_routes"):
             table.add(plugin, routes)
+        self._description.served(list(table))
         return table
 
     async def _listen(

@@ -11,7 +11,7 @@ from prouter.core.agents.directory import AgentDirectory
 from prouter.model.access import Secret
 from prouter.model.agents import AgentInfo, this_platform
 from prouter.model.ids import AgentUid
-from prouter.model.plugin import HealthCheck
+from prouter.model.plugin import HealthCheck, Route
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.host import PluginHost
 
@@ -43,6 +43,7 @@ class Description:
         self._host = host
         self._hooks = hooks
         self._listening = False
+        self._routes: Sequence[Route] = ()
         self.stop_asked = asyncio.Event()
 
     def platform(self) -> Mapping[str, str]:
@@ -50,6 +51,13 @@ class Description:
 
     def plugins(self) -> Sequence[Mapping[str, Any]]:
         return self._host.describe()
+
+    def routes(self) -> Sequence[Route]:
+        return self._routes
+
+    def served(self, routes: Sequence[Route]) -> None:
+        """All routes of the control endpoint are known."""
+        self._routes = routes
 
     def listening(self) -> None:
         """Both endpoints take connections."""

@@ -185,6 +185,10 @@ class Route:
     """Served without credentials (health checks only)."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Schemas of the query's parameters, each with a `description`; what is not named is ignored."""
+    answer: Mapping[str, Any] | None = None
+    """JSON schema of the answer of a success."""
+    answers: Mapping[int, str] = field(default_factory=dict)
+    """Statuses below 400 other than 200, each with what it means."""
     media_type: str = "application/json"
     """Of the answer of a success."""
     away_ok: bool = False

@@ -12,7 +12,8 @@ from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo, Identity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
-from prouter.model.plugin import HealthCheck, LaunchRequest, Running
+from prouter.model.output import OutputPiece, OutputStream
+from prouter.model.plugin import HealthCheck, LaunchRequest, Route, Running
 from prouter.model.process import Exit
 from prouter.model.traffic import Traffic
 
@@ -117,6 +118,9 @@ class RouterDescription(Protocol):
     def plugins(self) -> Sequence[Mapping[str, Any]]:
         """What is loaded, switched off or failed, and why."""
 
+    def routes(self) -> Sequence[Route]:
+        """Of the control endpoint, all plugins' together; empty before they are collected."""
+
     def ready(self) -> bool:
         """Listening and not shutting down."""
 
@@ -179,6 +183,23 @@ class SandboxFiles(Protocol):
     async def remove(self, path: str) -> None: ...
 
 
+class JobOutput(Protocol):
+    """What a job wrote to its standard streams; without a stream: both, in the order in which they were read."""
+
+    async def end(self, stream: OutputStream | None) -> int:
+        """The offset behind the newest byte."""
+
+    async def tail(self, stream: OutputStream | None, lines: int) -> int:
+        """The offset where the last lines begin."""
+
+    def read(self, stream: OutputStream | None, offset: int, *, follow: bool) -> AsyncIterator[OutputPiece]:
+        """Pieces from `offset` on, gaps where bytes were dropped. With `follow` it ends when the job has ended and all
+        was read; a job that was not started yet is waited for. Nothing is read ahead of who asks.
+
+        Raises JobNotFound when the job is removed meanwhile.
+        """
+
+
 class AgentJobs(Protocol):
     """The jobs of this agent."""
 
@@ -187,6 +208,9 @@ class AgentJobs(Protocol):
 
     def files(self, job: JobUid) -> AbstractAsyncContextManager[SandboxFiles]:
         """The job's sandbox, held open for the length of one request. Raises JobNotFound."""
+
+    def output(self, job: JobUid) -> JobOutput:
+        """Raises JobNotFound."""
 
     def changes(self) -> AsyncIterator[JobRecord]: ...
 

@@ -11,6 +11,7 @@ from prouter.model.agents import AgentInfo
 from prouter.model.http import Reply
 from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route
+from prouter.model.schemas import AGENTS, CONNECTIONS, PLUGINS
 from prouter.model.services import Router
 from prouter.model.times import rfc3339
 
@@ -35,11 +36,24 @@ class AdminApi:
     def prouter_routes(self) -> Sequence[Route]:
         read = ("GET", "HEAD")
         return [
-            Route(read, "/connections", "agents.read", "Links with agents.", self._connections),
+            Route(read, "/connections", "agents.read", "Links with agents.", self._connections, answer=CONNECTIONS),
             Route(
-                read, "/agents", "agents.read", "Agents that are connected or away.", self._agents, query=AGENTS_QUERY
+                read,
+                "/agents",
+                "agents.read",
+                "Agents that are connected or away.",
+                self._agents,
+                query=AGENTS_QUERY,
+                answer=AGENTS,
             ),
-            Route(read, "/plugins", "router.read", "Plugins: what is loaded, and which hooks.", self._plugins),
+            Route(
+                read,
+                "/plugins",
+                "router.read",
+                "Plugins: what is loaded, and which hooks.",
+                self._plugins,
+                answer=PLUGINS,
+            ),
             Route(("POST",), "/shutdown", "router.shutdown", "End the router gracefully.", self._shutdown),
         ]
 

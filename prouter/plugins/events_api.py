@@ -125,7 +125,11 @@ class EventsApi:
     def prouter_routes(self) -> Sequence[Route]:
         query = {"after": {"type": "string", "description": "As the header Last-Event-ID: go on behind this event."}}
         summary = "Follow what happens to agents and jobs (Server-Sent Events)."
-        return [Route(("GET",), "/events", "events.read", summary, self._follow, query=query)]
+        return [
+            Route(
+                ("GET",), "/events", "events.read", summary, self._follow, query=query, media_type="text/event-stream"
+            )
+        ]
 
     @hookimpl
     def prouter_agent_connected(self, agent: AgentInfo) -> None:

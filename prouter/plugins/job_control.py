@@ -9,6 +9,7 @@ from prouter import hookimpl
 from prouter.model.http import Reply
 from prouter.model.jobs import JobRecord
 from prouter.model.plugin import Call, Route, idempotency_key
+from prouter.model.schemas import JOB_INFO
 from prouter.model.services import Router
 
 _SIGNAL = {"type": "string", "pattern": "^(SIG)?[A-Z][A-Z0-9]{0,15}$", "description": "By name: TERM, INT, HUP."}
@@ -55,11 +56,25 @@ class JobControl:
                 self._stop,
                 schema=STOP,
                 schema_optional=True,
+                answer=JOB_INFO,
             ),
             Route(
-                post, f"{job}/signal", "job.signal", "Send a signal to a job's process.", self._signal, schema=SIGNAL
+                post,
+                f"{job}/signal",
+                "job.signal",
+                "Send a signal to a job's process.",
+                self._signal,
+                schema=SIGNAL,
+                answer=JOB_INFO,
             ),
-            Route(post, f"{job}/restart", "job.start", "Start a finished job again as it was.", self._restart),
+            Route(
+                post,
+                f"{job}/restart",
+                "job.start",
+                "Start a finished job again as it was.",
+                self._restart,
+                answer=JOB_INFO,
+            ),
         ]
 
     @property

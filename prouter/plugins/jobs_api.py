@@ -13,6 +13,7 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobState, PortRequest, StartRequest
 from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route, idempotency_key
+from prouter.model.schemas import JOB_INFO, JOBS
 from prouter.model.services import Router
 
 _STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -106,9 +107,25 @@ class JobsApi:
         read = ("GET", "HEAD")
         job = "/jobs/{job}"
         return [
-            Route(("POST",), "/jobs/create", "job.create", "Make an empty job.", self._create, schema=CREATE),
-            Route(read, "/jobs", "job.read", "Jobs of all agents, oldest first.", self._list, query=LIST_QUERY),
-            Route(("POST",), f"{job}/start", "job.start", "Start a job.", self._start, schema=START),
+            Route(
+                ("POST",),
+                "/jobs/create",
+                "job.create",
+                "Make an empty job.",
+                self._create,
+                schema=CREATE,
+                answer=JOB_INFO,
+            ),
+            Route(
+                read,
+                "/jobs",
+                "job.read",
+                "Jobs of all agents, oldest first.",
+                self._list,
+                query=LIST_QUERY,
+                answer=JOBS,
+            ),
+            Route(("POST",), f"{job}/start", "job.start", "Start a job.", self._start, schema=START, answer=JOB_INFO),
             Route(
                 ("POST",),
                 f"{job}/wait",
@@ -118,9 +135,16 @@ class JobsApi:
                 away_ok=True,
                 query=WAIT_QUERY,
             ),
-            Route(read, f"{job}/info", "job.read", "One job.", self._info),
-            Route(("POST",), f"{job}/remove", "job.remove", "End a job and delete all of it.", self._remove),
-            Route(("DELETE",), job, "job.remove", "End a job and delete all of it.", self._remove),
+            Route(read, f"{job}/info", "job.read", "One job.", self._info, answer=JOB_INFO),
+            Route(
+                ("POST",),
+                f"{job}/remove",
+                "job.remove",
+                "End a job and delete all of it.",
+                self._remove,
+                answer=JOB_INFO,
+            ),
+            Route(("DELETE",), job, "job.remove", "End a job and delete all of it.", self._remove, answer=JOB_INFO),
         ]
 
     @property

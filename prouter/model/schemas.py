@@ -1,0 +1,91 @@
+"""JSON schemas of what the API answers, for its description. What it takes stands beside the routes that take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prouter.model.jobs import JobState, Reason
+
+Schema = Mapping[str, Any]
+
+
+def _object(properties: Mapping[str, Schema], **more: Any) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties), **more}
+
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "object", "additionalProperties": _TEXT}
+_TIME = {"type": ["string", "null"], "format": "date-time"}
+_NUMBER_OR_NULL = {"type": ["integer", "null"]}
+
+JOB_AGENT = _object(
+    {"uid": _TEXT, "name": _TEXT, "platform": _TEXTS, "properties": _TEXTS, "connected": {"type": "boolean"}}
+)
+JOB_INFO = _object(
+    {
+        "uid": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        "name": _TEXT,
+        "path": {"type": "string", "description": "Where the job's routes are; opaque."},
+        "state": {"enum": list(JobState)},
+        "sender": _object({"direction": _TEXT, "uid": _TEXT, "name": _TEXT}),
+        "agent": JOB_AGENT,
+        "exit_code": _NUMBER_OR_NULL | {"description": "Negative: minus the signal's number."},
+        "reason": {"enum": [*Reason, None], "description": "Why it finished."},
+        "created_at": _TIME,
+        "started_at": _TIME,
+        "finished_at": _TIME,
+        "pid": _NUMBER_OR_NULL,
+        "ports": {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
+        "labels": _TEXTS,
+    }
+)
+_NEXT = {"type": ["string", "null"], "description": "The cursor of the next page; null at the end."}
+JOBS = _object({"jobs": {"type": "array", "items": JOB_INFO}, "next": _NEXT})
+AGENT = _object(
+    {
+        "uid": _TEXT,
+        "name": _TEXT,
+        "platform": _TEXTS,
+        "properties": _TEXTS,
+        "version": {"type": ["string", "null"]},
+        "connected": {"type": "boolean"},
+        "connected_at": _TIME,
+        "jobs": {"type": "integer"},
+        "capacity": {
+            "type": "object",
+            "additionalProperties": _object({"total": _NUMBER_OR_NULL, "used": {"type": "integer"}}),
+        },
+        "draining": {"type": "boolean"},
+    }
+)
+AGENTS = _object({"agents": {"type": "array", "items": AGENT}, "next": _NEXT})
+PLUGINS = _object(
+    {
+        "plugins": {
+            "type": "array",
+            "items": _object(
+                {
+                    "name": _TEXT,
+                    "distribution": _TEXT,
+                    "version": _TEXT,
+                    "state": {"enum": ["loaded", "disabled", "failed"]},
+                    "why": _TEXT,
+                    "hooks": {"type": "array", "items": _TEXT},
+                }
+            ),
+        }
+    }
+)
+CONNECTIONS = _object({"connections": {"type": "array", "items": {"type": "object"}}})
+UPLOADED = _object({"size": {"type": "integer"}, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
+PROBLEM = _object(
+    {
+        "type": {"type": "string", "pattern": "^urn:prouter:"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "retryable": {"type": "boolean"},
+    },
+    description="RFC 9457. `errors` holds mistakes of a body against its schema: pointer and message.",
+)
