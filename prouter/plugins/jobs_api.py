@@ -134,6 +134,7 @@ class JobsApi:
                 self._wait,
                 away_ok=True,
                 query=WAIT_QUERY,
+                answer=JOB_INFO,
             ),
             Route(read, f"{job}/info", "job.read", "One job.", self._info, answer=JOB_INFO),
             Route(
