@@ -175,22 +175,21 @@ class ChunkDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """The payload in these bytes."""
-        self._rest += data
-        payload = []
-        while self._rest and not self._done:
+        data, position, payload = self._rest + data, 0, []
+        while position < len(data) and not self._done:
             if self._left > 2:
-                part = self._rest[: self._left - 2]
-                payload.append(part)
-                self._left -= len(part)
-                self._rest = self._rest[len(part) :]
+                payload.append(data[position : position + self._left - 2])
+                position += len(payload[-1])
+                self._left -= len(payload[-1])
             elif self._left:
-                skipped = min(self._left, len(self._rest))
+                skipped = min(self._left, len(data) - position)
+                position += skipped
                 self._left -= skipped
-                self._rest = self._rest[skipped:]
             else:
-                line, newline, rest = self._rest.partition(b"\r\n")
-                if not newline:
+                end = data.find(b"\r\n", position)
+                if end < 0:
                     break
-                size = int(line.partition(b";")[0].strip(), 16)
-                self._rest, self._left, self._done = rest, size + 2 if size else 0, size == 0
+                size = int(data[position:end].partition(b";")[0].strip(), 16)
+                position, self._left, self._done = end + 2, size + 2 if size else 0, size == 0
+        self._rest = data[position:]
         return b"".join(payload)

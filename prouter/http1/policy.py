@@ -67,6 +67,8 @@ def forward_response(
     gone = HOP_BY_HOP | nominated | said
     if old_client:
         gone |= frozenset(("transfer-encoding", "trailer"))
+    if head.status < 200 or head.status == 204:  # RFC 9110 8.6, RFC 9112 6.1: no body, so nothing of its length
+        gone |= frozenset(("transfer-encoding", "trailer", "content-length"))
     lines = [f"HTTP/1.1 {head.status} {head.reason}"]
     for name, value in head.headers:
         lower = name.lower()

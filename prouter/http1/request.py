@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 
 from prouter.errors import HeadTooLarge, InvalidRequest, RequestError, TargetTooLong
-from prouter.http1.fields import LINE, TOKEN, VALUE, BadFields, names_in, parse_fields
+from prouter.http1.fields import TOKEN, VALUE, BadFields, checked_fields, names_in, parse_fields
 from prouter.http1.host import valid_host
-from prouter.model.http import Headers, RequestHead
+from prouter.model.http import RequestHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class HeadLimits:
     header_count: int = 128
 
 
-TARGET = r"/[!-~]*"
+TARGET = r"/[!-\"$-~]*"
 _ORDINARY = r"(?!(?:host|content-length|transfer-encoding|upgrade|connection|expect|te|http2-settings)\s*:)" + TOKEN
 FAST = re.compile(
-    rf"([A-Z]+) ({TARGET}) HTTP/1\.1\r\n"
+    rf"([A-Z]+) ({TARGET}) (?-i:HTTP)/1\.1\r\n"
     rf"(?:{_ORDINARY}:{VALUE}\r\n)*"
     r"host:[ \t]*([a-z0-9.\-]+(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?)[ \t]*\r\n"
     rf"(?:{_ORDINARY}:{VALUE}\r\n|connection:[ \t]*keep-alive[ \t]*\r\n)*\r\n",
@@ -49,8 +49,13 @@ def check_unfinished(buffer: bytes | bytearray, limits: HeadLimits) -> None:
         raise _too_long(buffer, limits)
     if b"\n" in buffer[:1] or buffer[:1] in (b"\x16", b"\x00"):
         raise InvalidRequest("Invalid request: this is not HTTP/1.1 (TLS is not spoken here)")
-    if buffer.find(b"\n\n") >= 0 or buffer.find(b"\n\r\n") == 0:
+    if has_bare_newline(buffer):
         raise InvalidRequest("Invalid request: lines must end with CR LF")
+
+
+def has_bare_newline(buffer: bytes | bytearray) -> bool:
+    """Whether an LF stands without its CR: the sender may wait for ever for what we will not take as a head's end."""
+    return buffer.count(b"\n") != buffer.count(b"\r\n")
 
 
 def parse_request_head(block: bytes | bytearray, limits: HeadLimits = HeadLimits()) -> RequestHead:
@@ -60,7 +65,7 @@ def parse_request_head(block: bytes | bytearray, limits: HeadLimits = HeadLimits
     text = bytes(block).decode("latin-1")
     fast = FAST.fullmatch(text)
     if fast is not None and fast[1].isupper() and len(fast[2]) <= limits.target_bytes:
-        headers: Headers = tuple(LINE.findall(text, text.index("\r\n") + 2))
+        headers = checked_fields(text, text.index("\r\n") + 2)
         if len(headers) <= limits.header_count and valid_host(fast[3]):
             return _known_method(RequestHead(fast[1], fast[2], headers))
     return parse_general(text, limits)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from prouter.errors import UpstreamFailed
-from prouter.http1.fields import LINE, TOKEN, VALUE, BadFields, parse_fields
+from prouter.http1.fields import TOKEN, VALUE, BadFields, checked_fields, parse_fields
 from prouter.model.http import ResponseHead
 
 MAX_HEAD_BYTES = 65536
 MAX_HEADERS = 256
 STATUS_LINE = re.compile(rf"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ({VALUE}))?\r\n")
 FAST = re.compile(
-    rf"HTTP/1\.1 ([2-5][0-9][0-9])(?: ({VALUE}))?\r\n"
+    rf"(?-i:HTTP)/1\.1 ([2-5][0-9][0-9])(?: ({VALUE}))?\r\n"
     rf"(?:(?!(?:content-length|transfer-encoding|connection|upgrade)\s*:){TOKEN}:{VALUE}\r\n"
     r"|content-length:[ \t]*[0-9]{1,18}[ \t]*\r\n(?!(?:[^\r]*\r\n)*?(?:content-length|transfer-encoding)\s*:))*\r\n",
     re.IGNORECASE,
@@ -27,7 +27,7 @@ def parse_response_head(block: bytes | bytearray) -> ResponseHead:
     text = bytes(block).decode("latin-1")
     fast = FAST.fullmatch(text)
     if fast is not None:
-        headers = tuple(LINE.findall(text, text.index("\r\n") + 2))
+        headers = checked_fields(text, text.index("\r\n") + 2)
         if len(headers) <= MAX_HEADERS:
             return ResponseHead(int(fast[1]), (fast[2] or "").strip(), headers)
     return parse_general(text)

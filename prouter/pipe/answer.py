@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prouter.errors import UpstreamFailed
 from prouter.http1.framing import NO_BODY, BadBody, BodyKind, BodyWatch, response_framing, wants_close
-from prouter.http1.request import find_head_end
+from prouter.http1.request import find_head_end, has_bare_newline
 from prouter.http1.response import MAX_HEAD_BYTES, parse_response_head
 from prouter.model.http import ResponseHead
 
@@ -59,6 +59,8 @@ class AnswerReader:
             if end < 0:
                 if len(self._buffer) > MAX_HEAD_BYTES:
                     raise UpstreamFailed(f"the job's answer has a head of more than {MAX_HEAD_BYTES} bytes")
+                if has_bare_newline(self._buffer):
+                    raise UpstreamFailed("the job's answer: lines must end with CR LF")
                 return parts
             parts.append(self._take_head(parse_response_head(self._buffer[:end])))
             del self._buffer[:end]
