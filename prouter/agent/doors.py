@@ -106,7 +106,7 @@ class ControlDoor:
             raise Misdirected("this host is not a name of this agent")
         match = self._routes.match(head.method, head.path)
         if head.method not in ("GET", "HEAD"):
-            guard_change(head, (f"http://{host}".lower(),), binary=False)
+            guard_change(head, (f"http://{host}".lower(),))
         call = Call(head, match.params, match.raw, {}, incoming.peer, incoming.request_id)
         return serve_route(match.route, call, body_limit_bytes=JSON_BODY_BYTES)
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from prouter.errors import ConfigError, StartupError
+from prouter.errors import ConfigError, ProuterError, StartupError
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ def run(make: Callable[[], App]) -> int:
         return 2
     except StartupError as error:
         print(f"prouter: {error.detail}", file=sys.stderr)
+        return 1
+    except ProuterError as error:  # a plugin, mostly
+        print(f"prouter: can not start: {error.detail}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

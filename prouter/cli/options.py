@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from prouter import __version__
-from prouter.errors import ConfigError
+from prouter.errors import ConfigError, StartupError
 from prouter.model.plugin import ConfigSection
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.config import PLUGIN_PROPERTIES, Settings, Sources
@@ -36,6 +36,8 @@ class Kind:
     specs: ModuleType
     sections: Sequence[ConfigSection]
     """The daemon's own."""
+    epilog: str | None = None
+    """What --help says below the flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def make_parser(kind: Kind) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prouter" if kind.name == "router" else f"prouter {kind.name}",
         description=kind.description,
+        epilog=kind.epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
         allow_abbrev=False,
@@ -103,8 +106,9 @@ def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Nam
     try:
         sources = Sources(options.config, os.environ, kind.prefix, options.set)
         _, _, schema = _plugins(kind, sources, options)
-    except ConfigError:
-        schema = _own(kind)
+    except (ConfigError, StartupError):  # help is needed most where something is wrong: then that of what ships
+        built_in = argparse.Namespace(no_plugin=(), safe=True)
+        _, _, schema = _plugins(kind, Sources(None, {}, kind.prefix, ()), built_in)
     environment = f"Each can be set in the environment, too: {kind.prefix}_SECTION__NAME."
     return f"{parser.format_help()}\n{config_parameters(schema)}\n\n{environment}\n"
 
@@ -123,7 +127,10 @@ def _plugins(kind: Kind, sources: Sources, options: argparse.Namespace) -> tuple
     hooks = Hooks(host)
     schema = _own(kind)
     for plugin, sections in hooks.collect("prouter_config_sections"):
-        schema.add(f"the plugin {plugin}", sections)
+        try:
+            schema.add(f"the plugin {plugin}", sections)
+        except ValueError as error:
+            host.disable(plugin, f"prouter_config_sections: {error}")
     return host, hooks, schema
 
 
@@ -134,6 +141,6 @@ def _checked(sources: Sources) -> dict[str, list[str]]:
     for name in PLUGIN_PROPERTIES:
         value = said.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ConfigError([f"plugins.{name}: allowed: a list of texts"])
+            raise ConfigError([f"plugins.{name}: {str(value)[:100]!r} is not allowed; allowed: a list of texts"])
         lists[name] = value
     return lists

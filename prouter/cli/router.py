@@ -15,6 +15,7 @@ KIND = options.Kind(
     "prouter.plugins",
     hookspecs,
     SECTIONS,
+    "Commands: prouter agent (runs jobs on this machine), prouter up (a router and one local agent); each has --help.",
 )
 
 

@@ -20,7 +20,7 @@ class Access:
 
     def __init__(self, hooks: Hooks, settings: RouterSettings) -> None:
         self._hooks = hooks
-        self._authenticators = frozenset(settings.authenticators)
+        self._authenticators = settings.authenticators
         self._guards = Guards()
 
     def read_guards(self, settings: RouterSettings, *, insecure: bool) -> None:

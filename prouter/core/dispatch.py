@@ -159,7 +159,7 @@ class ControlDispatcher:
         incoming.route = route.path
         changes = head.method not in ("GET", "HEAD") if route.changes is None else route.changes
         if changes or dict(parse_qsl(head.query, keep_blank_values=True)).get("remove", "") not in ("", "0"):
-            guard_change(head, self._origins.own_origins(head, incoming.peer), binary=route.binary_body)
+            guard_change(head, self._origins.own_origins(head, incoming.peer))
         ref = self._job(match)
         labels = self._directory.entry(ref.agent).mirror.get(ref.job).labels if ref else {}
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource()
@@ -199,4 +199,4 @@ class ControlDispatcher:
         else:
             assert isinstance(target, JobPort)
             opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head.method)
-        return Forward(opener, relay.plan)
+        return Forward(opener, relay.plan, follows=relay.follows)

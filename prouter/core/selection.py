@@ -13,6 +13,7 @@ from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
 from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.schema import mistake_text
 
 
 class Selection:
@@ -88,7 +89,7 @@ class Selection:
 def _validate(schema: Mapping[str, object], locator: Mapping[str, object]) -> None:
     validator = jsonschema.Draft202012Validator(schema)
     mistakes = [
-        ("/agent" + "".join(f"/{part}" for part in error.absolute_path), error.message)
+        ("/agent" + "".join(f"/{part}" for part in error.absolute_path), mistake_text(error))
         for error in validator.iter_errors(locator)
     ]
     if mistakes:

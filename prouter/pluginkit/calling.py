@@ -12,9 +12,9 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from prouter.errors import ConfigError, PluginFailure, ProuterError, StartupError
 from prouter.model.access import Refusal
@@ -66,6 +66,7 @@ class Hooks:
                 if inspect.isawaitable(value):
                     _discard(value)
                     raise TypeError(f"{hook} must be a plain function")
+                value = self._collected(hook, value)
             except ConfigError:
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001 -- the boundary of a hook call
@@ -75,15 +76,15 @@ class Hooks:
                 collected.append((found.plugin, value))
         return collected
 
-    async def first(
-        self, hook: str, *, only: Collection[str] | None = None, **arguments: Any
-    ) -> tuple[str, Any] | None:
-        """The first answer that is not None, with its plugin. `only` names who is asked. Fails closed."""
-        for found in self._implementations(hook):
-            if only is None or found.plugin in only:
-                value = await self._ask(hook, found, arguments)
-                if value is not None:
-                    return found.plugin, value
+    async def first(self, hook: str, *, only: Sequence[str] | None = None, **arguments: Any) -> tuple[str, Any] | None:
+        """The first answer that is not None, with its plugin. `only` names who is asked, in its order. Fails closed."""
+        implementations = self._implementations(hook)
+        if only is not None:
+            implementations = tuple(found for name in only for found in implementations if found.plugin == name)
+        for found in implementations:
+            value = await self._ask(hook, found, arguments)
+            if value is not None:
+                return found.plugin, value
         return None
 
     async def chain(self, hook: str, **arguments: Any) -> Any:
@@ -161,25 +162,26 @@ class Hooks:
 
     async def _ask(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> Any:
         begun = time.perf_counter()
+        deadline: asyncio.Timeout | None = None
         try:
             value = _call(found, arguments)
             held = time.perf_counter() - begun
             if held > BLOCKED_SECONDS:
                 log.warning("plugin %s held the event loop for %.2f s in %s", found.plugin, held, hook)
             if inspect.isawaitable(value):
-                async with asyncio.timeout(found.deadline_seconds):
+                async with asyncio.timeout(found.deadline_seconds) as deadline:
                     return await value
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             raise PluginFailure(found.plugin, hook, "it cancelled itself") from error
-        except TimeoutError as error:
-            why = f"it did not answer within {found.deadline_seconds:g} s"
-            raise PluginFailure(found.plugin, hook, why) from error
         except ProuterError:
             raise
         except (Exception, SystemExit) as error:
+            if deadline is not None and deadline.expired():
+                why = f"it did not answer within {found.deadline_seconds:g} s"
+                raise PluginFailure(found.plugin, hook, why) from error
             log.error("plugin %s failed in %s", found.plugin, hook, exc_info=error)
             raise PluginFailure(found.plugin, hook, type(error).__name__) from error
         return value
@@ -200,9 +202,24 @@ class Hooks:
             self._cache[hook] = found
         return found
 
+    def _collected(self, hook: str, value: Any) -> Any:
+        """A sequence's members are read here, where a plugin that hands over something else is still left out."""
+        wanted = get_type_hints(self._function(hook))["return"]
+        if value is None or get_origin(wanted) is not Sequence:
+            return value
+        members = list(value)
+        (kind,) = get_args(wanted)
+        for member in members:
+            fits = hasattr(member, "name") if getattr(kind, "_is_protocol", False) else isinstance(member, kind)
+            if not fits:
+                raise TypeError(f"{type(member).__name__} is no {kind.__name__}")
+        return members
+
     def _spec(self, hook: str, attribute: str) -> Any:
-        spec = getattr(self._host.manager.hook, hook).spec
-        return getattr(spec.function, attribute)
+        return getattr(self._function(hook), attribute)
+
+    def _function(self, hook: str) -> Any:
+        return getattr(self._host.manager.hook, hook).spec.function
 
 
 class _Observer:

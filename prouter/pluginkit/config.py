@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import jsonschema
 import yaml
 
 from prouter.errors import ConfigError
-from prouter.pluginkit.schema import Parameter, Schema, merge, put
+from prouter.pluginkit.schema import Parameter, Schema, allowed, merge, plain_copy, put
 
 Tree = dict[str, Any]
 
@@ -43,6 +45,10 @@ PLUGIN_PROPERTIES: Mapping[str, Mapping[str, Any]] = {
 """The section that is read before plugins are looked for."""
 
 
+MAX_NUMBER = 2**53
+"""What a JSON number holds exactly in every language (RFC 8259 6)."""
+
+
 class Settings:
     """The validated configuration, defaults filled in. Implements model.services.Config."""
 
@@ -66,8 +72,8 @@ class Sources:
         self._file = _read_file(file) if file is not None else {}
         self._environ = {
             name.removeprefix(f"{prefix}_").lower().replace("__", "."): text
-            for name, text in environ.items()
-            if name.startswith(f"{prefix}_") and "__" in name
+            for name, text in sorted(environ.items())
+            if name.startswith(f"{prefix}_")
         }
         self._overrides = [_split(override) for override in overrides]
 
@@ -87,6 +93,8 @@ class Sources:
         merge(tree, self._known(self._file, schema, mistakes, ""))
         for key, text in [*self._environ.items(), *self._overrides]:
             parameter = schema.owner_of(key)
+            if parameter is None and key in self._environ and "." not in key:
+                continue  # another program's variable, or one of ours that is no parameter (PROUTER_NO_UVLOOP)
             if parameter is None:
                 mistakes.append(_unknown(key, schema))
             else:
@@ -131,7 +139,7 @@ def literal(text: str) -> Any:
 
 def _typed(parameter: Parameter, key: str, text: str) -> Any:
     """A text where the schema wants one stays a text, so that a uid may be `007`; quotes around it are taken off."""
-    value = literal(text)
+    value = plain_copy(literal(text))
     if key == parameter.key and not isinstance(value, str):
         allowed = parameter.schema.get("type")
         kinds = [allowed] if isinstance(allowed, str) else list(allowed or ())
@@ -141,6 +149,9 @@ def _typed(parameter: Parameter, key: str, text: str) -> Any:
 
 
 def _check(parameter: Parameter, value: Any) -> list[str]:
+    strange = _strange(value)
+    if strange:
+        return [f"{parameter.key}: {strange}; allowed: {allowed(parameter.schema)}"]
     validator = jsonschema.Draft202012Validator(parameter.schema)
     return [_mistake(parameter, error) for error in validator.iter_errors(value)]
 
@@ -154,29 +165,30 @@ def _mistake(parameter: Parameter, error: jsonschema.ValidationError) -> str:
     return f"{what}; allowed: {allowed(error.schema)}"
 
 
-def allowed(schema: Any) -> str:
-    """What a schema allows, in words."""
-    if not isinstance(schema, Mapping):
-        return "nothing"
-    if "enum" in schema:
-        return ", ".join(json.dumps(value) for value in schema["enum"])
-    kinds = schema.get("type", "any value")
-    words = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
-    bounds = [
-        f"{word} {schema[name]:g}"
-        for name, word in (
-            ("minimum", "at least"),
-            ("exclusiveMinimum", "more than"),
-            ("maximum", "at most"),
-            ("minLength", "of a length of at least"),
-        )
-        if name in schema
-    ]
-    if "items" in schema:
-        bounds.append(f"of {allowed(schema['items'])}")
-    if "properties" in schema:
-        bounds.append(f"with {', '.join(schema['properties'])}")
-    return " ".join([words, " and ".join(bounds)]).strip()
+def _strange(value: Any) -> str:
+    """What Python and YAML can say and JSON can not, in words; schemas do not see it."""
+    match value:
+        case dict():
+            if not _all_text(value):
+                return "a name in it is no text"
+            return next(filter(None, map(_strange, [*value, *value.values()])), "")
+        case list():
+            return next(filter(None, map(_strange, value)), "")
+        case bool():
+            return ""
+        case int() | float():
+            return "" if abs(value) <= MAX_NUMBER and not math.isnan(value) else "a number of that size is not allowed"
+        case str():
+            return "" if _is_utf8(value) else "the text is not UTF-8"
+    return ""
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unknown(key: str, schema: Schema) -> str:
@@ -195,23 +207,31 @@ def _get(tree: Mapping[str, Any], key: str) -> Any:
 def _split(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError([f"--set {override.partition('=')[0]!r}: allowed: KEY=VALUE"])
+        raise ConfigError([f"--set {_key_alone(override)}: there is no key and '=' in it; allowed: KEY=VALUE"])
     return key.strip(), text
+
+
+def _key_alone(override: str) -> str:
+    """What could be a key, cut where a value (a secret, perhaps) may begin."""
+    found = re.match(r"[A-Za-z0-9_.]*", override.strip())
+    return found[0][:40] if found is not None and "." in found[0] else "without a key"
 
 
 def _read_file(path: Path) -> Tree:
     try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
+        tree = plain_copy(yaml.safe_load(path.read_text("utf-8")))
     except OSError as error:
         raise ConfigError([f"--config {path}: can not be read: {error.strerror}"]) from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
         raise ConfigError([f"--config {path}: is no YAML{where}"]) from None
+    except RecursionError:
+        raise ConfigError([f"--config {path}: is nested too deeply; allowed: a map of sections"]) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict) or not _all_text(tree):
-        raise ConfigError([f"--config {path}: allowed: a map of sections, all names being texts"])
+        raise ConfigError([f"--config {path}: is something else; allowed: a map of sections, all names being texts"])
     return tree
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -53,6 +53,8 @@ class PluginHost:
         self._required = switches.required
         for name in unknown_names(found, switches.required):
             raise StartupError(f"the plugin {name!r} is required and not installed")
+        for name in sorted(switches.required & switches.disabled):
+            raise StartupError(f"the plugin {name!r} is required and switched off")
         for name in unknown_names(found, switches.disabled):
             log.warning("plugins.disabled names %r, which is not installed", name)
         for plugin in found:
@@ -61,14 +63,18 @@ class PluginHost:
             else:
                 self._load_one(plugin)
 
-    def require(self, names: Iterable[str]) -> None:
-        """These must have loaded, or be built-ins that somebody switched off. Raises StartupError."""
+    def require(self, names: Collection[str]) -> None:
+        """These must have loaded, or be built-ins that somebody switched off; from now on they are required.
+
+        Raises StartupError.
+        """
         for name in names:
             state = self._states.get(name)
             if state is None:
                 raise StartupError(f"access.authenticators names the plugin {name!r}, which is not installed")
             if state.state == "failed" or (state.state == "disabled" and state.distribution != PROJECT):
                 raise StartupError(f"the authenticator {name!r} is {state.state}: {state.why}")
+        self._required |= set(names)
 
     def disable(self, name: str, why: str) -> None:
         """A plugin broke while it was loaded: it is left out from now on. Raises StartupError if it is required."""

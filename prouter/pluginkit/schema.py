@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import jsonschema
 
 from prouter.errors import ConfigError
 from prouter.model.plugin import ConfigSection
@@ -32,15 +35,21 @@ class Schema:
         self._sections: set[str] = set()
 
     def add(self, owner: str, sections: Sequence[ConfigSection]) -> None:
-        """Raises ConfigError when a key is somebody else's already; the message names both."""
+        """All of them or none. Raises ValueError for a schema that is none.
+
+        Raises ConfigError when a key is somebody else's already; the message names both.
+        """
+        fresh: dict[str, Parameter] = {}
         for section in sections:
-            self._sections.add(section.name)
             for name, schema in section.properties.items():
                 key = f"{section.name}.{name}" if section.name else name
-                taken = self._parameters.get(key)
+                check_schema(key, schema)
+                taken = self._parameters.get(key) or fresh.get(key)
                 if taken is not None:
                     raise ConfigError([f"{key}: declared by {taken.owner} and by {owner}; switch one of them off"])
-                self._parameters[key] = Parameter(key, schema, owner)
+                fresh[key] = Parameter(key, schema, owner)
+        self._parameters |= fresh
+        self._sections |= {section.name for section in sections}
 
     def __iter__(self) -> Iterator[Parameter]:
         """Sorted by key."""
@@ -70,13 +79,58 @@ class Schema:
         return tree
 
 
+def check_schema(key: str, schema: Mapping[str, Any]) -> None:
+    """Raises ValueError for a schema that is none, or whose default it does not allow."""
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(default_of(schema), schema, jsonschema.Draft202012Validator)
+    except (jsonschema.SchemaError, jsonschema.ValidationError) as error:
+        raise ValueError(f"the schema of {key} is wrong: {error.message[:200]}") from None
+
+
 def default_of(schema: Mapping[str, Any]) -> Any:
     """The default of a property; of an object without one, that of its properties."""
     if "default" in schema:
-        return _copy(schema["default"])
+        return plain_copy(schema["default"])
     if schema.get("type") == "object" and "properties" in schema:
         return {name: default_of(below) for name, below in schema["properties"].items()}
     return None
+
+
+def allowed(schema: Any) -> str:
+    """What a schema allows, in words."""
+    if not isinstance(schema, Mapping):
+        return "nothing"
+    if "enum" in schema:
+        return ", ".join(json.dumps(value) for value in schema["enum"])
+    kinds = schema.get("type", "any value")
+    words = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    bounds = [
+        f"{word} {schema[name]:g}"
+        for name, word in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "more than"),
+            ("maximum", "at most"),
+            ("minLength", "of a length of at least"),
+        )
+        if name in schema
+    ]
+    if "items" in schema:
+        bounds.append(f"of {allowed(schema['items'])}")
+    if "properties" in schema:
+        bounds.append(f"with {', '.join(schema['properties'])}")
+    return " ".join([words, " and ".join(bounds)]).strip()
+
+
+def mistake_text(error: jsonschema.ValidationError) -> str:
+    """What is wrong, for the one who sent it: whole objects and secrets are not repeated."""
+    named = error.validator in ("required", "additionalProperties")
+    hidden = isinstance(error.instance, dict | list) or (
+        isinstance(error.schema, Mapping) and error.schema.get("writeOnly")
+    )
+    if hidden and not named:
+        return f"this is not allowed; allowed: {allowed(error.schema)}"
+    return error.message[:300]
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -97,11 +151,12 @@ def merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(below, dict) and isinstance(value, Mapping):
             merge(below, value)
         else:
-            base[key] = _copy(value)
+            base[key] = plain_copy(value)
     return base
 
 
-def _copy(value: Any) -> Any:
+def plain_copy(value: Any) -> Any:
+    """Maps and lists all the way down, tuples as lists."""
     if isinstance(value, Mapping):
-        return {key: _copy(below) for key, below in value.items()}
-    return [_copy(below) for below in value] if isinstance(value, list | tuple) else value
+        return {key: plain_copy(below) for key, below in value.items()}
+    return [plain_copy(below) for below in value] if isinstance(value, list | tuple) else value

@@ -98,6 +98,21 @@ class Fleet:
         await router.agent_is_there(agent)
         return router, agent
 
+    def daemon(self, *words: str, environ: Mapping[str, str] | None = None) -> Daemon:
+        """`prouter WORDS` and nothing else but a state directory of its own, listening."""
+        place = self._place("daemon")
+        return self._begin(Daemon(place, words, _own_state(place) | dict(environ or {}), self.tag))
+
+    def refused(self, *words: str, environ: Mapping[str, str] | None = None, status: int = 2) -> str:
+        """What `prouter WORDS` says when it ends at once, without a traceback, with that status."""
+        place = self._place("refused")
+        daemon = Daemon(place, words, _own_state(place) | dict(environ or {}), self.tag)
+        daemon.launch()
+        ended = daemon.ended()
+        assert ended == status, f"status {ended}:\n{daemon.log}"
+        assert "Traceback" not in daemon.log, daemon.log
+        return daemon.log
+
     def close(self) -> None:
         """End all, agents first: they end their jobs."""
         for daemon in reversed(self.daemons):
@@ -120,6 +135,10 @@ class Fleet:
     @staticmethod
     def _words(*settings: str) -> list[str]:
         return [word for setting in settings for word in ("--set", setting)]
+
+
+def _own_state(place: Path) -> dict[str, str]:
+    return {"XDG_STATE_HOME": str(place / "state")}
 
 
 def _lesser_machine() -> dict[str, str]:

@@ -12,6 +12,8 @@ from prouter.errors import Forbidden, UnsupportedMediaType
 from prouter.model.http import RequestHead
 
 ALWAYS_OURS = ("localhost", "127.0.0.1", "::1")
+UNSIMPLE = ("application/json", "application/octet-stream")
+"""Types of a body that a foreign page can not send without asking first (Fetch standard, CORS-safelisted headers)."""
 
 
 def host_is_ours(host: str, names: Collection[str], *, wildcard: bool) -> bool:
@@ -38,7 +40,7 @@ def host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def guard_change(head: RequestHead, own_origins: Collection[str], *, binary: bool) -> None:
+def guard_change(head: RequestHead, own_origins: Collection[str]) -> None:
     """Refuse a change that a foreign page makes.
 
     `own_origins` are the origins under which this request reached us. Raises Forbidden for a foreign Origin or
@@ -54,6 +56,5 @@ def guard_change(head: RequestHead, own_origins: Collection[str], *, binary: boo
         raise Forbidden("a change may not be asked for by another site's page (Origin)")
     has_body = head.get("transfer-encoding") is not None or (head.get("content-length") or "0") != "0"
     kind = (head.get("content-type") or "").partition(";")[0].strip().lower()
-    allowed = "application/octet-stream" if binary else "application/json"
-    if has_body and kind != allowed and not (binary and kind == "application/json"):
-        raise UnsupportedMediaType(f"a browser must send this body as {allowed}")
+    if has_body and kind not in UNSIMPLE:
+        raise UnsupportedMediaType(f"a browser must send a body as {' or '.join(UNSIMPLE)}")

@@ -60,7 +60,7 @@ TEXT = {"Content_Type": "text/plain", "Content_Length": "2"}
     ],
 )
 def test_programs_and_our_own_pages_may(head: RequestHead) -> None:
-    guard_change(head, OWN, binary=False)
+    guard_change(head, OWN)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,8 @@ def test_programs_and_our_own_pages_may(head: RequestHead) -> None:
 )
 def test_foreign_pages_and_simple_bodies_may_not(head: RequestHead, error: type[ProuterError]) -> None:
     with pytest.raises(error):
-        guard_change(head, OWN, binary=False)
+        guard_change(head, OWN)
 
 
 def test_bytes_are_sent_as_octet_stream() -> None:
-    octets = {"Content_Type": "application/octet-stream", "Content_Length": "2"}
-    guard_change(post(Origin="http://localhost:8080", **octets), OWN, binary=True)
-    with pytest.raises(UnsupportedMediaType):
-        guard_change(post(Origin="http://localhost:8080", **TEXT), OWN, binary=True)
+    guard_change(post(Origin="http://localhost:8080", Content_Type="application/octet-stream", Content_Length="2"), OWN)
