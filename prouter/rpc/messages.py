@@ -166,8 +166,8 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     max_bytes, max_elements, decoder, length = _DECODERS[kind]
     if len(data) > max_bytes(limits):
         raise RemoteProtocolError(f"a message of type {kind} has {len(data)} bytes, at most {max_bytes(limits)}")
-    # The result's own elements are inside a bin, and counted when that is unpacked.
-    elements = count_elements(data, max_elements(limits) + length)
+    # The array itself counts, and its own fields. Those of a result are inside a bin, counted when that is unpacked.
+    elements = count_elements(data, 1 + length + max_elements(limits))
     fields = _unpack(data)
     if len(fields) != length:
         raise RemoteProtocolError(f"a message of type {kind} has {len(fields)} elements instead of {length}")
