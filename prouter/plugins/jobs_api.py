@@ -42,6 +42,7 @@ CREATE = {
         "uid": {
             "type": "string",
             "pattern": "^[0-9a-f]{32}$",
+            "maxLength": 32,
             "description": "Chosen by the client, so that a retry makes no second job.",
         },
     },

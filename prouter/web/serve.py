@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from typing import Any
 
 import jsonschema
@@ -96,9 +97,11 @@ async def _body(route: Route, request: web.BaseRequest, limit_bytes: int) -> Any
 
 
 def parse_json(raw: bytes) -> Any:
-    """Strictly: no NaN, no duplicate keys (RFC 8259 leaves both to us). Raises InvalidRequest."""
+    """Strictly: no NaN, no number too large, no duplicate keys (RFC 8259 leaves that to us). Raises InvalidRequest."""
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        return json.loads(
+            raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_duplicates
+        )
     except UnicodeDecodeError:
         raise InvalidRequest("Invalid request: the body is not UTF-8") from None
     except RecursionError:
@@ -124,6 +127,13 @@ def _escape(part: str) -> str:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
 from prouter.core.selection import Selection
-from prouter.errors import AgentAway, AgentNotFound, JobNotFound, NotPossible, RemoteProtocolError, TooManyRequests
+from prouter.errors import (
+    AgentAway,
+    AgentNotFound,
+    FileMissing,
+    JobNotFound,
+    NotPossible,
+    PortNotFound,
+    ProgramMissing,
+    RemoteProtocolError,
+    TooManyRequests,
+)
 from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
@@ -83,11 +94,14 @@ class JobsService:
         paths = {port.name: self._base_path(ref, port.name) for port in request.ports}
         wire = request.to_wire() | {"base_paths": paths}
         patience = sum(port.ready_timeout_seconds for port in request.ports) + START_MARGIN_SECONDS
-        return self._learn(entry, await link.call("prouter_start", ref.job, wire, key, timeout_seconds=patience))
+        with _starting():
+            return self._learn(entry, await link.call("prouter_start", ref.job, wire, key, timeout_seconds=patience))
 
     async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
         entry, link = self._connected(ref)
-        return self._learn(entry, await link.call("prouter_restart", ref.job, key, timeout_seconds=MAX_START_SECONDS))
+        with _starting():
+            answer = await link.call("prouter_restart", ref.job, key, timeout_seconds=MAX_START_SECONDS)
+        return self._learn(entry, answer)
 
     async def stop(
         self, ref: JobRef, signal: str, grace_seconds: float | None = None, key: str | None = None
@@ -109,6 +123,17 @@ class JobsService:
         before = _record(await link.call("prouter_remove", ref.job))
         await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
         return before
+
+    @contextlib.asynccontextmanager
+    async def open_job(self, ref: JobRef, port: str | None = None) -> AsyncIterator[JobStream]:
+        entry, link = self._connected(ref)
+        record = entry.mirror.get(ref.job)
+        found = record.default_port() if port is None else record.ports.get(port)
+        if found is None:
+            raise PortNotFound(f"job {ref.job!r} is {record.state.value} and serves no such port; port not found")
+        assert link.pool is not None
+        async with link.pool.stream(JobBinding(ref.job, found.name, link.hello.link).line()) as stream:
+            yield stream
 
     def _made_before(self, uid: JobUid | None) -> AgentUid | None:
         """Where the job of a repeated request is: another choice now would make a second one."""
@@ -134,6 +159,15 @@ def _ours(link: AgentLink) -> AgentLink:
     if link.hello.original:
         raise NotPossible(f"agent {link.hello.uid!r} speaks the original protocol only, which can not carry this")
     return link
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """On a link, a missing program and a missing file have one name (the originals'); in a start it is the program."""
+    try:
+        yield
+    except FileMissing as error:
+        raise ProgramMissing(error.detail) from error
 
 
 def _record(answer: Mapping[str, Any]) -> JobRecord:
