@@ -1,0 +1,140 @@
+"""Where plugins come from, what switches them, and what becomes of those that can not be loaded."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from pathlib import Path
+
+import pytest
+
+from prouter import hookspecs
+from prouter.errors import ConfigError, StartupError
+from prouter.pluginkit.discovery import Switches, find
+from prouter.pluginkit.host import PluginHost
+
+GROUP = "prouter.plugins"
+BUILT_IN = "health"
+PLUGIN = """
+from prouter import hookimpl
+
+class {name}:
+    {extra}
+    @hookimpl
+    def prouter_guards(self):
+        return None
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Installs a distribution with one module and one entry point of the group."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def install(distribution: str, point: str, module: str, text: str) -> None:
+        (tmp_path / f"{module}.py").write_text(text)
+        info = tmp_path / f"{distribution}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{point} = {module}:Plugin\n")
+        importlib.invalidate_caches()
+
+    return install
+
+
+def states(switches: Switches) -> dict[str, dict[str, object]]:
+    host = PluginHost(hookspecs)
+    host.load(find(GROUP, switches), switches)
+    return {str(plugin["name"]): dict(plugin) for plugin in host.describe()}
+
+
+def plugin_file(place: Path, extra: str = "", name: str = "Plugin") -> str:
+    path = place / "from_a_file.py"
+    path.write_text(PLUGIN.format(name=name, extra=extra))
+    return str(path)
+
+
+def test_built_ins_come_by_the_same_loader() -> None:
+    shown = states(Switches())[BUILT_IN]
+    assert (shown["distribution"], shown["state"]) == ("prouter", "loaded")
+
+
+def test_an_installed_package_is_found_by_its_entry_point(installed) -> None:
+    installed("some-package", "mine", "mod_found", PLUGIN.format(name="Plugin", extra=""))
+    shown = states(Switches())["mine"]
+    assert (shown["distribution"], shown["version"], shown["state"]) == ("some-package", "1.0", "loaded")
+    assert shown["hooks"] == ["prouter_guards (collect)"]
+
+
+def test_files_and_modules_are_loaded_by_name(installed, tmp_path: Path) -> None:
+    installed("another", "unused", "mod_named", PLUGIN.format(name="Plugin", extra=""))
+    file = plugin_file(tmp_path, name="Mine")
+    shown = states(Switches(load=[file, "mod_named", f"{file}:Mine"]))
+    assert [shown[name]["state"] for name in ("from_a_file", "mod_named", "Mine")] == ["loaded"] * 3
+
+
+@pytest.mark.parametrize("switches", [Switches(disabled=frozenset(["mine"])), Switches(safe=True)])
+def test_what_is_switched_off_is_not_imported(installed, switches: Switches) -> None:
+    installed("some-package", "mine", "mod_off", "raise SystemExit('imported')")
+    shown = states(switches)
+    assert shown.get("mine", {"state": "disabled"})["state"] == "disabled"
+    assert "mod_off" not in importlib.sys.modules
+    assert shown[BUILT_IN]["state"] == "loaded"
+
+
+def test_a_foreign_name_beats_a_built_ins(installed) -> None:
+    installed("some-package", BUILT_IN, "mod_beats", PLUGIN.format(name="Plugin", extra=""))
+    assert states(Switches())[BUILT_IN]["distribution"] == "some-package"
+    assert states(Switches(safe=True))[BUILT_IN]["distribution"] == "prouter"
+
+
+def test_two_foreign_ones_of_one_name_are_an_error_naming_both(installed) -> None:
+    for distribution in ("first-package", "second-package"):
+        module = distribution.replace("-", "_")
+        installed(distribution, "mine", module, PLUGIN.format(name="Plugin", extra=""))
+    with pytest.raises(ConfigError, match=r"(?s)(?=.*first-package)(?=.*second-package)"):
+        find(GROUP, Switches())
+
+
+BROKEN = {
+    "fails at import": "raise RuntimeError('at import')",
+    "exits at import": "raise SystemExit(0)",
+    "does not parse": "def",
+    "fails when it is made": PLUGIN.format(name="Plugin", extra="def __init__(self): raise RuntimeError"),
+    "wants another API": PLUGIN.format(name="Plugin", extra="prouter_api_version = 99"),
+    "implements nothing": "class Plugin: pass",
+    "wants an argument that there is not": (
+        "from prouter import hookimpl\nclass Plugin:\n    @hookimpl\n    def prouter_guards(self, nonsense): ..."
+    ),
+    "implements a hook that there is not": (
+        "from prouter import hookimpl\nclass Plugin:\n    @hookimpl\n    def prouter_nonsense(self): ..."
+    ),
+    "is a pluggy wrapper": (
+        "from prouter import hookimpl\nclass Plugin:\n    @hookimpl(wrapper=True)\n"
+        "    def prouter_guards(self):\n        return (yield)"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_plugin_is_named_and_left_out_unless_it_is_required(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with caplog.at_level(logging.ERROR):
+        shown = states(Switches(load=[str(path)]))
+    assert shown["broken"]["state"] == "failed"
+    assert shown["broken"]["why"]
+    assert shown["broken"]["hooks"] == []
+    assert shown[BUILT_IN]["state"] == "loaded"
+    assert "broken" in caplog.text
+    with pytest.raises(StartupError, match="broken"):
+        states(Switches(load=[str(path)], required=frozenset(["broken"])))
+
+
+def test_a_required_plugin_must_be_there_and_on() -> None:
+    with pytest.raises(StartupError, match="not installed"):
+        states(Switches(required=frozenset(["nobody"])))
+    with pytest.raises(StartupError, match="switched off"):
+        states(Switches(required=frozenset([BUILT_IN]), disabled=frozenset([BUILT_IN])))
