@@ -159,6 +159,11 @@ def prouter_job_state_changed(agent: AgentInfo, record: JobRecord) -> None:
 # --- around ---
 
 
+@hookspec(Kind.NOTIFY)
+def prouter_failed(about: str, detail: str) -> None:
+    """Something went wrong for which nobody waits: a bridge that broke, a plugin's work in the background."""
+
+
 @hookspec(Kind.GATHER)
 def prouter_health() -> HealthCheck | None:
     """A line of /readyz; a check that is not ok makes the router not ready."""

@@ -26,6 +26,7 @@ from prouter.core.selection import Selection
 from prouter.core.services import AgentsService, Description
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.model.agents import Identity
+from prouter.model.events import Failed
 from prouter.model.jobs import JobRef
 from prouter.model.services import Router
 from prouter.model.traffic import Traffic
@@ -95,8 +96,9 @@ class RouterApp:
         self.uid = identity.uid
         memory = AgentMemory(state.path / "agents.json")
         remembered = memory.read()
+        events = EventHub(self._hooks, self._joined)
         directory = AgentDirectory(
-            EventHub(self._hooks, self._joined).tell,
+            events.tell,
             orphan_seconds=settings.orphan_seconds,
             takeover_seconds=settings.takeover_seconds,
             expected=remembered.uids,
@@ -113,7 +115,7 @@ class RouterApp:
             max_per_agent=settings.max_jobs_per_agent,
             base_path=lambda ref, port: _base_path(origins.public_prefix, ref, port),
         )
-        await self._start_plugins(undo, identity, state, jobs, AgentsService(directory, dialer))
+        await self._start_plugins(undo, identity, state, jobs, AgentsService(directory, dialer), events)
         selection.collect()
         access = Access(self._hooks, settings)
         access.read_guards(settings, insecure=self._insecure)
@@ -138,7 +140,13 @@ class RouterApp:
             write_ready_file(self._ready_file, ready_document(identity.uid, self.endpoints))
 
     async def _start_plugins(
-        self, undo: AsyncExitStack, identity: Identity, state: StateDirectory, jobs: JobsService, agents: AgentsService
+        self,
+        undo: AsyncExitStack,
+        identity: Identity,
+        state: StateDirectory,
+        jobs: JobsService,
+        agents: AgentsService,
+        events: EventHub,
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
@@ -154,6 +162,7 @@ class RouterApp:
                 tasks=tasks,
                 state_directory=state.path / "plugins" / plugin,
                 describe=self._description,
+                failed=lambda about, detail: events.tell(Failed(about, detail)),
                 traffic=self._traffic,
             )
             return {"router": services}

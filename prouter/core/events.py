@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
+from prouter.model.events import AgentConnected, AgentDisconnected, Event, Failed, JobChanged
 from prouter.model.jobs import JobState
 from prouter.pluginkit.calling import Hooks
 
@@ -33,5 +33,6 @@ class EventHub:
                 elif record.state is JobState.FINISHED:
                     log.info("job %s finished: %s, exit code %s", record.uid, record.reason, record.exit_code)
                 self._hooks.notify("prouter_job_state_changed", subject=record.uid, agent=agent, record=record)
-            case _:
-                log.warning("%s: %s", event.subject, event.detail)
+            case Failed(subject, detail):
+                log.warning("%s: %s", subject, detail)
+                self._hooks.notify("prouter_failed", subject=subject, about=subject, detail=detail)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prouter.model.agents import AgentInfo
 from prouter.model.jobs import JobRecord
@@ -33,7 +31,6 @@ class Failed:
 
     subject: str
     detail: str
-    facts: Mapping[str, Any]
 
 
 Event = AgentConnected | AgentDisconnected | JobChanged | Failed

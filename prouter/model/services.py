@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,16 @@ class Config(Protocol):
 
     def section(self, name: str) -> Mapping[str, Any]:
         """The values of a dotted section. Raises KeyError for one that nobody declared."""
+
+
+class JobStream(Protocol):
+    """A connection to a job's port."""
+
+    async def read(self) -> bytes:
+        """What came, at least a byte; empty at the job's clean end. Raises ConnectionError when it was cut."""
+
+    async def write(self, data: bytes) -> None:
+        """Waits while the job does not read. Raises ConnectionError."""
 
 
 class Jobs(Protocol):
@@ -70,6 +80,12 @@ class Jobs(Protocol):
     async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
         """When the job has ended, or at the timeout as it is then."""
 
+    def open_job(self, ref: JobRef, port: str | None = None) -> AbstractAsyncContextManager[JobStream]:
+        """A stream of bytes to a job's port (None: its default port), closed with the context, reset by an error in it.
+
+        Raises PortNotFound, JobInvalidState, UpstreamFailed, Unavailable.
+        """
+
     async def remove(self, ref: JobRef) -> JobRecord:
         """Its tree killed, its sandbox deleted; the record as it was before."""
 
@@ -106,6 +122,8 @@ class Router:
     state_directory: Path
     """The plugin's own, made when first asked for by `mkdir`."""
     describe: RouterDescription
+    failed: Callable[[str, str], None] = lambda subject, detail: None
+    """Tell that something went wrong for which nobody waits: (subject, detail) become an event and a log line."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     """Requests and connections by endpoint, "control" and "server"; read, never written, by plugins."""
 
@@ -192,9 +210,11 @@ class JobOutput(Protocol):
     async def tail(self, stream: OutputStream | None, lines: int) -> int:
         """The offset where the last lines begin."""
 
-    def read(self, stream: OutputStream | None, offset: int, *, follow: bool) -> AsyncIterator[OutputPiece]:
-        """Pieces from `offset` on, gaps where bytes were dropped. With `follow` it ends when the job has ended and all
-        was read; a job that was not started yet is waited for. Nothing is read ahead of who asks.
+    def read(self, stream: OutputStream | None, offset: int, *, follow: bool) -> AsyncIterator[Sequence[OutputPiece]]:
+        """Pieces from `offset` on, as many as one look finds, gaps where bytes were dropped. Nothing is read ahead.
+
+        With `follow` it ends when the job has ended and all was read; a job that was not started yet is waited for,
+        and after some seconds of silence there is an empty sequence, so that the reader can show that it is alive.
 
         Raises JobNotFound when the job is removed meanwhile.
         """

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from prouter.errors import LinkError, TimedOut, Unavailable
 from prouter.model.services import Tasks
+from prouter.pipe.stream import PipeStream
 from prouter.pipe.upstream import UpstreamPipe
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class PipePool:
         self._idle: dict[bytes, deque[UpstreamPipe]] = {}
         self._lines: dict[UpstreamPipe, bytes] = {}
         """Every bound pipe, busy or idle, and its bind line."""
+        self._streams: set[PipeStream] = set()
         self._waiters: deque[asyncio.Future[Opened]] = deque()
         self._asked = 0
         self._closed = False
@@ -59,7 +62,7 @@ class PipePool:
     @property
     def size(self) -> int:
         """Open pipes of this link."""
-        return len(self._lines) + len(self._warm)
+        return len(self._lines) + len(self._warm) + len(self._streams)
 
     async def take(self, line: bytes, *, max_idle_seconds: float) -> UpstreamPipe:
         """A pipe bound by `line`; a kept one only when it was idle for no longer than `max_idle_seconds`.
@@ -75,6 +78,27 @@ class PipePool:
         pipe = UpstreamPipe(transport, leftover, line, self)
         self._lines[pipe] = line
         return pipe
+
+    @asynccontextmanager
+    async def stream(self, line: bytes) -> AsyncIterator[PipeStream]:
+        """A pipe of its own, bound by `line`, as a stream of bytes; reset when the context ends by an error.
+
+        Raises what `take` raises, and what the agent's refusal means.
+        """
+        if self.size + len(self._waiters) >= self._limits.per_agent:
+            raise Unavailable(f"agent {self._agent!r} has {self.size} open pipes, which is the limit")
+        stream = PipeStream(*await self._unbound())
+        self._streams.add(stream)
+        try:
+            async with asyncio.timeout(self._limits.wait_seconds):
+                await stream.bind(line)
+            yield stream
+        except BaseException:
+            stream.abort()
+            raise
+        finally:
+            self._streams.discard(stream)
+            stream.close()
 
     def returned(self, pipe: UpstreamPipe) -> None:
         """PipeHome: the pipe carried its exchange to the end and is in step."""
@@ -110,6 +134,8 @@ class PipePool:
         self.close()
         for pipe in list(self._lines):
             pipe.abort()
+        for stream in list(self._streams):
+            stream.abort()
 
     def _take_idle(self, line: bytes, max_idle_seconds: float) -> UpstreamPipe | None:
         idle = self._idle.get(line)

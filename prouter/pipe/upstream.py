@@ -22,7 +22,7 @@ from prouter.http1.framing import BodyKind
 from prouter.model.http import ResponseHead
 from prouter.pipe.answer import AnswerReader
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
-from prouter.pipe.reset import half_close, reset
+from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 
 
 class Carrier(Protocol):
@@ -99,6 +99,7 @@ class UpstreamPipe(asyncio.Protocol):
         self._home = home
         self._carrier: Carrier | None = None
         self._paused: set[str] = set()
+        cut_at_close(transport)
         transport.set_protocol(self)
         if not transport.is_reading():
             transport.resume_reading()
@@ -135,7 +136,8 @@ class UpstreamPipe(asyncio.Protocol):
         self._carrier = None
         for reason in tuple(self._paused):
             self.resume_reading(reason)
-        if in_step and self.reader.complete and not self.reader.closes and not self._transport.is_closing():
+        unsent = self._transport.get_write_buffer_size()
+        if in_step and self.reader.complete and not (self.reader.closes or unsent or self._transport.is_closing()):
             self.idle_since = time.monotonic()
             self._home.returned(self)
         else:
@@ -144,6 +146,7 @@ class UpstreamPipe(asyncio.Protocol):
     def close(self) -> None:
         """What was written still goes out."""
         self._carrier = None
+        end_at_close(self._transport)
         self._transport.close()
 
     def abort(self) -> None:
@@ -167,6 +170,8 @@ class UpstreamPipe(asyncio.Protocol):
             self._fail(error)
             return
         for part in parts:
+            if self._carrier is not carrier:
+                return  # it gave up amid these bytes
             if isinstance(part, bytes):
                 carrier.carried(part)
             elif part is self.reader.head:
@@ -184,13 +189,12 @@ class UpstreamPipe(asyncio.Protocol):
             tunnel = self.reader.framing.kind is BodyKind.TUNNEL
             carrier.finished()
             return tunnel
-        self._fail(self._cut(), untouched=self._verdict is None and not self.reader.begun)
+        self._fail(self._cut(), untouched=self._stale())
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._carrier is not None:
-            untouched = self._verdict is None and not self.reader.begun
-            self._fail(self._cut(), untouched=untouched)
+            self._fail(self._cut(), untouched=self._stale())
         self._home.lost(self)
 
     def pause_writing(self) -> None:
@@ -216,10 +220,14 @@ class UpstreamPipe(asyncio.Protocol):
             self._fail(UpstreamFailed(error.detail))
             return b""
         if refused is not None:
-            self._fail(_error_of(refused))
+            self._fail(refusal(refused))
             return b""
         self._verdict = None
         return rest
+
+    def _stale(self) -> bool:
+        """Whether it was kept from an earlier exchange and closed before a byte of this one's answer came."""
+        return self.uses > 1 and not self.reader.begun
 
     def _cut(self) -> ProuterError:
         if self.reader.begun:
@@ -233,7 +241,8 @@ class UpstreamPipe(asyncio.Protocol):
         reset(self._transport)
 
 
-def _error_of(refused: BindRefused) -> ProuterError:
+def refusal(refused: BindRefused) -> ProuterError:
+    """What the agent's verdict on a bind line means."""
     match refused.status:
         case 404:
             return PortNotFound(f"job or port not found: {refused.text}")

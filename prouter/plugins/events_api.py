@@ -145,6 +145,10 @@ class EventsApi:
         removed = record.state is JobState.CLOSED
         self._tell("job", {"job": self._router.jobs.shown(record, agent), "removed": removed})
 
+    @hookimpl
+    def prouter_failed(self, about: str, detail: str) -> None:
+        self._tell("failure", {"about": about, "detail": detail})
+
     def _tell(self, kind: str, data: Mapping[str, Any]) -> None:
         assert self._ring is not None
         self._ring.append(kind, {"time": rfc3339(time.time()), **data})

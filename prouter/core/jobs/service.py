@@ -25,6 +25,8 @@ from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
+from prouter.model.services import JobStream
+from prouter.pipe.bind import JobBinding
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,190 @@
+"""The route, and the bridge between the job's websocket and the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from prouter import hookimpl
+from prouter.errors import InvalidRequest, ProuterError, TooManyRequests, UpstreamFailed
+from prouter.model.http import Reply
+from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.services import JobStream, Router
+from prouter.plugins.ws_bridge.frames import BadFrame, Masker
+from prouter.plugins.ws_bridge.handshake import open_websocket
+
+DEFAULT_PORTS = {"ws": 80, "wss": 443}
+READ_BYTES = 65536
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "url": {"type": "string", "pattern": "^wss?://", "maxLength": 8192, "description": "Of the caller's websocket."}
+    },
+    "required": ["url"],
+    "additionalProperties": False,
+}
+
+
+class WsBridge:
+    """Plugin `ws_bridge`."""
+
+    def __init__(self) -> None:
+        self._router: Router | None = None
+        self._settings: dict[str, Any] = {}
+        self._open = 0
+
+    @hookimpl
+    def prouter_config_sections(self) -> Sequence[ConfigSection]:
+        return [
+            ConfigSection(
+                "bridges",
+                {
+                    "max_count": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "default": 1000,
+                        "description": "Bridges between websockets at the same time; beyond it wsconnect is 429.",
+                    },
+                    "connect_timeout": {
+                        "type": "number",
+                        "exclusiveMinimum": 0,
+                        "default": 10,
+                        "description": "Seconds within which either websocket must be open.",
+                    },
+                },
+            )
+        ]
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        self._router = router
+        self._settings = dict(router.config.section("bridges"))
+
+    @hookimpl
+    def prouter_routes(self) -> Sequence[Route]:
+        summary = "Join the job's websocket at this path to one of your own server."
+        post, action = ("POST",), "job.bridge"
+        return [
+            Route(post, f"/jobs/{{job}}/wsconnect{rest}", action, summary, self._connect, schema=SCHEMA)
+            for rest in ("", "/{rest...}")
+        ]
+
+    async def _connect(self, call: Call) -> Reply:
+        """200 once the job's websocket is open; what follows is nobody's request any more."""
+        assert self._router is not None
+        url = _checked(call.body["url"])
+        if self._open >= self._settings["max_count"]:
+            raise TooManyRequests(
+                f"{self._open} bridges are open, which is the limit (bridges.max_count)", headers={"Retry-After": "10"}
+            )
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._router.tasks.start(f"bridge of {call.job_ref().job}", self._bridge(call, url, opened))
+        await opened
+        return Reply(200)
+
+    async def _bridge(self, call: Call, url: SplitResult, opened: asyncio.Future[None]) -> None:
+        """The whole life of one; owns both connections. What goes wrong once `opened` is done becomes an event."""
+        assert self._router is not None
+        self._open += 1
+        try:
+            async with self._router.jobs.open_job(call.job_ref()) as job:
+                chosen, early = await self._open_at_job(call, job)
+                if opened.cancelled():  # the caller has gone
+                    return
+                opened.set_result(None)
+                async with self._open_at_caller(url, chosen) as (remote, remote_early):
+                    await _join((job, early), (remote, remote_early))
+        except (ProuterError, OSError, BadFrame) as error:
+            if opened.done():
+                self._router.failed(f"bridge of job {call.job_ref().job}", _explained(error).detail)
+            else:
+                opened.set_exception(_explained(error))
+        finally:
+            self._open -= 1
+            opened.cancel()
+
+    async def _open_at_job(self, call: Call, job: JobStream) -> tuple[str | None, bytes]:
+        protocols = [("Sec-WebSocket-Protocol", value) for value in call.head.all("sec-websocket-protocol")]
+        query = f"?{call.head.query}" if call.head.query else ""
+        async with asyncio.timeout(self._settings["connect_timeout"]):
+            return await open_websocket(job, f"/{call.raw.get('rest', '')}{query}", "localhost", protocols)
+
+    @asynccontextmanager
+    async def _open_at_caller(self, url: SplitResult, protocol: str | None) -> AsyncIterator[tuple[JobStream, bytes]]:
+        host, port = url.hostname or "", url.port or DEFAULT_PORTS[url.scheme]
+        tls = ssl.create_default_context() if url.scheme == "wss" else None
+        async with asyncio.timeout(self._settings["connect_timeout"]):
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=READ_BYTES)
+        stream = _Stream(reader, writer)
+        try:
+            offered = [("Sec-WebSocket-Protocol", protocol)] if protocol is not None else []
+            target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+            async with asyncio.timeout(self._settings["connect_timeout"]):
+                _, early = await open_websocket(stream, target, url.netloc.rpartition("@")[2], offered)
+            yield stream, early
+        finally:
+            writer.close()
+
+
+class _Stream:
+    """A connection to the caller's server, as a JobStream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        return await self._reader.read(READ_BYTES)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+
+async def _join(left: tuple[JobStream, bytes], right: tuple[JobStream, bytes]) -> None:
+    """Frames both ways until one of the servers closes. Raises ConnectionError, BadFrame for a cut."""
+    try:
+        async with asyncio.TaskGroup() as pumps:
+            pumps.create_task(_pump(*left, right[0]), name="bridge: from the job")
+            pumps.create_task(_pump(*right, left[0]), name="bridge: to the job")
+    except* _Ended:
+        pass
+    except* (OSError, BadFrame) as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _pump(source: JobStream, early: bytes, sink: JobStream) -> None:
+    masker = Masker()
+    data = early or await source.read()
+    while data:
+        await sink.write(masker.feed(data))
+        data = await source.read()
+    if masker.amid:
+        raise BadFrame("it closed amid a frame")
+    raise _Ended
+
+
+class _Ended(Exception):
+    """One side closed cleanly; ends the other pump."""
+
+
+def _checked(text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        port_is_a_number = url.port is None or url.port > 0
+    except ValueError:
+        port_is_a_number = False
+    if not port_is_a_number or not url.hostname or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidRequest("Invalid request: `url` is no URL of a websocket (ws://HOST:PORT/PATH)")
+    return url
+
+
+def _explained(error: Exception) -> ProuterError:
+    if isinstance(error, ProuterError):
+        return error
+    reason = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return UpstreamFailed(f"a websocket of the bridge failed: {reason}")
