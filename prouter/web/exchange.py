@@ -202,6 +202,7 @@ class Exchange:
         self._client.exchange_over(keep_alive=keep, cut=False)
 
     def _problem(self, error: ProuterError) -> None:
+        note(error, self._id(), self._incoming.head)
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from prouter.errors import Internal, ProuterError
-from prouter.model.http import Reply
+from prouter.model.http import Reply, RequestHead
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -25,6 +28,13 @@ def problem(error: ProuterError, request_id: str, *, close: bool = False) -> Rep
     if isinstance(error, Internal):
         document["request_id"] = request_id
     return Reply(error.status, _plain(error.headers), _json(document), CONTENT_TYPE, close)
+
+
+def note(error: ProuterError, request_id: str, head: RequestHead) -> None:
+    """A line in the log for a failure that is not the client's fault, by which its request id leads to the reason."""
+    if error.status >= 500:
+        path, detail = head.path[:200], " ".join(error.detail.split())
+        log.info("request %s, %s %s: %s %s", request_id, head.method, path, error.status, detail)
 
 
 def _plain(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

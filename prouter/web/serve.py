@@ -17,8 +17,9 @@ from aiohttp import web
 from prouter.errors import Internal, InvalidRequest, ProuterError, SchemaMismatch, TooLarge
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, Route
+from prouter.pluginkit.schema import mistake_text
 from prouter.web.outcomes import Serve
-from prouter.web.problem import problem
+from prouter.web.problem import note, problem
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, *, body_lim
         result = await route.handler(dataclasses.replace(call, body=body, request=request))
         return response(result) if isinstance(result, Reply) else result
     except ProuterError as error:
-        return _failed(error, call.request_id, request)
+        return _failed(error, call, request)
     except (ConnectionError, web.HTTPException):
         raise
     except Exception:
         log.exception("%s %s failed", call.head.method, call.head.path)
-        return _failed(Internal(), call.request_id, request)
+        return _failed(Internal(), call, request)
 
 
 def response(reply: Reply) -> web.Response:
@@ -61,11 +62,12 @@ def response(reply: Reply) -> web.Response:
     return made
 
 
-def _failed(error: ProuterError, request_id: str, request: web.BaseRequest) -> web.Response:
+def _failed(error: ProuterError, call: Call, request: web.BaseRequest) -> web.Response:
     if _begun(request):
-        log.warning("an answer to request %s breaks off: %s", request_id, error.detail)
+        log.warning("an answer to request %s breaks off: %s", call.request_id, error.detail)
         raise ConnectionResetError("the answer breaks off")
-    return response(problem(error, request_id))
+    note(error, call.request_id, call.head)
+    return response(problem(error, call.request_id))
 
 
 def _begun(request: web.BaseRequest) -> bool:

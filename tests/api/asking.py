@@ -41,9 +41,9 @@ class Answer:
 
 
 async def ask(
-    router: RouterDaemon, verb: str, target: str, body: object = NOTHING, *, raw: bytes | None = None, **headers: str
+    router: RouterDaemon, verb: str, target: str, body: object = NOTHING, *, raw: Any = None, **headers: str
 ) -> Answer:
-    """One request with a raw target; `Some_Header="x"` is `Some-Header: x`."""
+    """One request; the target is raw, the body JSON or raw (bytes or chunks), `Some_Header="x"` is `Some-Header: x`."""
     data = raw if body is NOTHING else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with (
