@@ -141,7 +141,7 @@ class AgentApp:
         return Surroundings(
             tasks=tasks,
             ports=ports,
-            limits={"processes": self._settings.max_processes},
+            limits={"processes": self._settings.max_processes, "output_bytes": self._settings.max_output_bytes},
             driver=self._driver,
             environment=environment,
             told=registry.told,

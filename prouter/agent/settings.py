@@ -141,7 +141,15 @@ SECTIONS: tuple[ConfigSection, ...] = (
     ),
     ConfigSection(
         "jobs.limits",
-        {"processes": _count("Processes of one job, unless its start names another limit.", 512)},
+        {
+            "processes": _count("Processes of one job, unless its start names another limit.", 512),
+            "output_bytes": _count(
+                "Bytes of a job's output that are kept, the newest; its files .pagent.stdout and .pagent.stderr are "
+                "limited in the same way. A start can name a lower limit.",
+                256 * 1024 * 1024,
+                4096,
+            ),
+        },
     ),
     ConfigSection(
         "links",
@@ -243,6 +251,7 @@ class AgentSettings:
     max_jobs: int
     capacity: int | None
     max_processes: int
+    max_output_bytes: int
     ping_interval_seconds: float
     handshake_seconds: float
     takeover_seconds: float
@@ -270,6 +279,7 @@ class AgentSettings:
             max_jobs=jobs["max_count"],
             capacity=jobs["capacity"],
             max_processes=section("jobs.limits")["processes"],
+            max_output_bytes=section("jobs.limits")["output_bytes"],
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],
             takeover_seconds=links["takeover_timeout"],

@@ -129,6 +129,21 @@ class Job:
     async def remove(self) -> Self:
         return await self._call("POST", "/remove")
 
+    async def output(
+        self, *, stream: str | None = None, follow: bool = False, offset: int | None = None, tail: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """What it wrote, in chunks: `stream` "stdout" or "stderr", both in order without it.
+
+        With `follow` until the job has ended; `offset` (bytes) or `tail` (lines) say where to begin.
+        """
+        asked = {"stream": stream, "follow": "1" if follow else None, "offset": offset, "tail": tail}
+        params = {name: str(value) for name, value in asked.items() if value is not None}
+        url = f"{self._client.url}{self.path}/output"
+        async with self._client.session.get(url, params=params) as answer:
+            await check(answer)
+            async for chunk in answer.content.iter_any():
+                yield chunk
+
     async def upload(self, source: Path, name: str, *, executable: bool = False) -> dict[str, Any]:
         """Send a file to `name` in the sandbox; its {"size", "sha256"} as the agent has it."""
         url = f"{self._client.url}{self.path}/file/{quote(name)}"

@@ -77,6 +77,9 @@ class Relay:
 
     target: JobPort | AgentService
     plan: ForwardPlan
+    follows: bool = False
+    """The answer waits for what is still to happen: it may be silent for as long as it likes, and is cut at once when
+    the router ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Forward:
     plan: ForwardPlan
     change_answer: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
     """The chain of answer hooks; None when nobody implements one."""
+    follows: bool = False
+    """As in model.plugin.Relay: without an idle limit, cut at once when the endpoint ends."""
 
 
 class Allowance:

@@ -12,16 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Sequence
 
-from prouter.agent.guard.output import tail_of
+from prouter.agent.guard.plain_output import PlainOutput
 from prouter.errors import ProgramMissing, StartFailed
 from prouter.model.ids import JobUid
 from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Command, Exit
-
-STDOUT, STDERR = ".pagent.stdout", ".pagent.stderr"
 
 
 class PlainKeeper:
@@ -40,14 +37,18 @@ class PlainKeeper:
 
     async def launch(self, request: LaunchRequest) -> Running:
         """Raises ProgramMissing, StartFailed."""
-        sandbox = Path(request.job_directory) / "sandbox"
         command = request.command
-        with contextlib.ExitStack() as held:
-            outputs: list[BinaryIO | None] = [None, None]
-            if not command.forward_stdout:
-                outputs = [held.enter_context(_fresh(sandbox / name)) for name in (STDOUT, STDERR)]
-            process = await _spawn(command, outputs)
-        running = PlainProcess(process, command, sandbox)
+        try:
+            output = PlainOutput(request.job_directory, command)
+        except OSError as error:
+            raise StartFailed(f"the job's output can not be written: {error.strerror}") from None
+        try:
+            process = await _spawn(command, output.writers)
+        except BaseException:
+            output.abandon()
+            raise
+        output.begin()
+        running = PlainProcess(process, command, output)
         self._running.add(running)
         running.on_end(lambda: self._running.discard(running))
         return running
@@ -60,9 +61,10 @@ class PlainKeeper:
 class PlainProcess:
     """A Running."""
 
-    def __init__(self, process: asyncio.subprocess.Process, command: Command, sandbox: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, command: Command, output: PlainOutput) -> None:
         self._process = process
-        self._sandbox = sandbox
+        self._output = output
+        self._ending = asyncio.Lock()
         self._reason = ""
         self._timer: asyncio.TimerHandle | None = None
         self._callbacks: list[object] = []
@@ -86,15 +88,17 @@ class PlainProcess:
 
     async def wait(self) -> Exit:
         code = await self._process.wait()
-        if self._exit is None:
-            _signal_group(self.pid, _KILL)
-            natural = "signaled" if code < 0 else "exited"
-            self._exit = Exit(code, self._reason or natural, time.time())
-            if self._timer is not None:
-                self._timer.cancel()
-            for callback in self._callbacks:
-                assert callable(callback)
-                callback()
+        async with self._ending:
+            if self._exit is None:
+                _signal_group(self.pid, _KILL)
+                await self._output.ended()
+                natural = "signaled" if code < 0 else "exited"
+                self._exit = Exit(code, self._reason or natural, time.time())
+                if self._timer is not None:
+                    self._timer.cancel()
+                for callback in self._callbacks:
+                    assert callable(callback)
+                    callback()
         return self._exit
 
     async def owns_port(self, number: int) -> bool:
@@ -111,7 +115,7 @@ class PlainProcess:
         return frozenset()
 
     async def last_output(self, lines: int) -> str:
-        return await asyncio.to_thread(tail_of, [self._sandbox / STDOUT, self._sandbox / STDERR], lines)
+        return "\n".join(self._output.tail().splitlines()[-lines:])
 
     async def exiting(self) -> bool:
         return self._process.returncode is not None
@@ -124,7 +128,7 @@ class PlainProcess:
 _KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 
 
-async def _spawn(command: Command, outputs: list[BinaryIO | None]) -> asyncio.subprocess.Process:
+async def _spawn(command: Command, outputs: Sequence[int]) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             *command.args,
@@ -139,14 +143,6 @@ async def _spawn(command: Command, outputs: list[BinaryIO | None]) -> asyncio.su
         raise ProgramMissing(f"the program {command.args[0]!r} is not there") from None
     except OSError as error:
         raise StartFailed(f"the program {command.args[0]!r} can not be started: {error.strerror}") from None
-
-
-def _fresh(path: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        return os.fdopen(os.open(path, flags, 0o644), "wb")
-    except OSError as error:
-        raise StartFailed(f"{path.name} can not be written: {error.strerror}") from None
 
 
 def _signal_group(pid: int, number: int) -> None:

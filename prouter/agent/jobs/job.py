@@ -97,7 +97,7 @@ class Job:
         The first three change nothing; after the others the job is FINISHED with the reason start-failed. The same
         `key` again starts nothing more (Conflict when it came with another request).
         """
-        check_request(request)
+        check_request(request, self._around.limits)
         check_ports(request.ports)
 
         def begin() -> asyncio.Future[JobRecord]:

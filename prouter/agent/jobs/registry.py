@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from prouter.agent.jobs.job import Job, Surroundings
+from prouter.agent.jobs.output import FollowedOutput
 from prouter.agent.jobs.records import Records
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model import job_machine
@@ -60,6 +61,9 @@ class JobRegistry:
 
     def files(self, job: JobUid) -> AbstractAsyncContextManager[SandboxFiles]:
         return self._files(self.find(job).directory.sandbox)
+
+    def output(self, job: JobUid) -> FollowedOutput:
+        return FollowedOutput(self.find(job))
 
     def watch(self) -> Watch:
         """A watch that tells all records that there are and then every change."""

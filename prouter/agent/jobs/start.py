@@ -47,8 +47,8 @@ class Placeholders:
         return value
 
 
-def check_request(request: StartRequest) -> None:
-    """What no process can be started with. Raises InvalidRequest."""
+def check_request(request: StartRequest, limits: Mapping[str, int]) -> None:
+    """What no process can be started with on an agent of these limits. Raises InvalidRequest."""
     if not request.args or not request.args[0]:
         raise InvalidRequest("Invalid request: `args` names no program")
     texts = (*request.args, *request.env, *request.env.values(), request.cwd or "")
@@ -59,6 +59,9 @@ def check_request(request: StartRequest) -> None:
         raise InvalidRequest(f"Invalid request: {wrong[0]!r} can not be the name of an environment variable")
     if request.cwd is not None and Path(request.cwd).is_absolute():
         raise InvalidRequest("Invalid request: job working directory path must be relative")
+    most = limits["output_bytes"]
+    if request.limits.get("output_bytes", 0) > most:
+        raise InvalidRequest(f"Invalid request: this agent keeps at most {most} output_bytes of a job")
 
 
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:

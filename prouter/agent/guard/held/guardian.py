@@ -93,13 +93,15 @@ class Guardian:
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
         outlets = {outlet.source: outlet for outlet in launched.outlets}
+        next_check = 0.0
         if self._received:
             self._commands(b"")
         while not self._reason:
             trees.reap(self._ended)
             if self._main_over:
                 return
-            for fd, _ in poll.poll(int(TICK_SECONDS * 1000)):
+            ready = poll.poll(int(TICK_SECONDS * 1000))
+            for fd, _ in ready:
                 if fd in outlets:
                     if not outlets[fd].pump():
                         poll.unregister(fd)
@@ -110,13 +112,16 @@ class Guardian:
                 else:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._woken, 4096)
-            self._check_limits(launched)
+            if not ready or time.monotonic() >= next_check or any(fd not in outlets for fd, _ in ready):
+                self._check_limits(launched)
+                next_check = time.monotonic() + TICK_SECONDS
 
     def _end(self, launched: Launched) -> None:
         """End the tree, wait until it is gone, tell how the job ended."""
         trees.end_below(self._ended, also=lambda: cgroup.kill(launched.cgroup) if launched.cgroup else None)
         for outlet in launched.outlets:
             outlet.drain()
+        launched.spool.close()
         if launched.cgroup:
             cgroup.remove(launched.cgroup)
         natural = "signaled" if (self._exit_code or 0) < 0 else "exited"
@@ -175,8 +180,7 @@ class Guardian:
 
     def _tail(self) -> str:
         """The newest output of both streams, at most 8 KiB."""
-        outlets = self._launched.outlets if self._launched is not None else ()
-        return b"".join(outlet.kept for outlet in outlets).decode("utf-8", "replace")
+        return self._launched.spool.kept.decode("utf-8", "replace") if self._launched is not None else ""
 
     def _say(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import cgroup, trees
-from .outlet import Outlet
+from .outlet import Copy, Forward, NewestFile, Outlet
+from .segments import STDERR, STDOUT
+from .spool import NO_LIMIT, Spool
 
-STDOUT, STDERR = ".pagent.stdout", ".pagent.stderr"
+FILES = {STDOUT: ".pagent.stdout", STDERR: ".pagent.stderr"}
+"""In the sandbox."""
 NET_FACTOR = 4
 TAG = "PROUTER_JOB"
 """In the environment of every job, with its uid: what is left when keeper and guardian died together is found by it."""
@@ -27,6 +30,7 @@ class Launched:
 
     pid: int
     outlets: tuple[Outlet, ...]
+    spool: Spool
     cgroup: str
     """Its path, empty when there is none."""
 
@@ -36,13 +40,18 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
     group = cgroup.make(job) if command.get("cgroups") else ""
     outlets: list[Outlet] = []
     writers: list[int] = []
+    spool = Spool(directory, int(command.get("limits", {}).get("output_bytes", NO_LIMIT)))
     report, reporter = os.pipe2(os.O_CLOEXEC)
     try:
-        for number, name in ((1, STDOUT), (2, STDERR)):
-            target = number if command.get("forward_stdout") else _file(f"{directory}/sandbox/{name}")
+        for stream, name in FILES.items():
+            copy: Copy
+            if command.get("forward_stdout"):
+                copy = Forward(stream)
+            else:
+                copy = NewestFile(f"{directory}/sandbox/{name}", spool.limit_bytes)
             reader, writer = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(reader, False)
-            outlets.append(Outlet(reader, target, owned=not command.get("forward_stdout")))
+            outlets.append(Outlet(reader, stream, spool, copy))
             writers.append(writer)
         pid = os.fork()
         if pid == 0:
@@ -63,11 +72,7 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
         for fd in (*writers, report, reporter):
             if fd >= 0:
                 os.close(fd)
-    return Launched(pid, tuple(outlets), group)
-
-
-def _file(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    return Launched(pid, tuple(outlets), spool, group)
 
 
 def _failure(report: int) -> OSError | None:

@@ -1,43 +1,55 @@
-"""One stream of a job's output on its way into a file, or into the agent's own output. Its newest bytes are kept."""
+"""One stream of a job's output on its way: into the spool, and into a copy for people."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import stat
+from typing import Protocol
+
+from .spool import Spool
 
 READ_BYTES = 65536
-KEPT_BYTES = 4096
+"""What a pipe holds."""
+MIN_LIMIT_BYTES = 4096
+"""A smaller limit has no room for the words that tell what is missing."""
+PIECE_BYTES = 4096
+"""A pipe that can be written at all takes so much at once (PIPE_BUF)."""
+PATIENCE_MS = 20
+WORDS_BYTES = 64
+"""More than the words that tell what is missing."""
+MOVE_BYTES = 1024 * 1024
+
+
+class Copy(Protocol):
+    """Where a stream goes beside the spool."""
+
+    def write(self, data: memoryview) -> None:
+        """Never raises for what the disk says, and never waits for long."""
+
+    def close(self) -> None: ...
 
 
 class Outlet:
-    """Reads the pipe `source`, which does not block, and writes `target`."""
+    """Reads the pipe `source`, which does not block."""
 
-    def __init__(self, source: int, target: int, *, owned: bool) -> None:
+    def __init__(self, source: int, stream: int, spool: Spool, copy: Copy) -> None:
         self.source = source
         self.open = True
-        self.kept = b""
-        """The newest bytes."""
-        self._target = target
-        self._owned = owned
-        self._dropped = 0
+        self._stream = stream
+        self._spool = spool
+        self._copy = copy
+        self._buffer = memoryview(bytearray(READ_BYTES))
 
     def pump(self) -> bool:
-        """Pass on what is there; False once the stream has ended. A full disk never stops the job: output is lost."""
-        try:
-            data = os.read(self.source, READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return False
-        self.kept = (self.kept + data)[-KEPT_BYTES:]
-        self._write(data)
-        return True
+        """Pass on what is there, at most what one read takes; False once the stream has ended."""
+        self._pass_on()
+        return self.open
 
     def drain(self) -> None:
         """What is still in the pipe, once nobody writes any more."""
-        while self.open and self._more():
+        while self._pass_on():
             pass
         self.close()
 
@@ -45,20 +57,120 @@ class Outlet:
         if self.open:
             self.open = False
             os.close(self.source)
-            if self._owned:
-                os.close(self._target)
+            self._copy.close()
 
-    def _more(self) -> bool:
-        before = self.kept
-        return self.pump() and self.kept is not before
-
-    def _write(self, data: bytes) -> None:
-        if self._dropped:
-            data = f"\n[{self._dropped} bytes were dropped here: no room]\n".encode() + data
-        view = memoryview(data)
+    def _pass_on(self) -> bool:
+        """Whether there was something."""
+        if not self.open:
+            return False
         try:
-            while view:
-                view = view[os.write(self._target, view) :]
-            self._dropped = 0
+            size = os.readv(self.source, (self._buffer,))
+        except BlockingIOError:
+            return False
         except OSError:
-            self._dropped += len(view)
+            size = 0
+        if not size:
+            self.close()
+            return False
+        data = self._buffer[:size]
+        self._spool.write(self._stream, data)
+        self._copy.write(data)
+        return True
+
+
+class NewestFile:
+    """A file in the sandbox with the newest bytes of a stream, a quarter of the limit at least, and never more than it.
+
+    Made anew, whatever is there by that name; written by its descriptor only, so that a job can not lead us elsewhere.
+    """
+
+    def __init__(self, path: str, limit_bytes: int) -> None:
+        """Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        self._fd = os.open(path, flags, 0o644)
+        self._limit = max(limit_bytes, MIN_LIMIT_BYTES)
+        self._size = 0
+        self._front = 0
+        """Bytes at the beginning that are our words."""
+        self._lost = 0
+        """Bytes that were dropped in front."""
+        self._dropped = 0
+        """Bytes that found no room since the last that did."""
+
+    def write(self, data: memoryview) -> None:
+        words = b"\n[%d bytes were dropped here]\n" % self._dropped if self._dropped else b""
+        room = self._limit - 2 * WORDS_BYTES
+        with contextlib.suppress(OSError):
+            if self._size + len(words) + len(data) > self._limit:
+                self._lost += max(0, len(data) - room)
+                data = data[-room:]
+                self._shorten(min(self._limit // 4, room - len(data)))
+            if words:
+                self._put(memoryview(words))
+                self._dropped = 0
+            data = data[self._put(data) :]
+        self._dropped += len(data)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _put(self, data: memoryview) -> int:
+        written = 0
+        while written < len(data):
+            try:
+                written += os.write(self._fd, data[written:])
+            except OSError:
+                break
+        self._size += written
+        return written
+
+    def _shorten(self, keep: int) -> None:
+        """Move the newest bytes to the front, and say what is gone. Raises OSError."""
+        source = self._size - min(keep, self._size - self._front)
+        self._lost += source - self._front
+        words = b"[%d bytes were dropped here]\n" % self._lost
+        self._front = target = len(words)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        os.write(self._fd, words)
+        while source < self._size:
+            os.lseek(self._fd, source, os.SEEK_SET)
+            part = os.read(self._fd, min(MOVE_BYTES, self._size - source))
+            if not part:
+                break  # the job made it shorter
+            os.lseek(self._fd, target, os.SEEK_SET)
+            os.write(self._fd, part)
+            source += len(part)
+            target += len(part)
+        self._size = target
+        os.ftruncate(self._fd, target)
+        os.lseek(self._fd, target, os.SEEK_SET)
+
+
+class Forward:
+    """A copy to the agent's own output. Whoever reads that may be stuck: then bytes are dropped."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._plain = stat.S_ISREG(os.fstat(target).st_mode) or not hasattr(select, "poll")
+        if not self._plain:
+            self._poll = select.poll()
+            self._poll.register(target, select.POLLOUT)
+        self._dropped = 0
+
+    def write(self, data: memoryview) -> None:
+        patience = 0 if self._dropped else PATIENCE_MS
+        with contextlib.suppress(OSError):
+            if self._dropped and self._ready(0):
+                os.write(self._target, b"\n[%d bytes were dropped here]\n" % self._dropped)
+                self._dropped = 0
+            while data and self._ready(patience):
+                data = data[os.write(self._target, data if self._plain else data[:PIECE_BYTES]) :]
+        self._dropped += len(data)
+
+    def close(self) -> None:
+        """It is not ours."""
+
+    def _ready(self, patience: int) -> bool:
+        return self._plain or bool(self._poll.poll(patience))

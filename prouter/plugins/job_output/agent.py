@@ -1,0 +1,125 @@
+"""The agent's half: reads a job's output from the requested place on, and follows it as long as its client reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from prouter import hookimpl
+from prouter.errors import JobNotFound, RangeNotSatisfiable, TooManyRequests
+from prouter.model.ids import JobUid
+from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.services import AgentHost
+from prouter.model.services import JobOutput as Output
+from prouter.plugins.job_output.view import EventStream, PlainText, View
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+RETRY_SECONDS = 5
+OFFSET_HEADER = "X-Output-Offset"
+"""Where the answer begins; with `tail` only we know."""
+
+
+class JobOutput:
+    """Plugin `job_output` of the agent."""
+
+    def __init__(self) -> None:
+        self._agent: AgentHost | None = None
+        self._followers: Counter[JobUid] = Counter()
+
+    @hookimpl
+    def prouter_config_sections(self) -> Sequence[ConfigSection]:
+        return [
+            ConfigSection(
+                "output",
+                {
+                    "max_followers": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "default": 32,
+                        "description": "Clients that follow the output of one job at the same time; beyond it the "
+                        "answer is 429.",
+                    }
+                },
+            )
+        ]
+
+    @hookimpl
+    def prouter_startup(self, agent: AgentHost) -> None:
+        self._agent = agent
+
+    @hookimpl
+    def prouter_agent_routes(self) -> Sequence[Route]:
+        summary = "What a job wrote to its standard streams."
+        return [Route(("GET", "HEAD"), "/jobs/{job}/output", "output.read", summary, self._output)]
+
+    @property
+    def agent(self) -> AgentHost:
+        assert self._agent is not None
+        return self._agent
+
+    async def _output(self, call: Call) -> web.StreamResponse:
+        view = View.of(call.head, call.query)
+        job = call.job_ref().job
+        output = self.agent.jobs.output(job)
+        start = await _start(output, view)
+        headers = {
+            "Content-Type": "text/event-stream" if view.events else "application/octet-stream",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            OFFSET_HEADER: str(start),
+        }
+        if call.head.method == "HEAD" or not view.follow:
+            return await self._send(call, job, output, view, start, headers)
+        with self._follower(job):
+            return await self._send(call, job, output, view, start, headers)
+
+    async def _send(
+        self, call: Call, job: JobUid, output: Output, view: View, start: int, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Nothing is read ahead: writing waits for the client, and reading for the writing."""
+        from aiohttp import web
+
+        form = EventStream() if view.events else PlainText()
+        answer = web.StreamResponse(headers=headers)
+        assert call.request is not None
+        await answer.prepare(call.request)
+        if call.head.method != "HEAD":
+            async for pieces in output.read(view.stream, start, follow=view.follow):
+                if data := form.encode(pieces):
+                    await answer.write(data)
+            with suppress(JobNotFound):  # removed by now: it ended, and nobody knows how
+                if data := form.end(self.agent.jobs.get(job)):
+                    await answer.write(data)
+        await answer.write_eof()
+        return answer
+
+    @contextmanager
+    def _follower(self, job: JobUid) -> Iterator[None]:
+        """Raises TooManyRequests when there are too many of this job."""
+        most = self.agent.config.section("output")["max_followers"]
+        if self._followers[job] >= most:
+            raise TooManyRequests(
+                f"{most} clients follow the output of job {job!r} already, which is the limit (output.max_followers)",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        self._followers[job] += 1
+        try:
+            yield
+        finally:
+            self._followers[job] -= 1
+            if not self._followers[job]:
+                del self._followers[job]
+
+
+async def _start(output: Output, view: View) -> int:
+    """The offset to begin at. Raises RangeNotSatisfiable for one behind the end, unless it is waited for."""
+    if view.tail is not None:
+        return await output.tail(view.stream, view.tail)
+    offset = view.offset or 0
+    if offset and not view.follow and offset > (end := await output.end(view.stream)):
+        raise RangeNotSatisfiable(f"the output has {end} bytes so far, offset {offset} is behind its end")
+    return offset

@@ -1,0 +1,50 @@
+"""The router's half: the request goes to the agent's own service; one that follows has no idle limit there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prouter import hookimpl
+from prouter.model.http import ForwardPlan
+from prouter.model.plugin import AgentService, Call, Relay, Route
+
+QUERY: Mapping[str, Mapping[str, Any]] = {
+    "stream": {"enum": ["stdout", "stderr"], "description": "One stream; both in order without it."},
+    "follow": {
+        "enum": ["0", "1"],
+        "default": "0",
+        "description": "1: go on until the job has ended; a job that was not started yet is waited for.",
+    },
+    "offset": {"type": "integer", "minimum": 0, "description": "Begin at this byte of what is asked for."},
+    "tail": {"type": "integer", "minimum": 0, "description": "Begin with the last so many lines."},
+}
+
+
+class JobOutput:
+    """Plugin `job_output` of the router."""
+
+    @hookimpl
+    def prouter_routes(self) -> Sequence[Route]:
+        return [
+            Route(
+                ("GET", "HEAD"),
+                "/jobs/{job}/output",
+                "output.read",
+                "What a job wrote to its standard streams.",
+                relay=self._relay,
+                query=QUERY,
+                media_type="application/octet-stream",
+            )
+        ]
+
+    async def _relay(self, call: Call) -> Relay:
+        ref = call.job_ref()
+        plan = ForwardPlan(
+            target=f"/jobs/{ref.job}/output" + (f"?{call.head.query}" if call.head.query else ""),
+            host="agent",
+            drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
+            drop_cookies=call.principal.used_cookies,
+            set_headers=(("X-Request-Id", call.request_id),),
+        )
+        return Relay(AgentService(ref.agent), plan, follows=call.query.get("follow", "0") not in ("", "0"))
