@@ -242,8 +242,8 @@ class ClientConnection(asyncio.Protocol):
         """The endpoint ends: idle connections close, tunnels too, busy ones after their answer."""
         if self._exchange is None:
             self._transport.close()
-        elif self._tunnel:
-            self._exchange.end_tunnel()
+        else:
+            self._exchange.endpoint_ends()
 
     def abort(self) -> None:
         self._transport.abort()

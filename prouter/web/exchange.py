@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, UpstreamFailed
+from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable, UpstreamFailed
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_request, forward_response
 from prouter.http1.reply import write_reply
@@ -85,6 +85,9 @@ class Exchange:
         self._keep_alive = False
         self._decoder: ChunkDecoder | None = None
         self._tunnel = False
+        self._follows = False
+        self._slow = False
+        """The client does not read just now."""
         self._eofs = 0
         self._framed = False
         """Whether the client sees from the framing where the answer ends."""
@@ -136,8 +139,10 @@ class Exchange:
         head = self._incoming.head
         self._policy = outcome.plan.answer
         self._changes = outcome.change_answer is not None
+        self._follows = outcome.follows
         request = forward_request(head, outcome.plan)
-        self._watch_idle()
+        if not self._follows:
+            self._watch_idle()
         repeat = head.method in REPEATABLE and self._client.body_complete and not self._held and not head.upgrade
         upstream = await outcome.open(False)
         if await self._carry(upstream, request, outcome, may_repeat=repeat):
@@ -242,16 +247,23 @@ class Exchange:
         self._half_closed()
 
     def client_slow(self) -> None:
+        self._slow = True
         if self._upstream is not None:
             self._upstream.pause_reading("client")
 
     def client_ready(self) -> None:
+        self._slow = False
         if self._upstream is not None:
             self._upstream.resume_reading("client")
 
-    def end_tunnel(self) -> None:
-        """The endpoint ends: both sides of the tunnel are closed."""
-        self._finish(None)
+    def endpoint_ends(self) -> None:
+        """Both sides of a tunnel are closed, an answer that follows is cut; any other may go on to its end."""
+        if self._tunnel:
+            self._finish(None)
+        elif self._follows:
+            if self._slow:
+                self._client.cut()  # what it has not read would hold up our end
+            self._finish(Unavailable("the router is ending; come back in a moment"), abort=True)
 
     # --- the upstream tells (Carrier) ---
 
