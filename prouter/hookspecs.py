@@ -16,7 +16,7 @@ from prouter.model.agents import AgentInfo, Hello
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.jobs import CreateRequest, JobRecord
 from prouter.model.plugin import Candidate, ConfigSection, HealthCheck, JobTarget, Kind, Resolved, Route, Selector
-from prouter.model.services import Router
+from prouter.model.services import Config, Router
 
 PROJECT = "prouter"
 _marker = pluggy.HookspecMarker(PROJECT)
@@ -167,6 +167,14 @@ def prouter_failed(about: str, detail: str) -> None:
 @hookspec(Kind.GATHER)
 def prouter_health() -> HealthCheck | None:
     """A line of /readyz; a check that is not ok makes the router not ready."""
+
+
+@hookspec(Kind.GATHER)
+def prouter_reload(config: Config) -> Sequence[str] | None:
+    """The configuration was read again and is valid: take over what you can change while running.
+
+    Return the keys that are in force now. If you raise (ConfigError with a line for each mistake), what you had stays.
+    """
 
 
 @hookspec(Kind.NOTIFY, deadline_seconds=10.0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from prouter import __version__
 from prouter.agent.dialing import Dialing
@@ -30,7 +30,7 @@ from prouter.agent.methods import JobMethods
 from prouter.agent.service import Service
 from prouter.agent.settings import AgentSettings, Endpoint
 from prouter.agent.targets import PipeTargets
-from prouter.errors import NotPossible, PluginFailure
+from prouter.errors import ConfigError, NotPossible, PluginFailure
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.plugin import Driver
@@ -55,17 +55,34 @@ CLOSE_SECONDS = 5.0
 ENDPOINT_NAMES = {"server": "agent endpoint", "control": "control endpoint", "report": "port reports of jobs"}
 
 
+class TokenHolder(Protocol):
+    """Who checks or sends tokens."""
+
+    def take_tokens(self, settings: AgentSettings) -> None:
+        """From a configuration that was read again."""
+
+
 class AgentApp:
     """One agent, from start to stop. The configuration is valid when it is made."""
 
     def __init__(
-        self, settings: Settings, host: PluginHost, hooks: Hooks, *, ready_file: Path | None, insecure: bool
+        self,
+        settings: Settings,
+        host: PluginHost,
+        hooks: Hooks,
+        reread: Callable[[], Settings],
+        *,
+        ready_file: Path | None,
+        insecure: bool,
     ) -> None:
         self._sections = settings
         self._settings = AgentSettings.read(settings.section)
         self._settings.refuse_open_doors(insecure=insecure)
         self._host = host
         self._hooks = hooks
+        self._reread = reread
+        self._insecure = insecure
+        self._token_holders: list[TokenHolder] = []
         self._ready_file = ready_file
         self._stop_asked = asyncio.Event()
         self._cleanup = AsyncExitStack()
@@ -82,6 +99,18 @@ class AgentApp:
 
     def request_stop(self) -> None:
         self._stop_asked.set()
+
+    def request_reload(self) -> None:
+        """From a signal: read the tokens again; links that are up stay. A mistake leaves all as it is."""
+        try:
+            fresh = AgentSettings.read(self._reread().section)
+            fresh.refuse_open_doors(insecure=self._insecure)
+        except ConfigError as error:
+            log.error("the configuration could not be read again, all stays as it is: %s", error.detail)
+            return
+        for holder in self._token_holders:
+            holder.take_tokens(fresh)
+        log.info("the tokens were read again")
 
     async def stop(self) -> None:
         """Jobs end first, while routers can still be told; then links, then the rest in the reverse order."""
@@ -206,6 +235,7 @@ class AgentApp:
             door = RouterDoor(
                 links, methods, settings.accept_tokens, settings.ping_interval_seconds, settings.handshake_seconds
             )
+            self._token_holders.append(door)
             await self._listen(undo, "server", settings.server, door.door())
         if settings.control is not None:
             control = ControlDoor(who, links, registry, settings.control.interface, self.request_stop)
@@ -232,6 +262,7 @@ class AgentApp:
                 handshake_seconds=settings.handshake_seconds,
                 gave_up=self.request_stop,
             )
+            self._token_holders.append(dialing)
             tasks.start(f"link to {address}", dialing.run())
 
 
@@ -243,6 +274,7 @@ def build(
     settings: Settings,
     host: PluginHost,
     hooks: Hooks,
+    reread: Callable[[], Settings],
     *,
     ready_file: Path | None,
     insecure: bool,
@@ -252,4 +284,4 @@ def build(
     if connection_debug:
         for name in ("prouter.rpc", "prouter.agent.links", "prouter.agent.dialing"):
             logging.getLogger(name).setLevel(logging.DEBUG)
-    return AgentApp(settings, host, hooks, ready_file=ready_file, insecure=insecure)
+    return AgentApp(settings, host, hooks, reread, ready_file=ready_file, insecure=insecure)

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from prouter.agent.links import Links
 from prouter.agent.methods import JobMethods
-from prouter.agent.settings import Address, ClientSettings
+from prouter.agent.settings import Address, AgentSettings, ClientSettings
 from prouter.errors import LinkClosed, ProuterError
 from prouter.rpc import websocket
 from prouter.rpc.connection import Link
@@ -43,6 +44,9 @@ class Dialing:
         self._handshake_seconds = handshake_seconds
         self._gave_up = gave_up
         self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    def take_tokens(self, settings: AgentSettings) -> None:
+        self._settings = replace(self._settings, token=settings.client.token)
 
     async def run(self) -> None:
         """Until cancelled; with client.exit_on_fail until the first failure, which ends the agent."""
@@ -79,7 +83,10 @@ class Dialing:
             methods=self._methods.of(link),
             handshake_timeout_seconds=self._handshake_seconds,
         )
-        await self._links.serve(link, rpc, self._is_up)
+        try:
+            await self._links.serve(link, rpc, self._is_up)
+        finally:
+            await self._links.while_replaced(link)
 
     def _is_up(self) -> None:
         self._pause_seconds = FIRST_PAUSE_SECONDS

@@ -13,6 +13,7 @@ from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.registry import JobRegistry
 from prouter.agent.links import Links
 from prouter.agent.methods import JobMethods
+from prouter.agent.settings import AgentSettings
 from prouter.errors import InvalidRequest, LinkError, Misdirected, ProuterError, RouteNotFound, Unauthorized
 from prouter.model.access import Peer, Secret, any_matches
 from prouter.model.agents import Hello
@@ -44,6 +45,9 @@ class RouterDoor:
         self._tokens = tokens
         self._ping_seconds = ping_seconds
         self._handshake_seconds = handshake_seconds
+
+    def take_tokens(self, settings: AgentSettings) -> None:
+        self._tokens = settings.accept_tokens
 
     def door(self) -> LinkDoor:
         return LinkDoor(self._redeem, self._serve, self._ping_seconds)

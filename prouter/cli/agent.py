@@ -34,6 +34,7 @@ def run(words: Sequence[str]) -> int:
             loaded.settings,
             loaded.host,
             loaded.hooks,
+            loaded.reread,
             ready_file=given.ready_file,
             insecure=given.insecure,
             connection_debug=given.connection_debug,

@@ -27,6 +27,8 @@ class App(Protocol):
 
     def request_stop(self) -> None: ...
 
+    def request_reload(self) -> None: ...
+
     async def stop(self) -> None: ...
 
 
@@ -65,6 +67,8 @@ async def _serve(make: Callable[[], App]) -> None:
         app.request_stop()
 
     with _signals(loop, interrupt):
+        with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no SIGHUP
+            loop.add_signal_handler(signal.SIGHUP, app.request_reload)
         await app.start()
         try:
             await app.serve_until_stopped()

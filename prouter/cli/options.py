@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +47,8 @@ class Loaded:
     settings: Settings
     host: PluginHost
     hooks: Hooks
+    reread: Callable[[], Settings]
+    """The configuration as its sources say now. Raises ConfigError."""
 
 
 def make_parser(kind: Kind) -> argparse.ArgumentParser:
@@ -97,7 +99,11 @@ def load(kind: Kind, options: argparse.Namespace, environ: Mapping[str, str] = o
     settings = sources.load(schema)
     if kind.name == "router":
         host.require(settings.section("access")["authenticators"])
-    return Loaded(settings, host, hooks)
+
+    def reread() -> Settings:
+        return Sources(options.config, environ, kind.prefix, options.set).load(schema)
+
+    return Loaded(settings, host, hooks, reread)
 
 
 def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:

@@ -50,6 +50,9 @@ class Up:
     def request_stop(self) -> None:
         self._stop.set()
 
+    def request_reload(self) -> None:
+        """Its configuration is its command line, which does not change."""
+
     async def stop(self) -> None:
         await self._apps.aclose()
 
@@ -59,13 +62,15 @@ class Up:
 
         token = secrets.token_hex(16)
         loaded = _load(ROUTER, {"PROUTER_SERVER__ACCEPT_TOKENS": f"['{token}']"}, self._router_settings(), self._given)
-        router = build_router(loaded.settings, loaded.host, loaded.hooks, ready_file=None, insecure=False)
+        router = build_router(
+            loaded.settings, loaded.host, loaded.hooks, loaded.reread, ready_file=None, insecure=False
+        )
         await router.start()
         undo.push_async_callback(router.stop)
         undo.enter_context(_when(router.serve_until_stopped(), self._stop))
         host, port = router.endpoints["server"]
         loaded = _load(AGENT, {"PAGENT_CLIENT__TOKEN": token}, self._agent_settings(host, port), self._given)
-        agent = build_agent(loaded.settings, loaded.host, loaded.hooks, ready_file=None, insecure=False)
+        agent = build_agent(loaded.settings, loaded.host, loaded.hooks, loaded.reread, ready_file=None, insecure=False)
         await agent.start()
         undo.push_async_callback(agent.stop)
         async with asyncio.timeout(JOIN_SECONDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from dataclasses import replace
 
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.errors import ConfigError, Forbidden, PluginFailure, Unauthorized
@@ -22,6 +23,7 @@ class Access:
         self._hooks = hooks
         self._authenticators = settings.authenticators
         self._guards = Guards()
+        self._guards_at_start: Guards | None = None
 
     def read_guards(self, settings: RouterSettings, *, insecure: bool) -> None:
         """Learn what the authenticators guard, and refuse to start where nobody guards a door that others can reach.
@@ -57,6 +59,11 @@ class Access:
                 f"server.accept_tokens: beyond loopback agents need tokens of at least {MIN_TOKEN_BITS} bits "
                 '(python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
             )
+        if self._guards_at_start is None:
+            self._guards_at_start = self._guards
+        elif mistakes:
+            # a door that was locked stays locked: now nobody has a key until the configuration is mended
+            self._guards = replace(self._guards, requests=self._guards_at_start.requests)
         if mistakes:
             raise ConfigError(mistakes)
         if insecure and not is_loopback(settings.control) and not self._guards.requests:

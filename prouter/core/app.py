@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from prouter.core.info import info_routes
 from prouter.core.jobs.service import JobsService
 from prouter.core.limits import pool_limits, web_limits
 from prouter.core.origin import Origins
+from prouter.core.reload import Reload
 from prouter.core.selection import Selection
 from prouter.core.services import AgentsService, Description
 from prouter.core.settings import Endpoint, RouterSettings
@@ -50,11 +52,20 @@ class RouterApp:
     """One router, from start to stop. The configuration is valid when it is made."""
 
     def __init__(
-        self, settings: Settings, host: PluginHost, hooks: Hooks, *, ready_file: Path | None, insecure: bool
+        self,
+        settings: Settings,
+        host: PluginHost,
+        hooks: Hooks,
+        reread: Callable[[], Settings],
+        *,
+        ready_file: Path | None,
+        insecure: bool,
     ) -> None:
         self._sections = settings
         self._settings = RouterSettings.read(settings.section)
         self._hooks = hooks
+        self._reread = reread
+        self._reload_by_signal: Callable[[], None] = lambda: None
         self._ready_file = ready_file
         self._insecure = insecure
         self._description = Description(host, hooks)
@@ -80,6 +91,10 @@ class RouterApp:
     def request_stop(self) -> None:
         """From a signal or a client: ends `serve_until_stopped`."""
         self._description.request_shutdown()
+
+    def request_reload(self) -> None:
+        """From a signal: read the configuration again."""
+        self._reload_by_signal()
 
     async def stop(self) -> None:
         """Waits end at once, requests that were begun finish, then links close: the reverse of a start."""
@@ -119,6 +134,9 @@ class RouterApp:
         selection.collect()
         access = Access(self._hooks, settings)
         access.read_guards(settings, insecure=self._insecure)
+        reload = Reload(self._reread, self._hooks, access, insecure=self._insecure)
+        self._description.reloads_by(reload)
+        self._reload_by_signal = lambda: tasks.start("reload", reload.by_signal())
         control = ControlDispatcher(
             self._hooks,
             access,
@@ -197,6 +215,7 @@ def build(
     settings: Settings,
     host: PluginHost,
     hooks: Hooks,
+    reread: Callable[[], Settings],
     *,
     ready_file: Path | None,
     insecure: bool,
@@ -206,4 +225,4 @@ def build(
     if connection_debug:
         for name in ("prouter.rpc", "prouter.core.agents"):
             logging.getLogger(name).setLevel(logging.DEBUG)
-    return RouterApp(settings, host, hooks, ready_file=ready_file, insecure=insecure)
+    return RouterApp(settings, host, hooks, reread, ready_file=ready_file, insecure=insecure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from prouter.core.agents.dialer import Dialer
@@ -44,6 +44,7 @@ class Description:
         self._hooks = hooks
         self._listening = False
         self._routes: Sequence[Route] = ()
+        self._reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
         self.stop_asked = asyncio.Event()
 
     def platform(self) -> Mapping[str, str]:
@@ -71,6 +72,14 @@ class Description:
             return ()
         answers = await self._hooks.gather("prouter_health")
         return [check for _, check in answers if isinstance(check, HealthCheck)]
+
+    def reloads_by(self, reload: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        """How the configuration is read again."""
+        self._reload = reload
+
+    async def reload(self) -> Mapping[str, Any]:
+        assert self._reload is not None
+        return await self._reload()
 
     async def ending(self) -> None:
         await self.stop_asked.wait()

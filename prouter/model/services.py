@@ -145,6 +145,12 @@ class RouterDescription(Protocol):
     async def health(self) -> Sequence[HealthCheck]:
         """What the plugins say of their own health."""
 
+    async def reload(self) -> Mapping[str, Any]:
+        """Read the configuration again: what is in force now, by plugin, and what failed.
+
+        Raises ConfigError when it is wrong; then nothing changed.
+        """
+
     async def ending(self) -> None:
         """Until the router is told to end: what would stay open for ever closes then."""
 

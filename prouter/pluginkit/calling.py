@@ -116,15 +116,22 @@ class Hooks:
     async def gather(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """(plugin, value) of all that answered; one that fails is logged and missing."""
         answers = []
+        for plugin, value in await self.each(hook, **arguments):
+            if isinstance(value, ProuterError):
+                log.warning("%s of plugin %s is missing: %s", hook, plugin, value.detail)
+            elif value is not None:
+                answers.append((plugin, value))
+        return answers
+
+    async def each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """(plugin, its answer or the ProuterError that it failed with) of all, None included."""
+        answers: list[tuple[str, Any]] = []
         for found in self._implementations(hook):
             try:
-                value = await self._ask(hook, found, arguments)
+                answers.append((found.plugin, await self._ask(hook, found, arguments)))
             except ProuterError as error:
                 self._host.count_failure(found.plugin)
-                log.warning("%s of plugin %s is missing: %s", hook, found.plugin, error.detail)
-                continue
-            if value is not None:
-                answers.append((found.plugin, value))
+                answers.append((found.plugin, error))
         return answers
 
     async def setup(self, hook: str, bundle: Callable[[str], Mapping[str, Any]]) -> None:

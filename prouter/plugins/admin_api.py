@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.errors import InvalidRequest
+from prouter.errors import ConfigError, Conflict, InvalidRequest
 from prouter.model.agents import AgentInfo
 from prouter.model.http import Reply
 from prouter.model.paging import QUERY, page, pairs
@@ -54,6 +54,13 @@ class AdminApi:
                 self._plugins,
                 answer=PLUGINS,
             ),
+            Route(
+                ("POST",),
+                "/reload",
+                "router.reload",
+                "Read the configuration again and take over what can change while running.",
+                self._reload,
+            ),
             Route(("POST",), "/shutdown", "router.shutdown", "End the router gracefully.", self._shutdown),
         ]
 
@@ -80,6 +87,12 @@ class AdminApi:
 
     async def _plugins(self, call: Call) -> Reply:
         return Reply.json({"plugins": list(self.router.describe.plugins())})
+
+    async def _reload(self, call: Call) -> Reply:
+        try:
+            return Reply.json(await self.router.describe.reload())
+        except ConfigError as error:
+            raise Conflict(f"the configuration is wrong, all stays as it is: {error.detail}") from error
 
     async def _shutdown(self, call: Call) -> Reply:
         self.router.describe.request_shutdown()

@@ -16,7 +16,7 @@ from prouter.model.access import Guards, Peer, Principal, Refusal, Secret, any_m
 from prouter.model.agents import Hello
 from prouter.model.http import RequestHead
 from prouter.model.plugin import ConfigSection
-from prouter.model.services import Router
+from prouter.model.services import Config, Router
 
 NAME = "token_auth"
 _TOKENS = {
@@ -56,9 +56,18 @@ class TokenAuth:
 
     @hookimpl
     def prouter_startup(self, router: Router) -> None:
-        server, control = router.config.section("server"), router.config.section("control")
-        self._agent_tokens = _tokens(server, "accept_tokens", "server")
-        self._client_tokens = _tokens(control, "tokens", "control")
+        self._read(router.config)
+
+    @hookimpl
+    def prouter_reload(self, config: Config) -> Sequence[str]:
+        self._read(config)
+        return ("server.accept_tokens", "control.tokens")
+
+    def _read(self, config: Config) -> None:
+        """All or nothing. Raises ConfigError."""
+        agent_tokens = _tokens(config.section("server"), "accept_tokens", "server")
+        self._client_tokens = _tokens(config.section("control"), "tokens", "control")
+        self._agent_tokens = agent_tokens
 
     @hookimpl
     def prouter_guards(self) -> Guards:
