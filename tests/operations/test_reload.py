@@ -55,7 +55,7 @@ async def test_a_mistake_leaves_all_as_it_was(fleet, tmp_path: Path) -> None:
         told = await reload(client)
         assert "can not be read" in str(told["failed"])
         config.write_text("control: {port: 'many'}")
-        with pytest.raises(RequestFailed, match="control.port") as refused:
+        with pytest.raises(RequestFailed, match=r"control\.port") as refused:
             await reload(client)
         assert refused.value.http_status == 409
     assert await allowed(router, OLD)
