@@ -85,8 +85,9 @@ class Dialing:
         )
         try:
             await self._links.serve(link, rpc, self._is_up)
-        finally:
+        except ProuterError:
             await self._links.while_replaced(link)
+            raise
 
     def _is_up(self) -> None:
         self._pause_seconds = FIRST_PAUSE_SECONDS

@@ -149,6 +149,14 @@ class Links:
             self._unregister(link)
         raise LinkClosed(rpc.end_reason or "the link ended")
 
+    async def while_replaced(self, link: RouterLink) -> None:
+        """As long as its router is reached by another link: two would replace each other for ever."""
+        while (other := self._by_router.get(link.router.uid)) not in (None, link):
+            assert other is not None
+            assert other.rpc is not None
+            await other.rpc.wait_closed()
+            await asyncio.sleep(0.05)
+
     def connections(self) -> list[Mapping[str, Any]]:
         """As the control API shows them; no tokens."""
         return [

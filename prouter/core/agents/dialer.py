@@ -1,6 +1,8 @@
 """Agents that the router dials: one link for each address and token, kept while the agent has a job of ours.
 
 A link that is lost is dialed again, since such an agent can not dial us, until it had no router for the orphan timeout.
+An agent that has another link to us (it dialed in, or was named by another address or token) is not dialed again while
+that link lives: the two would replace each other for ever.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 
@@ -29,6 +32,11 @@ DIAL_SECONDS = 10.0
 """From the first packet to the end of the handshake."""
 MAX_PAUSE_SECONDS = 3.0
 """The longest between two tries."""
+_HOST = re.compile(r"[^\s:/@?#\[\]\x00-\x20\x7f]+")
+_IPV6 = re.compile(r"[0-9a-fA-F:.]+(%[A-Za-z0-9_.\-]+)?")
+_PORT = re.compile(r"[0-9]{1,5}")
+MAX_LED = 1000
+"""Addresses of which is known to which agent they led."""
 
 
 class Dialer:
@@ -38,6 +46,8 @@ class Dialer:
         self._fleet = fleet
         self._changed = changed
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._led: dict[tuple[str, str], tuple[AgentUid, str]] = {}
+        """Address and token: the agent that took the token, and its boot."""
 
     def dialed(self) -> list[DialedAgent]:
         """Those whose jobs we may still have, for the next run of the router."""
@@ -55,9 +65,33 @@ class Dialer:
         that is none.
         """
         split_address(address)
-        kept = self._kept.get((address, token.reveal())) or self._keep(address, token, patient=False)
-        kept.wanted_until = time.monotonic() + max(self._fleet.settings.polling_delay_seconds, DIAL_SECONDS)
-        return await kept.connected()
+        key = (address, token.reveal())
+        uid = self._linked_already(key)
+        if uid is None:
+            kept = self._kept.get(key) or self._keep(address, token, patient=False)
+            kept.want()
+            uid = await kept.connected()
+            self._remember(key, uid)
+        return uid
+
+    def _linked_already(self, key: tuple[str, str]) -> AgentUid | None:
+        """The agent behind this address, if it took this token since it started, and has any link to us now."""
+        uid, boot = self._led.get(key, (AgentUid(""), ""))
+        hello = self._fleet.directory.linked(uid)
+        if hello is None or hello.boot != boot:
+            return None
+        for kept in self._kept.values():
+            if kept.agent == uid:
+                kept.want()
+        return uid
+
+    def _remember(self, key: tuple[str, str], uid: AgentUid) -> None:
+        hello = self._fleet.directory.linked(uid)
+        if hello is not None:
+            self._led.pop(key, None)
+            self._led[key] = (uid, hello.boot)
+            if len(self._led) > MAX_LED:
+                del self._led[next(iter(self._led))]
 
     def _keep(self, address: str, token: Secret, *, patient: bool) -> _Kept:
         key = (address, token.reveal())
@@ -82,6 +116,8 @@ class _Kept:
     def __init__(self, fleet: Fleet, address: str, token: Secret, *, patient: bool) -> None:
         self.address = address
         self.token = token
+        self.agent: AgentUid | None = None
+        """Who answered there last."""
         self.wanted_until = 0.0
         """Monotonic: a client named this agent and is about to make a job there."""
         self._fleet = fleet
@@ -89,6 +125,10 @@ class _Kept:
         """Whether to try again after a first try that failed."""
         self._ids = IdCounter()
         self._up: asyncio.Future[AgentUid] = asyncio.get_running_loop().create_future()
+
+    def want(self) -> None:
+        """A client named this agent: the link stays for a while even without a job."""
+        self.wanted_until = time.monotonic() + max(self._fleet.settings.polling_delay_seconds, DIAL_SECONDS)
 
     async def connected(self) -> AgentUid:
         """Raises AgentNotFound when it can not be reached."""
@@ -117,6 +157,9 @@ class _Kept:
                     self._up = asyncio.get_running_loop().create_future()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, no secret
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
+                if self.agent is not None and self._fleet.directory.linked(self.agent) is not None:
+                    self._up.set_result(self.agent)  # by another link, which is newer: not ours to replace
+                    return
         finally:
             self._give_up("the router is ending")
 
@@ -146,6 +189,7 @@ class _Kept:
         return watcher.dropped
 
     def is_up(self, entry: AgentEntry) -> None:
+        self.agent = entry.uid
         if not self._up.done():
             self._up.set_result(entry.uid)
 
@@ -187,8 +231,9 @@ class _IdleWatch:
 
 def split_address(address: str) -> tuple[str, int]:
     """HOST:PORT, an IPv6 address in brackets. Raises InvalidRequest."""
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or any(c in host for c in "/@?# "):
+    bracketed, _, port = address.rpartition(":")
+    host = bracketed.removeprefix("[").removesuffix("]")
+    ipv6 = bracketed != host and _IPV6.fullmatch(host)
+    if not (ipv6 or _HOST.fullmatch(bracketed)) or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise InvalidRequest(f"Invalid request: {address!r} is no HOST:PORT")
     return host, int(port)

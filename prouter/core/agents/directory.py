@@ -11,7 +11,7 @@ from typing import Any
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.mirror import JobMirror
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
-from prouter.model.agents import AgentInfo
+from prouter.model.agents import AgentInfo, Hello
 from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef, JobState
@@ -96,6 +96,11 @@ class AgentDirectory:
         if uid in self._expected and time.monotonic() < self._expected_until:
             raise AgentAway(f"agent {uid!r} was connected before the router started and is not back yet")
         raise AgentNotFound(uid)
+
+    def linked(self, uid: str) -> Hello | None:
+        """What the agent said of itself in the handshake of the link that it has now; None without a link."""
+        entry = self._entries.get(AgentUid(uid))
+        return entry.hello if entry is not None and entry.link is not None else None
 
     def connected(self, uid: str) -> AgentLink:
         """Raises AgentAway, AgentNotFound."""

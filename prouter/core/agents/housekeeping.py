@@ -8,7 +8,7 @@ from prouter.core.agents.dialer import Dialer
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.memory import AgentMemory, DialedAgent
 
-PERIOD_SECONDS = 5.0
+PERIOD_SECONDS = 1.0
 
 
 class Housekeeping:
