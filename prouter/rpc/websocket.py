@@ -6,7 +6,9 @@ Belongs here: subprotocol, pings, the end of a websocket. Does not: what the mes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -88,8 +90,21 @@ class WebsocketChannel:
         try:
             async with asyncio.timeout(CLOSE_SECONDS + 1):
                 await self._websocket.close(code=code)
+        except asyncio.CancelledError:
+            self._cut()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not of ours: aiohttp lets all writers wait for one future, and cancelling one of them cancels that.
         except (TimeoutError, ConnectionError, RuntimeError) as error:
             logger.debug("a websocket could not be closed in order: %s", error)
+            self._cut()
+        else:
+            if self.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
+                self._cut()
+
+    def _cut(self) -> None:
+        """End the connection, whatever is not written yet: a peer that reads nothing would keep it open for ever."""
 
     async def keep_alive(self) -> None:
         loop = asyncio.get_running_loop()
@@ -119,9 +134,20 @@ class WebsocketChannel:
 class AcceptedChannel(WebsocketChannel):
     """The accepting side; `response` is what the request's handler returns."""
 
-    def __init__(self, response: web.WebSocketResponse, ping_interval_seconds: float, allowance: Allowance) -> None:
+    def __init__(
+        self,
+        response: web.WebSocketResponse,
+        ping_interval_seconds: float,
+        allowance: Allowance,
+        transport: asyncio.Transport | None,
+    ) -> None:
         super().__init__(response, ping_interval_seconds, allowance)
         self.response = response
+        self._transport = transport
+
+    def _cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class DialedChannel(WebsocketChannel):
@@ -135,6 +161,12 @@ class DialedChannel(WebsocketChannel):
     ) -> None:
         super().__init__(websocket, ping_interval_seconds)
         self._session = session
+        self._socket = websocket.get_extra_info("socket")
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):  # closed already
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     async def close(self, code: int) -> None:
         try:
@@ -159,7 +191,7 @@ async def accept(request: web.BaseRequest, *, ping_interval_seconds: float, allo
         await response.prepare(request)
     except web.HTTPException as error:
         raise InvalidRequest("Invalid request: this is no websocket handshake") from error
-    return AcceptedChannel(response, ping_interval_seconds, allowance)
+    return AcceptedChannel(response, ping_interval_seconds, allowance, request.transport)
 
 
 async def dial(host: str, port: int, *, ping_interval_seconds: float) -> DialedChannel:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from prouter.errors import RouteNotFound
+from prouter.errors import InvalidRequest, RouteNotFound
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.pipe.opening import PATH as PIPE_PATH
@@ -14,6 +14,8 @@ from prouter.pipe.opening import UPGRADE
 from prouter.rpc import websocket
 from prouter.rpc.limits import Limits
 from prouter.web.outcomes import Allowance, Incoming, Outcome, Serve, Tunnel
+from prouter.web.problem import problem
+from prouter.web.serve import response
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -42,7 +44,7 @@ class LinkDoor:
         head = incoming.head
         if head.method == "GET" and head.path == websocket.PATH and head.upgrade == "websocket":
             allowance = Allowance(HANDSHAKE_ALLOWANCE_BYTES)
-            return Serve(lambda request: self._link(request, incoming.peer, allowance), allowance)
+            return Serve(lambda request: self._link(request, incoming, allowance), allowance)
         if head.method == "GET" and head.path == PIPE_PATH:
             return self._pipe(head)
         raise RouteNotFound("this endpoint is for links only")
@@ -55,9 +57,12 @@ class LinkDoor:
             raise RouteNotFound("this ticket opens nothing")
         return Tunnel((("Connection", "Upgrade"), ("Upgrade", UPGRADE)), accept)
 
-    async def _link(self, request: web.BaseRequest, peer: Peer, allowance: Allowance) -> web.StreamResponse:
-        channel = await websocket.accept(
-            request, ping_interval_seconds=self._ping_interval_seconds, allowance=allowance
-        )
-        await self._serve(channel, peer)
+    async def _link(self, request: web.BaseRequest, incoming: Incoming, allowance: Allowance) -> web.StreamResponse:
+        try:
+            channel = await websocket.accept(
+                request, ping_interval_seconds=self._ping_interval_seconds, allowance=allowance
+            )
+        except InvalidRequest as error:
+            return response(problem(error, incoming.request_id))
+        await self._serve(channel, incoming.peer)
         return channel.response

@@ -136,6 +136,10 @@ class LocalUpstream:
         else:
             self._fail(UpstreamFailed("the answer broke off"))
 
+    def broke_off(self) -> None:
+        """The handler gave up its client."""
+        self._fail(UpstreamFailed("the answer broke off"))
+
     def hold_body(self) -> None:
         if self._carrier is not None:
             self._carrier.body_pause()
@@ -173,7 +177,9 @@ class _StandIn(asyncio.Transport):
             self._upstream.ended()
 
     def abort(self) -> None:
-        self.close()
+        """What is not written by now never is; also behind a close whose bytes nobody takes."""
+        self._closing = True
+        self._upstream.broke_off()
 
     def is_closing(self) -> bool:
         return self._closing
