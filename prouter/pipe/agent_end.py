@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from prouter.errors import RemoteProtocolError
 from prouter.model.services import Tasks
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
-from prouter.pipe.reset import half_close, reset
+from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +143,7 @@ class AgentPipe(asyncio.Protocol):
         if self._transport.is_closing():
             pair.cut()
             return
+        cut_at_close(self._transport)
         self._transport.write(OK)
         if rest:
             job.transport.write(rest)
@@ -270,6 +271,7 @@ class Pair:
 
     def _close(self) -> None:
         self._stop()
+        end_at_close(self._pipe.transport)
         self._pipe.transport.close()
         self._job.transport.close()
 

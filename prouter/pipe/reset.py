@@ -12,15 +12,30 @@ import socket
 import struct
 
 _LINGER = struct.pack("ii", 1, 0)
+_ORDINARY = struct.pack("ii", 0, 0)
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
     """Cut; what was not sent yet is lost. A transport without a socket (a stand-in) is aborted."""
+    cut_at_close(transport)
+    transport.abort()
+
+
+def cut_at_close(transport: asyncio.WriteTransport) -> None:
+    """From now on closing is a cut, also when it is the kernel that closes because this process was killed."""
+    _set_linger(transport, _LINGER)
+
+
+def end_at_close(transport: asyncio.WriteTransport) -> None:
+    """Closing is a clean end again."""
+    _set_linger(transport, _ORDINARY)
+
+
+def _set_linger(transport: asyncio.WriteTransport, value: bytes) -> None:
     raw = transport.get_extra_info("socket")
     if raw is not None:
         with contextlib.suppress(OSError, ValueError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-    transport.abort()
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
 def half_close(transport: asyncio.WriteTransport) -> None:

@@ -44,7 +44,6 @@ class HttpProxy:
     def __init__(self) -> None:
         self._mode = "local"
         self._fixed_host = ""
-        self._public_prefix = ""
         self._trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     @hookimpl
@@ -73,7 +72,6 @@ class HttpProxy:
         section = router.config.section("proxy")
         self._mode, self._fixed_host = section["host"], section["fixed_host"]
         control = router.config.section("control")
-        self._public_prefix = urlsplit(control["public_url"] or "").path.rstrip("/")
         self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in control["trusted_proxies"])
 
     @hookimpl
@@ -106,8 +104,8 @@ class HttpProxy:
             drop_cookies=target.principal.used_cookies,
             set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
             answer=AnswerPolicy(
-                prefix=self._public_prefix + target.prefix,
-                own_origins=frozenset((f"http://{local}", f"http://localhost:{target.port.number}")),
+                prefix=self._client_prefix(head, target),
+                own_origins=self._own_origins(target, local),
             ),
         )
 
@@ -134,8 +132,24 @@ class HttpProxy:
             ("X-Request-Id", target.request_id),
         ]
         if not target.port.keep_prefix:
-            said.append(("X-Forwarded-Prefix", self._public_prefix + target.prefix))
+            said.append(("X-Forwarded-Prefix", self._client_prefix(head, target)))
         return tuple(said)
+
+    def _client_prefix(self, head: RequestHead, target: JobTarget) -> str:
+        """The job's prefix as the client knows it: a trusted proxy in front of us may have taken a part off."""
+        said = (head.get("x-forwarded-prefix") or "").rstrip("/")
+        if said.startswith("/") and not said.startswith("//") and self._trusts(target.peer.host):
+            return said + target.prefix
+        return target.public_prefix + target.prefix
+
+    def _own_origins(self, target: JobTarget, local: str) -> frozenset[str]:
+        """What the job may take for its own origin, so that its redirects there stay inside of its path."""
+        own = {f"http://{local}", f"http://localhost:{target.port.number}"}
+        if self._mode == "preserve":
+            own.add(target.public_origin.lower())
+        elif self._mode == "fixed":
+            own.add(f"http://{self._fixed_host}".lower())
+        return frozenset(own)
 
     def _trusts(self, host: str) -> bool:
         if not self._trusted:

@@ -19,7 +19,7 @@ from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.model.ids import is_request_id, new_uid
 from prouter.model.traffic import Traffic
-from prouter.pipe.reset import half_close, reset
+from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Incoming
@@ -27,7 +27,7 @@ from prouter.web.pauses import Pauses
 from prouter.web.problem import problem
 
 LINGER_BYTES = 1024 * 1024
-"""What is read and dropped at most while lingering."""
+"""What is read and dropped at most while lingering; then we only wait, so that the answer can be read."""
 
 
 class ConnectionHome(Protocol):
@@ -61,9 +61,14 @@ class ClientConnection(asyncio.Protocol):
         """What came and nobody has taken: a head in parts, or the next requests."""
         self._scanned = 0
         self._watch: BodyWatch | None = None
+        self._bad_body = False
+        """The body of this request is none: where it ends is not known, what comes is dropped."""
+        self._slow = False
+        """Much is written that the client has not read: the next request waits."""
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._tunnel = False
+        self._ends_by_close = False
         self._lingering = 0
         """Bytes dropped so far, plus one; 0 while not lingering."""
         self._timer: asyncio.TimerHandle | None = None
@@ -85,12 +90,10 @@ class ClientConnection(asyncio.Protocol):
         if self._lingering:
             self._lingering += len(data)
             if self._lingering > LINGER_BYTES:
-                self._transport.abort()
+                self._pauses.add("lingering")
         elif self._exchange is None:
-            if not self._buffer:
-                self._arm(self._limits.head_seconds, self._head_late)
             self._buffer += data
-            self._next_request()
+            self._next_request(fresh=len(self._buffer) == len(data))
         elif self._tunnel:
             self._exchange.body(data)
         else:
@@ -113,19 +116,30 @@ class ClientConnection(asyncio.Protocol):
         self._home.lost(self)
 
     def pause_writing(self) -> None:
+        self._slow = True
         if self._exchange is not None:
             self._exchange.client_slow()
 
     def resume_writing(self) -> None:
+        self._slow = False
         if self._exchange is not None:
             self._exchange.client_ready()
+        else:
+            self._pauses.remove("slow")
+            self._resume_pipelined()
 
     # --- requests ---
 
-    def _next_request(self) -> None:
-        """Begin an exchange if a whole head is there."""
-        if self._buffer[:2] == b"\r\n":  # RFC 9112 2.2: an empty line before a request is ignored
+    def _next_request(self, *, fresh: bool) -> None:
+        """Begin an exchange if a whole head is there. `fresh`: its first bytes came just now."""
+        if self._slow:
+            self._pauses.add("slow")
+            self._arm(self._limits.idle_seconds, self.abort)
+            return
+        while self._buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before a request are ignored
             del self._buffer[:2]
+        if fresh and self._buffer:
+            self._arm(self._limits.head_seconds, self._head_late)
         end = find_head_end(self._buffer, self._scanned)
         try:
             if end < 0:
@@ -159,10 +173,13 @@ class ClientConnection(asyncio.Protocol):
         """Body bytes of the request, then perhaps those of the next ones."""
         assert self._watch is not None
         assert self._exchange is not None
+        if self._bad_body:
+            return
         if not self._watch.complete:
             try:
                 taken = self._watch.feed(data)
             except BadBody as error:
+                self._bad_body = True
                 self._exchange.body_broken(f"Invalid request: {error}")
                 return
             if taken:
@@ -177,19 +194,24 @@ class ClientConnection(asyncio.Protocol):
         """Answer what is no request, and close: where the next one begins is not known."""
         reply = problem(error, new_uid())
         self._transport.write(write_reply(reply, head_only=False, keep_alive=False, old_client=False))
-        self._linger()
+        self._linger(more_may_come=True)
 
     # --- the exchange asks (exchange.Client) ---
 
     @property
     def body_complete(self) -> bool:
-        return self._watch is None or self._watch.complete
+        return not self._bad_body and (self._watch is None or self._watch.complete)
 
     def may_keep_alive(self, head: RequestHead) -> bool:
         return not self._home.draining and self.body_complete and not wants_close(head)
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def end_by_close(self) -> None:
+        """What is written now ends when the connection does: until it is over, any other close must be a cut."""
+        self._ends_by_close = True
+        cut_at_close(self._transport)
 
     def write_eof(self) -> None:
         half_close(self._transport)
@@ -224,8 +246,11 @@ class ClientConnection(asyncio.Protocol):
         self._pauses.clear()
         if cut:
             self._transport.close()
-        elif not keep_alive or self._home.draining:  # the head may have promised more before the endpoint's end began
-            self._linger()
+            return
+        if self._ends_by_close:
+            end_at_close(self._transport)
+        if not keep_alive or self._home.draining:  # the head may have promised more before the endpoint's end began
+            self._linger(more_may_come=not self.body_complete)
         else:
             self._watch = None
             self._arm(self._limits.head_seconds if self._buffer else self._limits.idle_seconds, self._head_late)
@@ -252,7 +277,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _resume_pipelined(self) -> None:
         if self._exchange is None and self._buffer and not self._lingering and not self._transport.is_closing():
-            self._next_request()
+            self._next_request(fresh=True)
 
     def _head_late(self) -> None:
         if self._buffer:
@@ -260,10 +285,11 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _linger(self) -> None:
+    def _linger(self, *, more_may_come: bool) -> None:
+        """Close behind our last answer. What still comes is dropped for a while: a reset would eat the answer."""
         self._lingering = 1
         self._buffer.clear()
-        if self.body_complete or not self._transport.can_write_eof():
+        if not more_may_come or not self._transport.can_write_eof():
             self._transport.close()
             return
         half_close(self._transport)

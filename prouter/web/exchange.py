@@ -39,6 +39,8 @@ class Client(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    def end_by_close(self) -> None: ...
+
     def write_eof(self) -> None: ...
 
     def pause_body(self, reason: str) -> None: ...
@@ -319,6 +321,8 @@ class Exchange:
         if old_client and framing.kind is BodyKind.CHUNKED:
             self._decoder = ChunkDecoder()
             self._framed = self._keep_alive = False
+        if not (self._framed or framing.empty):
+            self._client.end_by_close()
         self._head_sent = True
         self._status = head.status
         self._client.write(
