@@ -112,7 +112,8 @@ class Links:
         self._by_router: dict[str, RouterLink] = {}
         self._all: set[RouterLink] = set()
         self._registering = asyncio.Lock()
-        self._closed = False
+        self.closed = False
+        """The agent is ending."""
 
     def __iter__(self) -> Iterator[RouterLink]:
         return iter(list(self._by_router.values()))
@@ -147,6 +148,7 @@ class Links:
             raise errors.exceptions[0] from None
         finally:
             self._unregister(link)
+            await rpc.close()  # a refusal may come before the link has run, and only running it would close it
         raise LinkClosed(rpc.end_reason or "the link ended")
 
     async def while_replaced(self, link: RouterLink) -> None:
@@ -175,7 +177,7 @@ class Links:
 
     async def close(self) -> None:
         """The agent ends: all links close in order, pipes are cut."""
-        self._closed = True
+        self.closed = True
         links = [link.rpc for link in self._all if link.rpc is not None]
         await asyncio.gather(*(rpc.close() for rpc in links), return_exceptions=True)
         for pipe in list(self.pipes):
@@ -184,7 +186,7 @@ class Links:
     async def _register(self, link: RouterLink) -> None:
         async with self._registering:
             old = self._by_router.get(link.router.uid)
-            if self._closed:
+            if self.closed:
                 raise LinkClosed("the agent is ending")
             if old is not None and old.router.boot != link.router.boot and await self._answers(old):
                 raise LinkClosed(f"router {link.router.uid!r} is connected already from {old.address}, and alive")
