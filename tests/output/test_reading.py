@@ -9,7 +9,7 @@ from telling import events, new_job, output, tell, told
 
 from prouter.client import Client
 from prouter.client.client import RequestFailed
-from prouter.testing import Fleet
+from prouter.testing import Fleet, eventually
 
 MIXED = "say('one\\n'); say('two\\n', 2); say('three\\n'); say('four', 2)"
 
@@ -122,7 +122,11 @@ async def test_the_output_of_an_unfinished_job_is_there_after_its_agent_was_kill
     router, agent = await fleet.pair()
     async with router.client() as client:
         job = await tell(await new_job(client, agent), "say('before'); await_file('never')")
-        assert await output(job) == b"before"
+
+        async def has_begun() -> bool:
+            return await output(job) == b"before"
+
+        await eventually(has_begun)
         agent.kill()
         agent.start()
         await router.agent_is_there(agent)
