@@ -125,7 +125,10 @@ def prouter_plan(head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | 
 
 @hookspec(Kind.CHAIN, chained="head")
 def prouter_proxy_request(head: RequestHead, target: JobTarget) -> RequestHead | Reply | None:
-    """Change or answer a proxied request's head before it is planned. Each gets what the last one made of it."""
+    """Change or answer a proxied request's head before it is planned. Each gets what the last one made of it.
+
+    The verb and the headers of framing (lengths, upgrades) stay the client's.
+    """
 
 
 @hookspec(Kind.CHAIN, chained="answer")

@@ -139,7 +139,7 @@ class AgentApp:
         await self._start_plugins(undo, who, state, guarded, registry)
         self._drivers = self._collect_drivers()
         await registry.recover(self._drivers.get(_first(self._drivers)), around)
-        targets.service = Service(AgentUid(who.identity.uid), self._route_table(), registry)
+        targets.service = Service(AgentUid(who.identity.uid), self._route_table(), registry, self._host.missing)
         undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
         undo.push_async_callback(links.close)
         undo.push_async_callback(registry.close)

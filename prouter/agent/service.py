@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from prouter.errors import InvalidRequest, JobNotFound, ProuterError
+from prouter.errors import InvalidRequest, JobNotFound, ProuterError, RouteNotFound
 from prouter.http1.request import HeadLimits
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
@@ -32,10 +33,13 @@ READ_BYTES = 1024 * 1024
 class Service:
     """Routes of the agent's plugins, served on pipes."""
 
-    def __init__(self, agent: AgentUid, routes: RouteTable, jobs: AgentJobs) -> None:
+    def __init__(
+        self, agent: AgentUid, routes: RouteTable, jobs: AgentJobs, missing: Callable[[], str] = lambda: ""
+    ) -> None:
         self._agent = agent
         self._routes = routes
         self._jobs = jobs
+        self._missing = missing
         limit = HeadLimits().head_bytes * 2
         self._server = web.Server(
             self._handle,
@@ -75,6 +79,8 @@ class Service:
                 request_id=request_id,
                 job=self._job(match.job),
             )
+        except RouteNotFound as error:
+            return response(problem(RouteNotFound(f"{error.detail} on this agent{self._missing()}"), request_id))
         except ProuterError as error:
             return response(problem(error, request_id))
         return await answer(match.route, call, request, body_limit_bytes=JSON_BODY_BYTES)

@@ -12,6 +12,7 @@ from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
 from prouter.errors import NotPossible, PluginFailure, PortNotFound, RouteNotFound
+from prouter.http1.policy import reframed
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, ResponseHead
 from prouter.model.ids import JobUid
@@ -98,13 +99,14 @@ class ControlDispatcher:
             principal=principal,
             request_id=incoming.request_id,
             public_origin=self._origins.public_origin(incoming.head, incoming.peer),
+            public_prefix=self._origins.prefix(incoming.head, incoming.peer),
         )
         head = incoming.head
         if self._hooks.implemented("prouter_proxy_request"):
             changed = await self._hooks.chain("prouter_proxy_request", head=head, target=target)
             if isinstance(changed, Reply):
                 return changed
-            head = changed
+            head = reframed(changed, incoming.head)
         answer = await self._hooks.first("prouter_plan", head=head, target=target)
         if answer is None:
             raise RouteNotFound(f"no plugin that is loaded proxies requests to jobs{self._missing()}")
@@ -114,6 +116,7 @@ class ControlDispatcher:
         return Forward(
             self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head.method),
             plan,
+            head,
             self._answer_chain(target),
         )
 
@@ -158,12 +161,15 @@ class ControlDispatcher:
         route = match.route
         incoming.route = route.path
         changes = head.method not in ("GET", "HEAD") if route.changes is None else route.changes
-        if changes or dict(parse_qsl(head.query, keep_blank_values=True)).get("remove", "") not in ("", "0"):
+        action = route.action
+        if dict(parse_qsl(head.query, keep_blank_values=True)).get("remove", "") not in ("", "0"):
+            changes, action = True, _changing(action)
+        if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
         ref = self._job(match)
         labels = self._directory.entry(ref.agent).mirror.get(ref.job).labels if ref else {}
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource()
-        await self._access.authorize(principal, route.action, resource)
+        await self._access.authorize(principal, action, resource)
         call = Call(
             head=head,
             params=match.params,
@@ -171,6 +177,7 @@ class ControlDispatcher:
             query=dict(parse_qsl(head.query, keep_blank_values=True, errors="surrogateescape")),
             peer=incoming.peer,
             request_id=incoming.request_id,
+            public_prefix=self._origins.prefix(head, incoming.peer),
             principal=principal,
             job=ref,
         )
@@ -200,3 +207,8 @@ class ControlDispatcher:
             assert isinstance(target, JobPort)
             opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head.method)
         return Forward(opener, relay.plan, follows=relay.follows)
+
+
+def _changing(action: str) -> str:
+    """The action of a reading verb that was asked to remove what it reads: who may only look may not do that."""
+    return f"{action.removesuffix('.read')}.write" if action.endswith(".read") else action

@@ -89,5 +89,4 @@ class Description:
 
     def missing(self) -> str:
         """For a 404: which plugins are not there, so that a person knows why."""
-        absent = [f"{p['name']} ({p['state']})" for p in self._host.describe() if p["state"] != "loaded"]
-        return f"; plugins that are not loaded: {', '.join(absent)}" if absent else ""
+        return self._host.missing()

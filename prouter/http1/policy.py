@@ -5,6 +5,7 @@ Sources: RFC 9110 7.6.1 (Connection), RFC 9112 9.6, RFC 6265 5.2 (Set-Cookie).
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from prouter.http1.fields import names_in
@@ -24,6 +25,7 @@ HOP_BY_HOP = frozenset(
     )
 )
 """Transfer-Encoding and Trailer stay: a body passes as it was framed."""
+FRAMING = frozenset(("connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"))
 NEVER_NOMINATED = frozenset(("host", "content-length", "transfer-encoding", "authorization", "cookie"))
 """A client can not have these taken off by naming them in Connection."""
 _ABSOLUTE = re.compile(r"(https?://[^/?#]*)([/?#].*)?", re.IGNORECASE)
@@ -50,6 +52,13 @@ def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
     elif "trailers" in names_in(head.all("te")):
         lines.append("TE: trailers\r\nConnection: TE")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def reframed(changed: RequestHead, original: RequestHead) -> RequestHead:
+    """What a hook made of a head, with the verb and the framing of the client's: the body is sent as it comes."""
+    kept = tuple((name, value) for name, value in changed.headers if name.lower() not in FRAMING)
+    framing = tuple((name, value) for name, value in original.headers if name.lower() in FRAMING)
+    return dataclasses.replace(changed, method=original.method, version=original.version, headers=kept + framing)
 
 
 def forward_response(

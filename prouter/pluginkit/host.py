@@ -113,6 +113,11 @@ class PluginHost:
             for state in self._states.values()
         ]
 
+    def missing(self) -> str:
+        """For a 404: which plugins are not there, so that a person knows why."""
+        absent = [f"{state.name} ({state.state})" for state in self._states.values() if state.state != "loaded"]
+        return f"; plugins that are not loaded: {', '.join(absent)}" if absent else ""
+
     def _kind(self, hook: str) -> str:
         spec = getattr(self.manager.hook, hook).spec
         return str(getattr(spec.function, "prouter_kind", Kind.COLLECT)) if spec else ""

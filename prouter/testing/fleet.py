@@ -103,14 +103,16 @@ class Fleet:
         place = self._place("daemon")
         return self._begin(Daemon(place, words, _own_state(place) | dict(environ or {}), self.tag))
 
-    def refused(self, *words: str, environ: Mapping[str, str] | None = None, status: int = 2) -> str:
-        """What `prouter WORDS` says when it ends at once, without a traceback, with that status."""
+    def refused(
+        self, *words: str, environ: Mapping[str, str] | None = None, status: int = 2, traceback: bool = False
+    ) -> str:
+        """What `prouter WORDS` says when it ends at once with that status; `traceback`: a plugin's may be in it."""
         place = self._place("refused")
         daemon = Daemon(place, words, _own_state(place) | dict(environ or {}), self.tag)
         daemon.launch()
         ended = daemon.ended()
         assert ended == status, f"status {ended}:\n{daemon.log}"
-        assert "Traceback" not in daemon.log, daemon.log
+        assert traceback or "Traceback" not in daemon.log, daemon.log
         return daemon.log
 
     def close(self) -> None:

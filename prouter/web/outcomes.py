@@ -37,6 +37,8 @@ class Forward:
     open: Callable[[bool], Awaitable[UpstreamPipe]]
     """A pipe bound to the target; True asks for a fresh one, never used before. Raises ProuterError."""
     plan: ForwardPlan
+    head: RequestHead | None = None
+    """The head to forward where request hooks changed it; framed as the client's is."""
     change_answer: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
     """The chain of answer hooks; None when nobody implements one."""
     follows: bool = False
