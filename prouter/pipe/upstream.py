@@ -20,6 +20,7 @@ from prouter.errors import (
 )
 from prouter.http1.framing import BodyKind
 from prouter.model.http import ResponseHead
+from prouter.pipe.alive import probe_peer
 from prouter.pipe.answer import AnswerReader
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
@@ -101,6 +102,7 @@ class UpstreamPipe(asyncio.Protocol):
         self._paused: set[str] = set()
         cut_at_close(transport)
         transport.set_protocol(self)
+        probe_peer(transport)
         if not transport.is_reading():
             transport.resume_reading()
         if leftover:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -116,6 +117,25 @@ async def test_silence_ends_no_follow(fleet: Fleet) -> None:
                     await follower.rest()
             await allow(client, job, "go")
             assert await follower.rest() == b"begun\nand ended"
+
+
+def probed_connections(pid: int, port: int) -> int:
+    """A process's TCP connections at this local port on which the kernel probes the peer."""
+    links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        int(row[1].partition(":")[2], 16) == port and row[5].startswith("02:") and f"socket:[{row[9]}]" in links
+        for row in rows
+    )
+
+
+async def test_a_follow_notices_that_the_agents_machine_vanished(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await tell(await new_job(client, agent), GATED)
+        async with following(client, job) as follower:
+            await follower.until(b"begun\n")
+            await eventually(lambda: probed_connections(router.pid, router.address("server")[1]))
 
 
 async def test_an_offset_that_is_not_there_yet_is_waited_for(fleet: Fleet) -> None:
