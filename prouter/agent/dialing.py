@@ -55,7 +55,7 @@ class Dialing:
             try:
                 await self._one_link()
             except ProuterError as error:
-                if error.detail != told:
+                if error.detail != told and not self._links.closed:
                     log.warning("no link to %s: %s", self._address, error.detail)
                 told = error.detail
             if self._settings.exit_on_fail:

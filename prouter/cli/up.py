@@ -7,17 +7,20 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prouter.cli import daemon, logs, options
 from prouter.cli.agent import KIND as AGENT
 from prouter.cli.router import KIND as ROUTER
+from prouter.errors import StartupError
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.state import default_base
+
+if TYPE_CHECKING:
+    from prouter.core.app import RouterApp
 
 FIRST_PORT = 8080
 JOIN_SECONDS = 15.0
@@ -58,14 +61,9 @@ class Up:
 
     async def _start(self, undo: contextlib.AsyncExitStack) -> None:
         from prouter.agent.app import build as build_agent
-        from prouter.core.app import build as build_router
 
         token = secrets.token_hex(16)
-        loaded = _load(ROUTER, {"PROUTER_SERVER__ACCEPT_TOKENS": f"['{token}']"}, self._router_settings(), self._given)
-        router = build_router(
-            loaded.settings, loaded.host, loaded.hooks, loaded.reread, ready_file=None, insecure=False
-        )
-        await router.start()
+        router = await self._router(token)
         undo.push_async_callback(router.stop)
         undo.enter_context(_when(router.serve_until_stopped(), self._stop))
         host, port = router.endpoints["server"]
@@ -77,8 +75,27 @@ class Up:
             await router.agent_joined()
         self._announce(router.uid, router.endpoints)
 
-    def _router_settings(self) -> list[str]:
-        port = self._given.port if self._given.port is not None else free_port(FIRST_PORT)
+    async def _router(self, token: str) -> RouterApp:
+        """Started, at the port that was given, else at the usual one or, when somebody has that, at any."""
+        from prouter.core.app import build as build_router
+
+        async def started(port: int) -> RouterApp:
+            secret = {"PROUTER_SERVER__ACCEPT_TOKENS": f"['{token}']"}
+            loaded = _load(ROUTER, secret, self._router_settings(port), self._given)
+            router = build_router(
+                loaded.settings, loaded.host, loaded.hooks, loaded.reread, ready_file=None, insecure=False
+            )
+            await router.start()
+            return router
+
+        if self._given.port is not None:
+            return await started(self._given.port)
+        try:
+            return await started(FIRST_PORT)
+        except StartupError:
+            return await started(0)
+
+    def _router_settings(self, port: int) -> list[str]:
         return [
             f"state.directory={str(self._state / 'router')!r}",
             f"control.port={port}",
@@ -100,17 +117,6 @@ class Up:
         if self._given.ready_file is not None:
             write_ready_file(self._given.ready_file, ready_document(uid, endpoints))
         print(f"prouter is up: {url_of(*endpoints['control'])}  (Ctrl-C ends it)", flush=True)
-
-
-def free_port(wanted: int) -> int:
-    """`wanted` on loopback if nobody has it, else 0 (any)."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted
 
 
 @contextlib.contextmanager
