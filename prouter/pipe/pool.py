@@ -72,8 +72,7 @@ class PipePool:
         kept = self._take_idle(line, max_idle_seconds)
         if kept is not None:
             return kept
-        if len(self._lines) + len(self._waiters) >= self._limits.per_agent:
-            raise Unavailable(f"agent {self._agent!r} has {len(self._lines)} open pipes, which is the limit")
+        self._make_room(len(self._lines))
         transport, leftover = await self._unbound()
         pipe = UpstreamPipe(transport, leftover, line, self)
         self._lines[pipe] = line
@@ -85,8 +84,7 @@ class PipePool:
 
         Raises what `take` raises, and what the agent's refusal means.
         """
-        if self.size + len(self._waiters) >= self._limits.per_agent:
-            raise Unavailable(f"agent {self._agent!r} has {self.size} open pipes, which is the limit")
+        self._make_room(self.size)
         stream = PipeStream(*await self._unbound())
         self._streams.add(stream)
         try:
@@ -136,6 +134,17 @@ class PipePool:
             pipe.abort()
         for stream in list(self._streams):
             stream.abort()
+
+    def _make_room(self, used: int) -> None:
+        """For one more pipe: at the limit an idle one of any target goes first. Raises Unavailable."""
+        if used + len(self._waiters) < self._limits.per_agent:
+            return
+        for idle in self._idle.values():
+            oldest = idle[0]
+            self.lost(oldest)
+            oldest.close()
+            return
+        raise Unavailable(f"agent {self._agent!r} has {used} open pipes, which is the limit")
 
     def _take_idle(self, line: bytes, max_idle_seconds: float) -> UpstreamPipe | None:
         idle = self._idle.get(line)

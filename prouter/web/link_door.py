@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prouter.errors import InvalidRequest, RouteNotFound
 from prouter.model.access import Peer
-from prouter.model.http import RequestHead
+from prouter.model.http import Reply, RequestHead
 from prouter.pipe.opening import PATH as PIPE_PATH
 from prouter.pipe.opening import UPGRADE
 from prouter.rpc import websocket
@@ -46,15 +46,20 @@ class LinkDoor:
             allowance = Allowance(HANDSHAKE_ALLOWANCE_BYTES)
             return Serve(lambda request: self._link(request, incoming, allowance), allowance)
         if head.method == "GET" and head.path == PIPE_PATH:
-            return self._pipe(head)
-        raise RouteNotFound("this endpoint is for links only")
+            return self._pipe(head) or self._nothing(incoming, "this ticket opens nothing")
+        return self._nothing(incoming, "this endpoint is for links only")
 
-    def _pipe(self, head: RequestHead) -> Tunnel:
+    @staticmethod
+    def _nothing(incoming: Incoming, why: str) -> Reply:
+        """404, and the connection closes: whoever knocks at the wrong door need not stay."""
+        return problem(RouteNotFound(why), incoming.request_id, close=True)
+
+    def _pipe(self, head: RequestHead) -> Tunnel | None:
         scheme, _, ticket = (head.get("authorization") or "").partition(" ")
         asked = head.upgrade == UPGRADE and scheme.lower() == "ticket"
         accept = self._redeem(ticket.strip()) if asked else None
         if accept is None:
-            raise RouteNotFound("this ticket opens nothing")
+            return None
         return Tunnel((("Connection", "Upgrade"), ("Upgrade", UPGRADE)), accept)
 
     async def _link(self, request: web.BaseRequest, incoming: Incoming, allowance: Allowance) -> web.StreamResponse:

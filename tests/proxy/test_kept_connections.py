@@ -94,3 +94,10 @@ async def test_pipes_to_an_agent_are_bounded_and_one_more_request_is_503(fleet) 
     assert (answer.status, bool(answer.get("retry-after"))) == (503, True)
     for context in contexts:
         await context.__aexit__(None, None, None)
+
+
+async def test_an_idle_pipe_of_another_job_makes_room(fleet) -> None:
+    make = joined(fleet, "pipes.per_agent=1", "pipes.warm=0")
+    one, other = make(), make()
+    for job in (one, other, one, other):
+        assert (await job.ask("/x")).status == 200
