@@ -27,6 +27,7 @@ Tree::
     ├── LinkError                    a control link or pipe
     │   ├── LinkClosed               ended while something was under way (503)
     │   ├── MethodNotFound           the peer has no such method (501)
+    │   ├── RemoteError              the peer's method failed in a way that has no class here
     │   ├── LocalProtocolError       a bug on our side of a wire
     │   └── RemoteProtocolError      the peer broke the protocol: close the link
     ├── ConfigError                  the process can not start as configured (exit status 2)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import jsonschema
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, SchemaMismatch
+from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, ProuterError, SchemaMismatch
 from prouter.model.access import Principal, Refusal
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.schema import mistake_text
+
+log = logging.getLogger(__name__)
 
 
 class Selection:
@@ -61,7 +64,10 @@ class Selection:
             return await selector.choose(request.locator, candidates)
         except NoAgent as error:
             raise _with_filtered(error, refused) from error
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except ProuterError:
+            raise
+        except (Exception, SystemExit) as error:
+            log.error("plugin %s failed to choose", plugin, exc_info=error)
             raise PluginFailure(plugin, "choose", type(error).__name__) from error
 
     async def _filter(

@@ -29,7 +29,7 @@ class TaskOwner:
         if self._closed:
             work.close()
             return
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.name}: {name}")
+        task = asyncio.get_running_loop().create_task(_staying(work), name=f"{self.name}: {name}")
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -54,3 +54,11 @@ class TaskOwner:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
+
+
+async def _staying(work: Coroutine[Any, Any, None]) -> None:
+    """A SystemExit in a task would end the whole loop: it fails that task only."""
+    try:
+        await work
+    except SystemExit as error:
+        raise RuntimeError(f"it wanted to end the process (status {error.code})") from error

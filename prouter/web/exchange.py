@@ -20,7 +20,7 @@ from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Forward, Incoming, Serve, Tunnel
-from prouter.web.problem import problem
+from prouter.web.problem import note, problem
 from prouter.web.stand_in import LocalUpstream
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Exchange:
             raise
         except ProuterError as error:
             self._problem(error)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("request %s failed", self._incoming.request_id)
             self._problem(Internal())
         finally:
@@ -142,7 +142,7 @@ class Exchange:
         self._policy = outcome.plan.answer
         self._changes = outcome.change_answer is not None
         self._follows = outcome.follows
-        request = forward_request(head, outcome.plan)
+        request = forward_request(outcome.head or head, outcome.plan)
         if not self._follows:
             self._watch_idle()
         repeat = head.method in REPEATABLE and self._client.body_complete and not self._held and not head.upgrade

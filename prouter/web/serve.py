@@ -44,7 +44,7 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, *, body_lim
         return _failed(error, call, request)
     except (ConnectionError, web.HTTPException):
         raise
-    except Exception:
+    except (Exception, SystemExit):  # a plugin's handler may want to leave; we stay
         log.exception("%s %s failed", call.head.method, call.head.path)
         return _failed(Internal(), call, request)
 
@@ -116,7 +116,7 @@ def check(value: Any, schema: Any) -> None:
     """Raises SchemaMismatch."""
     found = jsonschema.Draft202012Validator(schema).iter_errors(value)
     mistakes = [
-        ("".join(f"/{_escape(str(part))}" for part in error.absolute_path), error.message[:300])
+        ("".join(f"/{_escape(str(part))}" for part in error.absolute_path), mistake_text(error))
         for error, _ in zip(found, range(MAX_MISTAKES), strict=False)
     ]
     if mistakes:

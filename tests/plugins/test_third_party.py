@@ -24,6 +24,8 @@ class ByName:
               "additionalProperties": False}
 
     async def choose(self, locator, candidates):
+        if locator["name"] == "leave":
+            raise SystemExit(9)
         for candidate in candidates:
             if candidate.name == locator["name"]:
                 return candidate.uid
@@ -66,7 +68,12 @@ async def test_a_selector_and_header_hooks_in_a_file_work_at_once(fleet: Fleet, 
     async with router.client() as client:
         job = await client.create({"type": "name", "name": "lab"}, "chosen by name")
         assert job.info["agent"]["uid"] == agent.uid
-        for locator, status in (({"type": "name", "name": "x"}, 503), ({"type": "name"}, 400)):
+        fleet.expected_errors += ["plugin mine failed to choose", "Traceback"]
+        for locator, status in (
+            ({"type": "name", "name": "x"}, 503),
+            ({"type": "name"}, 400),
+            ({"type": "name", "name": "leave"}, 500),
+        ):
             with pytest.raises(RequestFailed) as refused:
                 await client.create(locator, "")
             assert refused.value.http_status == status
