@@ -29,7 +29,6 @@ from prouter.core.services import AgentsService, Description
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.model.agents import Identity
 from prouter.model.events import Failed
-from prouter.model.jobs import JobRef
 from prouter.model.services import Router
 from prouter.model.traffic import Traffic
 from prouter.pluginkit.calling import Hooks
@@ -128,7 +127,7 @@ class RouterApp:
             directory,
             selection,
             max_per_agent=settings.max_jobs_per_agent,
-            base_path=lambda ref, port: _base_path(origins.public_prefix, ref, port),
+            public_prefix=origins.public_prefix,
         )
         await self._start_plugins(undo, identity, state, jobs, AgentsService(directory, dialer), events)
         selection.collect()
@@ -204,11 +203,6 @@ class RouterApp:
         self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
         what = "control endpoint" if name == "control" else "agent endpoint"
         log.info("Listening on %s (%s)", url_of(*self.endpoints[name]), what)
-
-
-def _base_path(public_prefix: str, ref: JobRef, port: str) -> str:
-    """Under which path clients reach a job's port, for `{base_path}`."""
-    return public_prefix + ref.path + ("/http" if port == "http" else f"/port/{port}")
 
 
 def build(

@@ -6,6 +6,7 @@ X-Forwarded-Proto, -Host and -Prefix count only from `control.trusted_proxies`.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ from prouter.errors import ConfigError, Misdirected
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.web.browser import host_is_ours, host_name
+
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
+"""Segments of a path (RFC 3986 3.3), none of them empty: `//host` would be another site."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -69,6 +73,13 @@ class Origins:
     def public_prefix(self) -> str:
         """The path of control.public_url, without a slash at its end."""
         return urlsplit(self._public_url).path.rstrip("/") if self._public_url else ""
+
+    def prefix(self, head: RequestHead, peer: Peer) -> str:
+        """The path under which this client reaches us, without a slash at its end: ours, else what a trusted peer says."""
+        if self._public_url or not self.trusts(peer):
+            return self.public_prefix
+        said = _first(head, "x-forwarded-prefix").rstrip("/")
+        return said if _PREFIX.fullmatch(said) else ""
 
 
 def _first(head: RequestHead, name: str) -> str:

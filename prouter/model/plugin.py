@@ -98,6 +98,8 @@ class JobTarget:
     request_id: str
     public_origin: str
     """Scheme, host and port under which the client reaches the router: "http://localhost:8080"."""
+    public_prefix: str = ""
+    """The path in front of the router's own under which the client reaches it: "/lab"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class Call:
     """Decoded; the last value of a name that occurs more than once."""
     peer: Peer
     request_id: str
+    public_prefix: str = ""
+    """The path in front of the router's own under which the client reaches it: "/lab"."""
     principal: Principal = ANONYMOUS
     job: JobRef | None = None
     """For paths with {job}: found, and its agent connected."""

@@ -60,8 +60,12 @@ class Jobs(Protocol):
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         """Raises SchemaMismatch, AgentNotFound, NoAgent, Conflict, Forbidden (a veto)."""
 
-    async def start(self, ref: JobRef, request: StartRequest, key: str | None = None) -> JobRecord:
+    async def start(
+        self, ref: JobRef, request: StartRequest, key: str | None = None, public_prefix: str | None = None
+    ) -> JobRecord:
         """Until the process runs and serves. Raises JobInvalidState, StartFailed.
+
+        `public_prefix` begins the job's `{base_path}`; None takes that of the configuration.
 
         Here and below: the same Idempotency-Key again is done once; with another request it is a Conflict.
         """

@@ -186,7 +186,8 @@ class JobsApi:
 
     async def _start(self, call: Call) -> Reply:
         ref = call.job_ref()
-        record = await self.router.jobs.start(ref, start_request(call.body), idempotency_key(call.head))
+        request, key = start_request(call.body), idempotency_key(call.head)
+        record = await self.router.jobs.start(ref, request, key, call.public_prefix)
         return self._reply(ref.agent, record)
 
     async def _wait(self, call: Call) -> Reply:

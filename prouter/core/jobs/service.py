@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
@@ -53,12 +53,12 @@ class JobsService:
         selection: Selection,
         *,
         max_per_agent: int,
-        base_path: Callable[[JobRef, str], str],
+        public_prefix: str,
     ) -> None:
         self._directory = directory
         self._selection = selection
         self._max_per_agent = max_per_agent
-        self._base_path = base_path
+        self._public_prefix = public_prefix
 
     def find(self, job: JobUid, agent: AgentUid | None = None) -> JobRef:
         return self._directory.find_job(job, agent)
@@ -91,9 +91,12 @@ class JobsService:
         answer = await link.call("prouter_create", request.uid, request.name, dict(request.labels), asked)
         return agent, self._learn(entry, answer)
 
-    async def start(self, ref: JobRef, request: StartRequest, key: str | None = None) -> JobRecord:
+    async def start(
+        self, ref: JobRef, request: StartRequest, key: str | None = None, public_prefix: str | None = None
+    ) -> JobRecord:
         entry, link = self._connected(ref)
-        paths = {port.name: self._base_path(ref, port.name) for port in request.ports}
+        prefix = self._public_prefix if public_prefix is None else public_prefix
+        paths = {port.name: prefix + _below(ref, port.name) for port in request.ports}
         wire = request.to_wire() | {"base_paths": paths}
         patience = sum(port.ready_timeout_seconds for port in request.ports) + START_MARGIN_SECONDS
         with _starting():
@@ -155,6 +158,11 @@ class JobsService:
         record = _record(answer)
         entry.mirror.apply(record)
         return record
+
+
+def _below(ref: JobRef, port: str) -> str:
+    """Where clients reach a job's port on this router, for `{base_path}`."""
+    return ref.path + ("/http" if port == "http" else f"/port/{port}")
 
 
 def _ours(link: AgentLink) -> AgentLink:
