@@ -43,7 +43,7 @@ class Dialing:
         self._ping_interval_seconds = ping_interval_seconds
         self._handshake_seconds = handshake_seconds
         self._gave_up = gave_up
-        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._pause_seconds = self._first_pause_seconds = min(FIRST_PAUSE_SECONDS, settings.reconnect_seconds)
 
     def take_tokens(self, settings: AgentSettings) -> None:
         self._settings = replace(self._settings, token=settings.client.token)
@@ -90,4 +90,4 @@ class Dialing:
             raise
 
     def _is_up(self) -> None:
-        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._pause_seconds = self._first_pause_seconds
