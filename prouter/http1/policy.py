@@ -26,6 +26,8 @@ HOP_BY_HOP = frozenset(
 )
 """Transfer-Encoding and Trailer stay: a body passes as it was framed."""
 FRAMING = frozenset(("connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"))
+FRAMING = frozenset(("content-length", "transfer-encoding", "trailer", "connection", "upgrade"))
+"""Headers of an answer that say how long it is and what the connection becomes."""
 NEVER_NOMINATED = frozenset(("host", "content-length", "transfer-encoding", "authorization", "cookie"))
 """A client can not have these taken off by naming them in Connection."""
 _ABSOLUTE = re.compile(r"(https?://[^/?#]*)([/?#].*)?", re.IGNORECASE)
@@ -97,6 +99,18 @@ def forward_response(
         elif old_client:
             lines.append("Connection: keep-alive")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def keep_framing(old: ResponseHead, new: ResponseHead) -> ResponseHead:
+    """What somebody made of an answer's head, framed as the job framed it: where the body ends is not theirs to say."""
+    kept = tuple(line for line in new.headers if line[0].lower() not in FRAMING)
+    status = new.status if _has_body(new.status) == _has_body(old.status) and new.status >= 200 else old.status
+    framing = tuple(line for line in old.headers if line[0].lower() in FRAMING)
+    return ResponseHead(status, new.reason, kept + framing, old.version)
+
+
+def _has_body(status: int) -> bool:
+    return status >= 200 and status not in (204, 304)
 
 
 def rewrite_location(location: str, policy: AnswerPolicy) -> str:

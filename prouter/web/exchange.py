@@ -12,7 +12,7 @@ from typing import Protocol
 
 from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable, UpstreamFailed
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
-from prouter.http1.policy import forward_request, forward_response
+from prouter.http1.policy import forward_request, forward_response, keep_framing
 from prouter.http1.reply import write_reply
 from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, ResponseHead
 from prouter.model.traffic import Traffic
@@ -166,7 +166,8 @@ class Exchange:
         if self._new_head is not None and forward is not None and forward.change_answer is not None:
             await asyncio.wait((self._new_head, self._over), return_when=asyncio.FIRST_COMPLETED)
             if self._new_head.done():
-                self._send_head(await forward.change_answer(self._new_head.result()))
+                head = self._new_head.result()
+                self._send_head(keep_framing(head, await forward.change_answer(head)))
                 self._new_head = None
                 for part in self._parts:
                     self._write_body(part)
