@@ -71,8 +71,11 @@ class Up:
         agent = build_agent(loaded.settings, loaded.host, loaded.hooks, loaded.reread, ready_file=None, insecure=False)
         await agent.start()
         undo.push_async_callback(agent.stop)
-        async with asyncio.timeout(JOIN_SECONDS):
-            await router.agent_joined()
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                await router.agent_joined()
+        except TimeoutError:
+            raise StartupError(f"the local agent did not join within {JOIN_SECONDS:g} s") from None
         self._announce(router.uid, router.endpoints)
 
     async def _router(self, token: str) -> RouterApp:

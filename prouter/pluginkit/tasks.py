@@ -31,6 +31,7 @@ class TaskOwner:
             return
         task = asyncio.get_running_loop().create_task(_staying(work), name=f"{self.name}: {name}")
         self._tasks.add(task)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before its first step never began
         task.add_done_callback(self._done)
 
     async def finish(self, deadline_seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -27,6 +28,13 @@ async def test_a_task_that_exits_or_fails_is_named_and_its_siblings_go_on(caplog
     assert "status 3" in caplog.text
     await owner.close()
     assert len(owner) == 0
+
+
+async def test_a_task_that_is_ended_before_its_first_step_is_no_warning() -> None:
+    owner = TaskOwner("mine")
+    owner.start("never begins", sleep())
+    await owner.close()
+    gc.collect()
 
 
 async def test_nothing_starts_after_the_end() -> None:
