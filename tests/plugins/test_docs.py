@@ -1,0 +1,93 @@
+"""docs/plugins.md tells the truth: its commands start routers, its example works, its tables are complete."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from switching import built_in
+
+from prouter import agent_hookspecs, hookspecs
+from prouter.client import Client
+from prouter.model.plugin import Kind
+from prouter.testing import Fleet
+from prouter.testing.fleet import serving_job
+
+TEXT = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+BLOCKS = [re.sub(r"(?m)^ {4}", "", block) for block in re.findall(r"(?:^ {4}.*\n|^\n(?=\n* {4}))+", TEXT, re.MULTILINE)]
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("prouter ")]
+SELECTOR = next(block.lstrip("\n") for block in BLOCKS if "class MyPlugin" in block)
+ECHO = """
+import http.server, json, os
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(dict(self.headers)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): ...
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Echo).serve_forever()
+"""
+
+
+def installed(site: Path) -> None:
+    """A package with the entry point that the page shows."""
+    block = next(block for block in BLOCKS if "[project.entry-points" in block)
+    points = tomllib.loads(block)["project"]["entry-points"]["prouter.plugins"]
+    info = site / "my_package-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1\n")
+    lines = "\n".join(f"{name} = {place}" for name, place in points.items())
+    (info / "entry_points.txt").write_text(f"[prouter.plugins]\n{lines}\n")
+    (site / "my_package.py").write_text(SELECTOR)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_of_the_page_starts_a_router(fleet: Fleet, tmp_path: Path, command: str) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    if "required" in command:
+        installed(site)
+    (site / "my_plugin.py").write_text("from prouter import hookimpl\n@hookimpl\ndef prouter_guards(): ...\n")
+    place = fleet.place / f"daemon-{len(fleet.daemons)}"
+    place.mkdir()
+    (place / "selector.py").write_text(SELECTOR)
+    router = fleet.daemon(*shlex.split(command, comments=True)[1:], environ={"PYTHONPATH": str(site)})
+    assert "Listening on" in router.log
+
+
+async def test_the_example_of_the_page_works(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "selector.py").write_text(SELECTOR)
+    router = fleet.router(f"plugins.load=[{str(tmp_path / 'selector.py')!r}]")
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    async with Client(router.url()) as client:
+        assert (await client.create({"type": "first"}, "")).info["agent"]["uid"] == agent.uid
+        job = await serving_job(client, agent, ECHO)
+        async with client.session.get(job.url()) as answer:
+            assert json.loads(await answer.read())["X-Client"] == "anonymous"
+
+
+def test_the_page_names_every_plugin_and_no_other() -> None:
+    table = set(re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE))
+    assert table == built_in() | built_in("prouter.agent_plugins")
+
+
+def test_the_page_tells_every_kind_of_hook() -> None:
+    assert {kind.value for kind in Kind} <= set(re.findall(r"^\| (\w+) \|", TEXT, re.MULTILINE))
+
+
+@pytest.mark.parametrize("specs", [hookspecs, agent_hookspecs])
+def test_every_hook_has_a_kind_a_deadline_and_a_description(specs: object) -> None:
+    hooks = {name: spec for name, spec in vars(specs).items() if name.startswith("prouter_")}
+    assert hooks
+    for name, spec in hooks.items():
+        assert isinstance(spec.prouter_kind, Kind), name
+        assert spec.prouter_deadline > 0, name
+        assert spec.__doc__, name
+        assert (spec.prouter_kind is Kind.CHAIN) == bool(spec.prouter_chained), name
