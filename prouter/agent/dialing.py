@@ -49,13 +49,18 @@ class Dialing:
         self._settings = replace(self._settings, token=settings.client.token)
 
     async def run(self) -> None:
-        """Until cancelled; with client.exit_on_fail until the first failure, which ends the agent."""
+        """Until the agent ends; with client.exit_on_fail until the first failure, which ends the agent.
+
+        A cancellation alone is not enough: one that meets a TaskGroup that is ending already is lost in it.
+        """
         told = ""
         while True:
             try:
                 await self._one_link()
             except ProuterError as error:
-                if error.detail != told and not self._links.closed:
+                if self._links.closed:
+                    return
+                if error.detail != told:
                     log.warning("no link to %s: %s", self._address, error.detail)
                 told = error.detail
             if self._settings.exit_on_fail:

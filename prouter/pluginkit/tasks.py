@@ -63,3 +63,10 @@ async def _staying(work: Coroutine[Any, Any, None]) -> None:
         await work
     except SystemExit as error:
         raise RuntimeError(f"it wanted to end the process (status {error.code})") from error
+
+
+def told_to_end() -> bool:
+    """Whether the running task was cancelled. For loops over work with a TaskGroup: one that is ending because of an
+    error takes a cancellation for its own (Python 3.11), and the task would go on for ever."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

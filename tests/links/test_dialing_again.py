@@ -157,3 +157,14 @@ async def test_the_ids_of_an_agents_handshakes_go_on_over_its_links(fleet) -> No
     finally:
         await runner.cleanup()
     assert ids[:3] == [1, 2, 3]
+
+
+async def test_an_agent_ends_at_once_in_whatever_state_its_link_is(fleet) -> None:
+    """At each moment from its start on: dialing, shaking hands, linked."""
+    router = fleet.router()
+    for moment in range(3):
+        agent = fleet.agent(router, QUICK)
+        await asyncio.sleep(moment * 0.03)
+        begun = time.monotonic()
+        assert agent.stop() == 0
+        assert time.monotonic() - begun < 10

@@ -21,6 +21,7 @@ from prouter.core.agents.pipes import DialedOut
 from prouter.errors import AgentNotFound, InvalidRequest, LinkClosed, LinkError, Unauthorized
 from prouter.model.access import Secret
 from prouter.model.ids import AgentUid
+from prouter.pluginkit.tasks import told_to_end
 from prouter.rpc import websocket
 from prouter.rpc.connection import Link
 from prouter.rpc.machine import IdCounter
@@ -153,6 +154,8 @@ class _Kept:
                     if not self._patient or time.monotonic() - lost_at > self._fleet.settings.orphan_seconds:
                         self._give_up(error.detail)
                         return
+                if told_to_end():
+                    return
                 if self._up.done():
                     self._up = asyncio.get_running_loop().create_future()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, no secret
