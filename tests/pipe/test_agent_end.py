@@ -87,9 +87,9 @@ class Ends:
 async def ends() -> AsyncIterator[Ends]:
     made = Ends()
     await made.open()
-    with contextlib.closing(made.listener), contextlib.closing(made.router):
-        yield made
-    made.server.close()
+    yield made
+    for opened in (made.listener, made.router, made.server):
+        opened.close()
     async with asyncio.timeout(SECONDS):
         await made.over.wait()
     await made.tasks.close()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 from collections.abc import Callable
 
-import aiohttp
 from proxied import Proxied, joined
 
 from prouter.testing import eventually
@@ -101,9 +99,3 @@ async def test_a_body_that_the_job_does_not_read_waits_at_the_client(make_job: C
         wire.reset()
         await asyncio.gather(sending, return_exceptions=True)
     assert_flat(job, before)
-
-
-async def test_another_client_reads_an_early_answer_amid_its_upload(job: Proxied) -> None:
-    url = f"{job.router.url()}{job.prefix}/early"
-    async with aiohttp.ClientSession() as session, session.post(url, data=io.BytesIO(bytes(SIZE))) as answer:
-        assert (answer.status, await answer.read()) == (413, b"stop")

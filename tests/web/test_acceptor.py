@@ -1,0 +1,96 @@
+"""A listener bounds its connections and ends in order: idle ones at once, busy ones behind their answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from prouter.model.http import Reply
+from prouter.web.acceptor import Acceptor
+from prouter.web.limits import WebLimits
+from prouter.web.outcomes import Incoming, Outcome
+
+REQUEST = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Waiting:
+    """A Dispatcher that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+
+    async def dispatch(self, incoming: Incoming) -> Outcome:
+        if incoming.head.target == "/wait":
+            self.asked.set()
+            await self.let.wait()
+        return Reply.text(incoming.head.target)
+
+
+class Endpoint:
+    def __init__(self) -> None:
+        self.dispatcher = Waiting()
+        self.acceptor = Acceptor("test", self.dispatcher, WebLimits(connections=3, linger_seconds=0.1))
+        self.address = ("", 0)
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def connect(self, *requests: bytes) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection(*self.address)
+        self.writers.append(writer)
+        writer.write(b"".join(REQUEST % name for name in requests))
+        return reader
+
+
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the connection closes."""
+    async with asyncio.timeout(10):
+        return await reader.read()
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    made = Endpoint()
+    made.address = await made.acceptor.listen("127.0.0.1", 0)
+    yield made
+    await made.acceptor.drain(0.1)
+    for writer in made.writers:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_one_connection_too_many_is_told_so_and_closed(endpoint: Endpoint) -> None:
+    readers = [await endpoint.connect(b"a") for _ in range(3)]
+    for reader in readers:
+        async with asyncio.timeout(10):
+            assert await reader.readuntil(b"/a")
+    assert (await answered(await endpoint.connect())).startswith(b"HTTP/1.1 503 ")
+    endpoint.writers[0].close()
+    async with asyncio.timeout(10):
+        while not (await (await endpoint.connect(b"b", b"b")).readline()).startswith(b"HTTP/1.1 200 "):
+            pass
+
+
+async def test_at_its_end_idle_connections_close_and_busy_ones_get_their_answer(endpoint: Endpoint) -> None:
+    idle, busy = await endpoint.connect(), await endpoint.connect(b"wait", b"next")
+    await endpoint.dispatcher.asked.wait()
+    draining = asyncio.create_task(endpoint.acceptor.drain(10))
+    assert await answered(idle) == b""
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*endpoint.address)
+    endpoint.dispatcher.let.set()
+    answer = await answered(busy)
+    assert answer.endswith(b"/wait")
+    assert b"Connection: close\r\n" in answer
+    await draining
+
+
+async def test_what_is_busy_at_the_deadline_is_cut(endpoint: Endpoint) -> None:
+    busy = await endpoint.connect(b"wait")
+    await endpoint.dispatcher.asked.wait()
+    await endpoint.acceptor.drain(0.1)
+    with contextlib.suppress(ConnectionResetError):
+        assert await answered(busy) == b""
