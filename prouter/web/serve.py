@@ -33,7 +33,7 @@ def serve_route(route: Route, call: Call, *, body_limit_bytes: int) -> Serve:
 
 
 async def answer(route: Route, call: Call, request: web.BaseRequest, *, body_limit_bytes: int) -> web.StreamResponse:
-    """The handler's answer, or the problem. Raises ConnectionError when an answer that was begun can not be ended."""
+    """The handler's answer, or the problem; an answer that was begun and can not be ended is cut."""
     try:
         await _continue(request)
         body = await _body(route, request, body_limit_bytes)
@@ -63,9 +63,12 @@ def response(reply: Reply) -> web.Response:
 
 
 def _failed(error: ProuterError, call: Call, request: web.BaseRequest) -> web.Response:
+    """The problem; an answer that was begun is cut: closed before its framing says that it ended."""
     if _begun(request):
         log.warning("an answer to request %s breaks off: %s", call.request_id, error.detail)
-        raise ConnectionResetError("the answer breaks off")
+        if request.transport is not None:
+            request.transport.close()
+        return web.Response()  # finds the connection closed; what we raise here aiohttp would log as an error of ours
     note(error, call.request_id, call.head)
     return response(problem(error, call.request_id))
 
