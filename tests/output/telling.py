@@ -34,7 +34,7 @@ async def new_job(client: Client, agent: AgentDaemon) -> Job:
 
 async def tell(job: Job, program: str, **options: Any) -> Job:
     """Start it on a program that may use `say` and `await_file`."""
-    return await job.start([sys.executable, "-S", "-c", TELLER, program], port_expected_count=0, **options)
+    return await job.start([sys.executable, "-S", "-c", TELLER, program], **({"port_expected_count": 0} | options))
 
 
 async def told(client: Client, agent: AgentDaemon, program: str, **options: Any) -> Job:

@@ -91,6 +91,18 @@ async def test_a_removal_cuts_what_follows_and_ends_it_cleanly_for_a_job_that_ne
             assert await waiting.rest() == b""
 
 
+async def test_a_follow_that_had_not_come_to_the_end_of_a_removed_job_is_cut(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await new_job(client, agent)
+        async with following(client, job) as follower:
+            await tell(job, "say(b'x' * 32000000)")
+            await job.wait(30)
+            await job.remove()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await follower.rest()
+
+
 async def test_a_router_that_ends_does_not_wait_for_followers(fleet: Fleet) -> None:
     router, agent = await fleet.pair()
     async with router.client() as client:

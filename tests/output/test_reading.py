@@ -155,3 +155,13 @@ async def test_switched_off_the_path_is_a_polite_404(fleet: Fleet) -> None:
         with pytest.raises(RequestFailed) as refused:
             await output(job)
         assert refused.value.http_status == 404
+
+
+async def test_a_start_that_fails_tells_the_last_lines_of_both_streams_in_order(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await new_job(client, agent)
+        with pytest.raises(RequestFailed) as refused:
+            await tell(job, "say('one\\n'); say('two\\n', 2); say('three\\n')", port={"mode": "report"})
+        assert refused.value.problem["detail"].endswith("\none\ntwo\nthree")
+        assert await output(job, follow=True) == b"one\ntwo\nthree\n"
