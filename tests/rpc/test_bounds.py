@@ -7,7 +7,7 @@ import tracemalloc
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from two_ends import ends, opened
 
@@ -108,6 +108,7 @@ def elements(value: object) -> int:
     return 1 + sum(map(elements, value)) if isinstance(value, list) else 1
 
 
+@settings(deadline=None)
 @given(VALUES)
 @example([bytes(300), "x" * 300, bytes(70000), "x" * 70000, list(range(20)), {str(n): n for n in range(20)}])
 @example([list(range(70000)), {str(n): n for n in range(70000)}])
@@ -124,6 +125,7 @@ def test_elements_are_counted_as_they_are(value: object) -> None:
         count_elements(packed + b"\0", count)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 @example(b"\x93\x04\x05\xdd\xff\xff\xff\xff")
 @example(b"\x93\x04\x05\xc6\xff\xff\xff\xff")

@@ -331,7 +331,8 @@ class Job:
         try:
             await self._save()
         except NoRoom as error:
-            log.error("the end of job %s is not on disk: %s", record.uid, error.detail)
+            if self._removal is None:  # else its directory may be gone already
+                log.error("the end of job %s is not on disk: %s", record.uid, error.detail)
         log.info("job %s ended: %s, exit code %s", record.uid, record.reason, record.exit_code)
         self._around.told(record)
         self._ended.set()
