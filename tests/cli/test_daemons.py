@@ -44,29 +44,26 @@ def test_an_agent_has_three_endpoints_on_loopback(fleet: Fleet) -> None:
     assert agent.log.count("Listening on http://127.0.0.1:") == 3
 
 
-async def test_the_installed_command_is_the_same(tmp_path: Path) -> None:
-    ready = tmp_path / "ready.json"
-    command = [str(Path(sys.executable).with_name("prouter")), "--ready-file", str(ready)]
-    with subprocess.Popen(
-        command, env=os.environ | {"XDG_STATE_HOME": str(tmp_path)}, stderr=subprocess.DEVNULL
-    ) as router:
-        while not ready.exists():
-            assert router.poll() is None
-            await asyncio.sleep(0.02)
-        async with Client(json.loads(ready.read_text())["control"]["url"]) as client:
-            assert (await client.info())["auth"]["uid"] == json.loads(ready.read_text())["uid"]
-            await client.shutdown()
-        assert router.wait(ENDED_WITHIN) == 0
-
-
-def test_the_ready_file_appears_whole(fleet: Fleet, tmp_path: Path) -> None:
-    """Whoever has the old one open keeps it; the new one takes its name when it is complete."""
+async def test_the_installed_command_is_the_same_and_its_ready_file_appears_whole(tmp_path: Path) -> None:
+    """Whoever has the old file open keeps that; the new one takes its name when it is complete."""
     ready = tmp_path / "ready.json"
     ready.write_text("old")
-    with ready.open() as old:
-        fleet.daemon("--ready-file", str(ready))
-        assert old.read() == "old"
-    assert not list(tmp_path.glob("ready.json.*"))
+    command = [str(Path(sys.executable).with_name("prouter")), "--ready-file", str(ready)]
+    environ = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with ready.open() as old, subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as router:
+        try:
+            while ready.read_text() == "old":
+                assert router.poll() is None
+                await asyncio.sleep(0.02)
+            document = json.loads(ready.read_text())
+            assert old.read() == "old"
+            async with Client(document["control"]["url"]) as client:
+                assert (await client.info())["auth"]["uid"] == document["uid"]
+                await client.shutdown()
+            assert router.wait(ENDED_WITHIN) == 0
+        finally:
+            router.kill()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ready.json", "state"]
 
 
 @pytest.mark.parametrize("kind", ["router", "agent"])
