@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prouter.testing import eventually
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "operations"
 
 
@@ -76,7 +78,8 @@ async def test_the_services_of_the_compose_file_join_with_their_own_settings(fle
         router, *here(settings_of(services["agent"]["command"][1:])), environ={"PAGENT_CLIENT__TOKEN": "None"}
     )
     async with router.client((tmp_path / "clients").read_text()) as client:
-        found: list[dict[str, object]] = []
-        while not found:
-            found = await client.agents()
-    assert found[0]["uid"] == agent.uid
+
+        async def joined() -> list[dict[str, object]]:
+            return await client.agents()
+
+        assert (await eventually(joined, what=f"the agent, whose log is\n{agent.log}"))[0]["uid"] == agent.uid
