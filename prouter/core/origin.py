@@ -75,7 +75,7 @@ class Origins:
         return urlsplit(self._public_url).path.rstrip("/") if self._public_url else ""
 
     def prefix(self, head: RequestHead, peer: Peer) -> str:
-        """The path under which this client reaches us, without a slash at its end: ours, else what a trusted peer says."""
+        """Under which path this client reaches us, no slash at its end: as configured, else as a trusted peer says."""
         if self._public_url or not self.trusts(peer):
             return self.public_prefix
         said = _first(head, "x-forwarded-prefix").rstrip("/")

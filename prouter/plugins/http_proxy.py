@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from prouter import hookimpl
 from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, quoted_pairs
@@ -104,7 +104,7 @@ class HttpProxy:
             drop_cookies=target.principal.used_cookies,
             set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
             answer=AnswerPolicy(
-                prefix=self._client_prefix(head, target),
+                prefix=target.public_prefix + target.prefix,
                 own_origins=self._own_origins(target, local),
             ),
         )
@@ -132,15 +132,8 @@ class HttpProxy:
             ("X-Request-Id", target.request_id),
         ]
         if not target.port.keep_prefix:
-            said.append(("X-Forwarded-Prefix", self._client_prefix(head, target)))
+            said.append(("X-Forwarded-Prefix", target.public_prefix + target.prefix))
         return tuple(said)
-
-    def _client_prefix(self, head: RequestHead, target: JobTarget) -> str:
-        """The job's prefix as the client knows it: a trusted proxy in front of us may have taken a part off."""
-        said = (head.get("x-forwarded-prefix") or "").rstrip("/")
-        if said.startswith("/") and not said.startswith("//") and self._trusts(target.peer.host):
-            return said + target.prefix
-        return target.public_prefix + target.prefix
 
     def _own_origins(self, target: JobTarget, local: str) -> frozenset[str]:
         """What the job may take for its own origin, so that its redirects there stay inside of its path."""
