@@ -156,7 +156,7 @@ class FileUpload:
 
 def clean_leftovers(sandbox: Path) -> None:
     """Remove temporary files of uploads that a crash cut short. Blocks. At the agent's start, for each sandbox."""
-    todo = [os.fspath(sandbox)]
+    todo = [] if sandbox.is_symlink() else [os.fspath(sandbox)]  # a job may have put a link in its place
     while todo:
         with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
             for entry in entries:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.job import Job, Surroundings
 from prouter.agent.jobs.output import FollowedOutput
 from prouter.agent.jobs.records import Records
@@ -122,6 +123,7 @@ class JobRegistry:
             job = Job(record, self._records.directory(record.uid), around, keys)
             if not record.ended:
                 job = await self._recovered(job, driver, around, keys)
+            await asyncio.to_thread(clean_leftovers, job.directory.sandbox)
             self._jobs[record.uid] = job
 
     async def end_all(self, reason: Reason) -> None:
