@@ -13,10 +13,12 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from urllib.parse import urlsplit
 
 from prouter.client import Client, Job
 
+CHUNK_BYTES = 2**20
 TICKS = os.sysconf("SC_CLK_TCK")
 JOB = """
 import asyncio, os
@@ -147,16 +150,49 @@ async def gets(url: str, seconds: float, connections: int, cpu: Callable[[], flo
     )
 
 
-async def starts(client: Client, agent: str, count: int) -> str:
-    times = []
+async def starts(client: Client, agent: str, count: int) -> list[str]:
+    """A program that serves, from nothing to its first proxied byte; and the start alone of one that does not serve."""
+    served, alone = [], []
     for _ in range(count):
         begun = time.perf_counter()
         job = await client.create({"type": "uid", "uid": agent}, "start")
+        await job.start([sys.executable, "-c", JOB], port={"mode": "assign"})
+        async with client.session.get(job.url()) as answer:
+            await answer.content.readexactly(1)
+        served.append(time.perf_counter() - begun)
+        await job.remove()
+        job = await client.create({"type": "uid", "uid": agent}, "start")
+        begun = time.perf_counter()
         await job.start(["true"], port_expected_count=0)
-        times.append(time.perf_counter() - begun)
+        alone.append(time.perf_counter() - begun)
         await job.wait(10)
         await job.remove()
-    return f"{statistics.median(times) * 1e3:8.1f} ms   create and start a job, median of {count}"
+    return [
+        f"{statistics.median(served) * 1e3:8.1f} ms   create a job to its first proxied byte (Python), of {count}",
+        f"{statistics.median(alone) * 1e3:8.1f} ms   start a job that serves nothing, of {count}",
+    ]
+
+
+def copied(size: int) -> float:
+    """Seconds for as many bytes over one loopback connection between two threads, as sendfile(2) can."""
+    with tempfile.TemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as server:
+        file.truncate(size)
+
+        def send() -> None:
+            taken, _ = server.accept()
+            with taken:
+                taken.sendfile(file)
+
+        begun = time.perf_counter()
+        thread = threading.Thread(target=send)
+        thread.start()
+        buffer, got = bytearray(CHUNK_BYTES), 0
+        with socket.create_connection(server.getsockname()) as taker:
+            while count := taker.recv_into(buffer):
+                got += count
+        thread.join()
+        assert got == size, got
+        return time.perf_counter() - begun
 
 
 async def files(client: Client, job: Job, gib: float, router: Daemon, agent: Daemon) -> list[str]:
@@ -185,7 +221,8 @@ async def main() -> None:
     options = parser.parse_args()
     async with running() as (client, router, agent):
         uid = (await client.agents())[0]["uid"]
-        print(await starts(client, uid, 20), flush=True)
+        for row in await starts(client, uid, 20):
+            print(row, flush=True)
         job = await client.create({"type": "uid", "uid": uid}, "hundred bytes")
         await job.start([sys.executable, "-c", JOB], port={"mode": "assign"})
         direct = f"http://127.0.0.1:{job.info['ports']['http']}/"
@@ -194,6 +231,9 @@ async def main() -> None:
             print(f"{name:8} {row}", flush=True)
         for row in await files(client, job, options.gib, router, agent):
             print(row, flush=True)
+        print(
+            f"{await asyncio.to_thread(copied, int(options.gib * 2**30)):8.2f} s    as many bytes over loopback, direct"
+        )
         print(f"{router.memory_mib():8.0f} MiB  most memory of the router; {agent.memory_mib():.0f} MiB of the agent")
         await job.remove()
 
