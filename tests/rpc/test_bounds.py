@@ -137,3 +137,17 @@ def test_any_bytes_are_a_message_or_a_breach_of_the_protocol(data: bytes) -> Non
                 machine.receive(message)
             except RemoteProtocolError:
                 break
+
+
+@pytest.mark.parametrize("count", [90, 110])
+def test_the_elements_of_a_result_count_as_those_of_any_other_message(count: int) -> None:
+    limits = Limits(elements=100)
+    values = list(range(count))
+    messages = [[2, 1, 20, "m", values, {}], [4, 1, values], [7, 1, msgpack.packb(values), 0, None], [8, 1, values]]
+    for message in messages:
+        data = bytes(msgpack.packb(message))
+        if count < limits.elements:
+            decode(data, limits)
+        else:
+            with pytest.raises(RemoteProtocolError, match="elements"):
+                decode(data, limits)
