@@ -48,9 +48,13 @@ def serves(record: JobRecord, ports: Mapping[str, Port]) -> JobRecord:
 
 
 def ended(record: JobRecord, exit_code: int | None, reason: Reason, now: float) -> JobRecord:
-    """The main process is over and its tree is gone, or it never ran. A job that has ended stays as it ended."""
+    """The main process is over and its tree is gone, or it never ran. A job that has ended stays as it ended.
+
+    A short process may be over before its start was told of: it has not finished before it started for all that.
+    """
     if record.ended:
         return record
+    now = max(now, record.started_at or now)
     return record.changed(
         state=JobState.FINISHED, exit_code=exit_code, reason=reason, finished_at=now, pid=None, ports={}
     )

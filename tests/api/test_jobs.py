@@ -100,11 +100,13 @@ async def test_a_job_that_ended_says_how(fleet) -> None:
 
 async def test_a_wait_ends_when_the_job_is_removed(fleet) -> None:
     router, agent = await fleet.pair()
-    path = (await created(router, on(agent)))["path"]
-    await ask(router, "POST", f"{path}/start", sleeping())
-    waits = [asyncio.create_task(ask(router, "POST", f"{path}/wait"), name=f"wait {n}") for n in range(3)]
+    never_started, running = [(await created(router, on(agent)))["path"] for _ in range(2)]
+    await ask(router, "POST", f"{running}/start", sleeping())
+    paths = (never_started, running)
+    waits = [asyncio.create_task(ask(router, "POST", f"{path}/wait"), name="wait") for path in paths for _ in range(2)]
     await asyncio.sleep(0.2)
-    assert (await ask(router, "DELETE", path)).status == 200
+    for path in paths:
+        assert (await ask(router, "DELETE", path)).status == 200
     for answer in await asyncio.gather(*waits):
         assert (answer.status, answer.json["state"]) == (200, "FINISHED")
 

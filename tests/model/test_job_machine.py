@@ -33,6 +33,11 @@ def test_a_job_goes_from_new_to_running_to_finished() -> None:
     assert not record.ports
 
 
+def test_a_job_that_was_over_before_its_start_was_told_of_did_not_finish_before_it_started() -> None:
+    assert job_machine.ended(running(), 0, Reason.EXITED, 1.9).finished_at == 2.0
+    assert job_machine.ended(fresh(), None, Reason.AGENT_LOST, 1.9).finished_at == 1.9
+
+
 @pytest.mark.parametrize("record", [running(), job_machine.ended(running(), 0, Reason.EXITED, 3.0)])
 def test_starting_twice_is_refused(record: JobRecord) -> None:
     with pytest.raises(JobInvalidState, match="can not be started"):
