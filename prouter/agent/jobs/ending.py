@@ -13,6 +13,11 @@ from prouter.model.process import Exit
 LAST_LINES = 20
 """Of output, told when a start fails."""
 OUTPUT_SECONDS = 2.0
+ENDED_BY_US = {
+    Reason.TIMEOUT.value: "was ended at its `timeout`",
+    Reason.LIMIT.value: "had more processes than its limit allows and was ended",
+}
+"""What ended the process, where that was not the process itself."""
 
 
 def signal_number(name: str) -> int:
@@ -41,6 +46,8 @@ async def exits(running: Running) -> None:
 
 def how_it_ended(ended: Exit) -> str:
     """For people."""
+    if ended.reason in ENDED_BY_US:
+        return ENDED_BY_US[ended.reason]
     if ended.exit_code is None:
         return "ended"
     if ended.exit_code >= 0:

@@ -72,7 +72,7 @@ async def test_where_to_report_is_told_only_where_a_report_is_expected(fleet) ->
 async def test_a_job_inherits_the_agents_environment_without_secrets_and_prouters_own(fleet) -> None:
     router = fleet.router()
     secret = {"MY_API_KEY": "s", "DB_PASSWORD": "s", "github_token": "s", "SSH_AUTH_SOCK": "s"}
-    kept = {"HARMLESS": "h", "LANGUAGES": "ü"}
+    kept = {"HARMLESS": "h", "LANGUAGES": "ü", "NOT_UTF8": "\udcff"}
     own = {"PROUTER_LOG": "x", "PAGENT_SOMETHING": "x"}
     agent = fleet.agent(router, environ=secret | kept | own)
     await router.agent_is_there(agent)
