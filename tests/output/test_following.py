@@ -38,7 +38,7 @@ async def test_a_follow_begins_before_the_job_and_ends_with_it_complete(fleet: F
             await allow(client, job, "go")
             assert await follower.rest() == b"begun\nand ended"
             assert await errors.rest() == b"and ended"
-        await job.refresh()
+        await job.wait(5)
         assert job.info["state"] == "FINISHED", "the answer's end is the job's"
 
 
