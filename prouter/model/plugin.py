@@ -197,7 +197,7 @@ class Route:
     answers: Mapping[int, str] = field(default_factory=dict)
     """Statuses below 400 other than 200, each with what it means."""
     media_type: str = "application/json"
-    """Of the answer of a success."""
+    """Of the answer of a success; empty for one without a body."""
     away_ok: bool = False
     """For {job} paths: also called while the job's agent is away (then from what the router remembers)."""
 

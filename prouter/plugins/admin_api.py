@@ -61,7 +61,9 @@ class AdminApi:
                 "Read the configuration again and take over what can change while running.",
                 self._reload,
             ),
-            Route(("POST",), "/shutdown", "router.shutdown", "End the router gracefully.", self._shutdown),
+            Route(
+                ("POST",), "/shutdown", "router.shutdown", "End the router gracefully.", self._shutdown, media_type=""
+            ),
         ]
 
     @property

@@ -135,7 +135,7 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, what in ({200: "It is done."} | dict(route.answers)).items():
         content: Mapping[str, Any] = {}
-        if status < 300 and method != "HEAD" and status != 204:
+        if status < 300 and method != "HEAD" and status != 204 and route.media_type:
             content = {route.media_type: {"schema": route.answer or {}}}
         responses[str(status)] = {"description": what} | ({"content": content} if content else {})
     responses["4XX"] = {"description": "The request can not be served as it is.", "content": problem}

@@ -69,7 +69,7 @@ class WsBridge:
         summary = "Join the job's websocket at this path to one of your own server."
         post, action = ("POST",), "job.bridge"
         return [
-            Route(post, f"/jobs/{{job}}/wsconnect{rest}", action, summary, self._connect, schema=SCHEMA)
+            Route(post, f"/jobs/{{job}}/wsconnect{rest}", action, summary, self._connect, schema=SCHEMA, media_type="")
             for rest in ("", "/{rest...}")
         ]
 
