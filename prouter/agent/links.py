@@ -130,6 +130,7 @@ class Links:
         """Until the link ends. Raises LinkError when it may not replace the one that its router has."""
         link.rpc, link.router = rpc, Hello.from_wire(rpc.peer)
         self._all.add(link)
+        failed: ProuterError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(rpc.run(), name=f"link {link.number}")
@@ -145,10 +146,12 @@ class Links:
                 finally:
                     running.cancel()
         except* ProuterError as errors:
-            raise errors.exceptions[0] from None
+            failed = next(error for error in errors.exceptions if isinstance(error, ProuterError))
         finally:
             self._unregister(link)
             await rpc.close()  # a refusal may come before the link has run, and only running it would close it
+        if failed is not None:  # raised within except*, it would come as a group before Python 3.11.4
+            raise failed from None
         raise LinkClosed(rpc.end_reason or "the link ended")
 
     async def while_replaced(self, link: RouterLink) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,10 @@ from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.schema import mistake_text
 
 log = logging.getLogger(__name__)
+
+
+CHOOSE_SECONDS = 60.0
+"""For a selector, which may have to dial an agent or wait for somebody to say."""
 
 
 class Selection:
@@ -61,7 +66,8 @@ class Selection:
         _validate(selector.schema, request.locator)
         candidates, refused = await self._filter(request, principal)
         try:
-            return await selector.choose(request.locator, candidates)
+            async with asyncio.timeout(CHOOSE_SECONDS):
+                return await selector.choose(request.locator, candidates)
         except NoAgent as error:
             raise _with_filtered(error, refused) from error
         except ProuterError:

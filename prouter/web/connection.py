@@ -245,7 +245,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._pauses.clear()
         if cut:
-            self._transport.close()
+            self._close()
             return
         if self._ends_by_close:
             end_at_close(self._transport)
@@ -290,10 +290,15 @@ class ClientConnection(asyncio.Protocol):
         self._lingering = 1
         self._buffer.clear()
         if not more_may_come or not self._transport.can_write_eof():
-            self._transport.close()
+            self._close()
             return
         half_close(self._transport)
-        self._arm(self._limits.linger_seconds, self._transport.close)
+        self._arm(self._limits.linger_seconds, self._close)
+
+    def _close(self) -> None:
+        """Once the client has taken what is written; one that takes nothing for so long is cut."""
+        self._transport.close()
+        self._arm(self._limits.idle_seconds, self._transport.abort)
 
     def _cancel(self) -> None:
         self._exchange = None

@@ -293,6 +293,7 @@ class Job:
         """All ports. Raises PortNotServed, ProcessExited, with the last lines of output."""
         if not finders:
             return {}
+        failed: StartFailed | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 exited = group.create_task(exits(running), name=f"exit of {self.record.uid}")
@@ -300,10 +301,9 @@ class Job:
                 ports = [await task for task in serving]
                 exited.cancel()
         except* StartFailed as errors:
-            first = errors.exceptions[0]
-            assert isinstance(first, StartFailed)
-            lines = await last_lines(running)
-            raise type(first)(first.detail + lines) from first
+            failed = next(error for error in errors.exceptions if isinstance(error, StartFailed))
+        if failed is not None:  # raised within except*, it would come as a group before Python 3.11.4
+            raise type(failed)(failed.detail + await last_lines(running)) from failed
         return {port.name: port for port in ports}
 
     async def _follow(self, running: Running) -> None:

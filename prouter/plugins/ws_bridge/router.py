@@ -147,6 +147,7 @@ class _Stream:
 
 async def _join(left: tuple[JobStream, bytes], right: tuple[JobStream, bytes]) -> None:
     """Frames both ways until one of the servers closes. Raises ConnectionError, BadFrame for a cut."""
+    failed: Exception | None = None
     try:
         async with asyncio.TaskGroup() as pumps:
             pumps.create_task(_pump(*left, right[0]), name="bridge: from the job")
@@ -154,7 +155,9 @@ async def _join(left: tuple[JobStream, bytes], right: tuple[JobStream, bytes]) -
     except* _Ended:
         pass
     except* (OSError, BadFrame) as errors:
-        raise errors.exceptions[0] from None
+        failed = errors.exceptions[0]
+    if failed is not None:  # raised within except*, it would come as a group before Python 3.11.4
+        raise failed from None
 
 
 async def _pump(source: JobStream, early: bytes, sink: JobStream) -> None:
