@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from prouter.errors import (
@@ -73,6 +74,24 @@ class Upstream(Protocol):
 
     def abort(self) -> None:
         """The exchange is cut: the other end sees a reset."""
+
+
+def pass_on(reader: AnswerReader, data: bytes, carrier: Carrier, is_current: Callable[[], bool]) -> None:
+    """Tell a carrier what arrived. It may give up amid these bytes: then it is not current any more, and told nothing.
+
+    Raises UpstreamFailed for what is no answer.
+    """
+    for part in reader.feed(data):
+        if not is_current():
+            return
+        if isinstance(part, bytes):
+            carrier.carried(part)
+        elif part is reader.head:
+            carrier.answered(part)
+        else:
+            carrier.informed(part)
+    if reader.complete and is_current():
+        carrier.finished()
 
 
 class PipeHome(Protocol):
@@ -167,21 +186,9 @@ class UpstreamPipe(asyncio.Protocol):
             self.close()  # a byte that nobody asked for: out of step
             return
         try:
-            parts = self.reader.feed(data)
+            pass_on(self.reader, data, carrier, lambda: self._carrier is carrier)
         except UpstreamFailed as error:
             self._fail(error)
-            return
-        for part in parts:
-            if self._carrier is not carrier:
-                return  # it gave up amid these bytes
-            if isinstance(part, bytes):
-                carrier.carried(part)
-            elif part is self.reader.head:
-                carrier.answered(part)
-            else:
-                carrier.informed(part)
-        if self.reader.complete and self._carrier is carrier:
-            carrier.finished()
 
     def eof_received(self) -> bool:
         carrier = self._carrier

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from prouter.errors import ProuterError, TooLarge, UpstreamFailed
 from prouter.pipe.answer import AnswerReader
-from prouter.pipe.upstream import Carrier
+from prouter.pipe.upstream import Carrier, pass_on
 from prouter.web.outcomes import Incoming, Serve
 
 FIELD_BYTES = 131072
@@ -112,19 +112,9 @@ class LocalUpstream:
         if carrier is None or not data:
             return
         try:
-            parts = self.reader.feed(data)
+            pass_on(self.reader, data, carrier, lambda: self._carrier is carrier)
         except UpstreamFailed as error:
             self._fail(error)
-            return
-        for part in parts:
-            if isinstance(part, bytes):
-                carrier.carried(part)
-            elif part is self.reader.head:
-                carrier.answered(part)
-            else:
-                carrier.informed(part)
-        if self.reader.complete and self._carrier is carrier:
-            carrier.finished()
 
     def ended(self) -> None:
         """aiohttp closed the connection."""
