@@ -1,0 +1,96 @@
+"""Limits of the configuration: at a limit all is well, beyond it the answer says so, and nothing else suffers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from prouter.client import Client
+from prouter.client.client import RequestFailed
+from prouter.testing import Fleet, RouterDaemon
+
+
+async def raw_get(router: RouterDaemon, *lines: str, target: str = "/info") -> int:
+    """The status of one request with these header lines beside Host."""
+    host, port = router.address("control")
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        head = "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {host}:{port}", *lines, "", ""])
+        writer.write(head.encode())
+        async with asyncio.timeout(20):
+            return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def still_works(router: RouterDaemon) -> bool:
+    async with router.client() as client:
+        return bool(await client.info())
+
+
+async def test_header_lines_are_counted(fleet: Fleet) -> None:
+    router = fleet.router("limits.header_count=10")
+    assert await raw_get(router, *(f"X-{number}: 1" for number in range(9))) == 200
+    assert await raw_get(router, *(f"X-{number}: 1" for number in range(10))) == 431
+    assert await still_works(router)
+
+
+async def test_heads_and_targets_have_a_length(fleet: Fleet) -> None:
+    router = fleet.router("limits.head_bytes=4096", "limits.target_bytes=1024")
+    assert await raw_get(router, "X-Long: " + "a" * 3500) == 200
+    assert await raw_get(router, "X-Long: " + "a" * 5000) == 431
+    assert await raw_get(router, target="/info?" + "a" * 1000) == 200
+    assert await raw_get(router, target="/info?" + "a" * 1100) == 414
+    assert await still_works(router)
+
+
+async def create(client: Client, agent: str) -> int:
+    body = {"agent": {"type": "uid", "uid": agent}}
+    async with client.session.post(f"{client.url}/jobs/create", json=body) as answer:
+        assert answer.status == 200 or "limit" in await answer.text()
+        return answer.status
+
+
+@pytest.mark.parametrize("owner", ["router", "agent"])
+async def test_jobs_of_an_agent_are_counted_by_router_and_agent(fleet: Fleet, owner) -> None:
+    router = fleet.router(*(["jobs.max_per_agent=2"] if owner == "router" else []))
+    agent = fleet.agent(router, *(["jobs.max_count=2"] if owner == "agent" else []))
+    other = fleet.agent(router)
+    for one in (agent, other):
+        await router.agent_is_there(one)
+    async with router.client() as client:
+        assert [await create(client, agent.uid) for _ in range(3)] == [200, 200, 429]
+        assert await create(client, other.uid) == 200
+        await (await client.jobs())[0].remove()
+        assert await create(client, agent.uid) == 200
+
+
+async def test_a_json_body_has_a_length(fleet: Fleet) -> None:
+    router = fleet.router("limits.json_body_bytes=2048")
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "a" * 500}
+        await client.request("POST", "/jobs/create", body)
+        with pytest.raises(RequestFailed) as refused:
+            await client.request("POST", "/jobs/create", body | {"labels": {"a": "b" * 3000}})
+    assert refused.value.http_status == 413
+    assert "2048" in str(refused.value)
+
+
+async def test_connections_are_counted_and_one_more_is_told(fleet: Fleet) -> None:
+    router = fleet.router("limits.connections=3")
+    host, port = router.address("control")
+    held = [await asyncio.open_connection(host, port) for _ in range(3)]
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        assert b" 503 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+    assert await still_works(router)
