@@ -9,6 +9,8 @@ import time
 import pytest
 from small_jobs import DESCRIBES, SERVES, get, made, python, refusal
 
+from prouter.testing import eventually
+
 pytestmark = pytest.mark.as_user
 
 SERVE = SERVES + "server.serve_forever()"
@@ -59,8 +61,7 @@ async def test_the_start_waits_until_the_ready_path_answers_below_500(fleet) -> 
         program = python(SLOWLY_READY + "print('up', flush=True); server.serve_forever()")
         start = asyncio.create_task(job.start(program, port={"mode": "assign", "ready": "/health?deep=1"}))
         log = agent.sandbox(job) / ".pagent.stderr"
-        while not (log.exists() and log.read_text().count("GET /health?deep=1") >= 3):
-            await asyncio.sleep(0.02)
+        await eventually(lambda: log.exists() and log.read_text().count("GET /health?deep=1") >= 3)
         assert not start.done()
         (agent.sandbox(job) / "ready").touch()
         await start
