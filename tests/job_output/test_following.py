@@ -96,7 +96,7 @@ async def test_a_follow_that_had_not_come_to_the_end_of_a_removed_job_is_cut(fle
     async with router.client() as client:
         job = await new_job(client, agent)
         async with following(client, job) as follower:
-            await tell(job, "say(b'x' * 32000000)")
+            await tell(job, "say(b'x' * 128000000)")
             await job.wait(30)
             await job.remove()
             with pytest.raises(aiohttp.ClientPayloadError):

@@ -33,6 +33,7 @@ from prouter.errors import (
     TimedOut,
 )
 from prouter.model import job_machine
+from prouter.model.activity import Flows
 from prouter.model.jobs import JobRecord, JobState, Port, PortMode, Reason, StartRequest
 from prouter.model.plugin import Driver, LaunchRequest, Running
 from prouter.model.process import Exit
@@ -75,6 +76,8 @@ class Job:
     ) -> None:
         self.record = record
         self.directory = directory
+        self.flows = Flows()
+        """What goes through its ports; the connections add to it."""
         self.running: Running | None = None
         """The tree, while there is one."""
         self.ending: Reason | None = None
@@ -88,6 +91,11 @@ class Job:
         self._removal: asyncio.Future[JobRecord] | None = None
         if record.ended:
             self._ended.set()
+
+    @property
+    def removing(self) -> bool:
+        """Whether a removal has begun: what it has on disk goes, bit by bit."""
+        return self._removal is not None
 
     # --- what callers ask for ---
 

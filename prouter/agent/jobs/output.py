@@ -48,6 +48,7 @@ class FollowedOutput:
             if batch.pieces or batch.more:
                 continue
             if over or not follow:
+                self._over()  # nothing was read, perhaps because a removal has begun since
                 return
             if loop.time() - quiet_since > QUIET_SECONDS:
                 yield ()
@@ -57,7 +58,7 @@ class FollowedOutput:
     def _over(self) -> bool:
         """Whether no more will come. Raises JobNotFound for a job that was removed: how much there was is not known."""
         record = self._job.record
-        if record.state is JobState.CLOSED and record.started_at is not None:
+        if (self._job.removing or record.state is JobState.CLOSED) and record.started_at is not None:
             raise JobNotFound(record.uid)
         return record.ended
 
