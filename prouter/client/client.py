@@ -167,6 +167,34 @@ class Job:
         """A whole small file of the sandbox."""
         return b"".join([chunk async for chunk in self.download(name)])
 
+    async def files(self, path: str = "") -> list[dict[str, Any]]:
+        """What is in a directory of the sandbox, all pages of it."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            where = f"{self.path}/files?path={quote(path, safe='')}"
+            page = await self._client.request("GET", where, cursor=cursor)
+            found += page["entries"]
+            cursor = page["next"]
+            if cursor is None:
+                return found
+
+    async def mkdir(self, path: str) -> dict[str, Any]:
+        """Make a directory and those above it; its entry."""
+        return await self._change(mkdir=path)
+
+    async def move(self, path: str, to: str) -> dict[str, Any]:
+        """Move a file or directory; its new entry."""
+        return await self._change(move=path, to=to)
+
+    async def delete(self, path: str) -> None:
+        """A file, a symlink itself, or an empty directory."""
+        await self._client.request("DELETE", f"{self.path}/file/{quote(path)}")
+
+    async def _change(self, **what: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self._client.request("POST", f"{self.path}/files", what)
+        return found
+
     async def _call(self, verb: str, action: str, body: Any = None, **query: Any) -> Self:
         self.info = await self._client.request(verb, self.path + action, body, **query)
         return self

@@ -79,6 +79,17 @@ PLUGINS = _object(
 )
 CONNECTIONS = _object({"connections": {"type": "array", "items": {"type": "object"}}})
 UPLOADED = _object({"size": {"type": "integer"}, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
+FILE_ENTRY = _object(
+    {
+        "name": _TEXT,
+        "type": {"enum": ["file", "directory", "symlink", "other"]},
+        "size": {"type": "integer"},
+        "mode": {"type": "integer", "description": "The permission bits."},
+        "modified_at": _TIME,
+    },
+    description="A name that is not UTF-8 has `path` too: its whole path in the sandbox, percent-encoded.",
+)
+FILE_ENTRIES = _object({"entries": {"type": "array", "items": FILE_ENTRY}, "next": _NEXT})
 PROBLEM = _object(
     {
         "type": {"type": "string", "pattern": "^urn:prouter:"},

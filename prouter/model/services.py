@@ -170,6 +170,24 @@ class Guarded(Protocol):
     async def recover(self, job: JobUid, job_directory: str) -> Exit | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Something in a directory of a sandbox, itself and not what a symlink points to."""
+
+    name: str
+    """Surrogate escapes stand for bytes that are not UTF-8."""
+    type: str
+    """"file", "directory", "symlink", "other"."""
+    size: int
+    mode: int
+    """The permission bits."""
+    modified_at: float
+
+
+Condition = Callable[[str | None], None]
+"""Asked before a change with the ETag of what is there, None for nothing. Raises what the change is refused with."""
+
+
 class OpenedFile(Protocol):
     """A regular file of a sandbox, open for reading; closed by the context that opened it."""
 
@@ -204,11 +222,38 @@ class SandboxFiles(Protocol):
         """Raises FileMissing, InvalidRequest (not a regular file, a path that leaves the sandbox)."""
 
     def writing(
-        self, path: str, *, executable: bool = False, expected_size: int | None = None
+        self,
+        path: str,
+        *,
+        executable: bool = False,
+        expected_size: int | None = None,
+        condition: Condition | None = None,
     ) -> AbstractAsyncContextManager[Upload]:
-        """Left without a commit, nothing remains. Raises InvalidRequest, Conflict (a directory), NoRoom."""
+        """Left without a commit, nothing remains. Raises InvalidRequest, Conflict (a directory), NoRoom.
 
-    async def remove(self, path: str) -> None: ...
+        The condition is asked at the beginning and again when the file takes its place.
+        """
+
+    async def remove(self, path: str, *, directories: bool = False, condition: Condition | None = None) -> None:
+        """A file, or a symlink itself; with `directories` an empty directory too.
+
+        Raises FileMissing, InvalidRequest (a directory), Conflict (one that is not empty).
+        """
+
+    async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
+        """What is in a directory ("": the sandbox itself): those of its names that `choose`, in a thread, picks.
+
+        Raises FileMissing, Conflict (no directory), TooLarge, and what `choose` raises.
+        """
+
+    async def make_directory(self, path: str) -> FileEntry:
+        """With those above it. Raises Conflict when something is there already."""
+
+    async def move(self, path: str, to: str) -> FileEntry:
+        """In one step, the directories above `to` made; a file may take the place of a file.
+
+        Raises FileMissing, Conflict (a directory is in the way, or is to take a file's place), InvalidRequest.
+        """
 
 
 class JobOutput(Protocol):

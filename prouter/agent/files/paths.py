@@ -36,3 +36,8 @@ def split(path: str) -> tuple[str, ...]:
     if len(names) > MAX_NAMES:
         raise InvalidRequest(f"Invalid request: a path has at most {MAX_NAMES} names")
     return names
+
+
+def split_directory(path: str) -> tuple[str, ...]:
+    """The same for a directory: a slash at the end is one, and nothing at all is the sandbox itself."""
+    return () if path in ("", ".", "./") else split(path.removesuffix("/"))

@@ -7,6 +7,7 @@ are not. The documentation says so.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from pathlib import Path
 
@@ -78,6 +79,14 @@ class PathDirectory:
         except FileNotFoundError:
             return 0
 
+    def facts(self, name: str) -> os.stat_result:
+        _check(name)
+        return (self.path / name).lstat()
+
+    def names(self, limit: int) -> list[str]:
+        with os.scandir(self.path) as entries:
+            return [entry.name for entry in itertools.islice(entries, limit + 1)]
+
     def create(self, name: str) -> int:
         return os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
 
@@ -87,6 +96,19 @@ class PathDirectory:
 
     def rename(self, name: str, to: str) -> None:
         (self.path / name).replace(self.path / to)
+
+    def move(self, name: str, into: PathDirectory, to: str) -> None:
+        _check(name)
+        _check(to)
+        (self.path / name).replace(into.path / to)
+
+    def adopt(self, source: Path, name: str) -> None:
+        _check(name)
+        source.replace(self.path / name)
+
+    def hand_out(self, name: str, to: Path) -> None:
+        _check(name)
+        (self.path / name).replace(to)
 
     def unlink(self, name: str) -> None:
         _check(name)

@@ -6,20 +6,22 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
+from prouter.agent.files import changes
 from prouter.agent.files.beneath import DIRECTORY, Beneath
-from prouter.agent.files.paths import split
+from prouter.agent.files.paths import split, split_directory
 from prouter.agent.files.plain import PathTree
 from prouter.agent.files.trees import DescriptorTree, Tree, explain
 from prouter.agent.files.upload import FileUpload
 from prouter.errors import InvalidRequest
-from prouter.model.services import OpenedFile, SandboxFiles, Upload
+from prouter.model.services import Condition, FileEntry, OpenedFile, SandboxFiles, Upload
 
 T = TypeVar("T")
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -42,6 +44,7 @@ class SandboxOpener:
         """Raises StartupError when openat2 is asked for and can not be used."""
         self._beneath = Beneath(resolution) if os.open in os.supports_dir_fd else None
         self._threads = threads
+        self._changing = threading.Lock()
 
     def __call__(self, sandbox: Path) -> AbstractAsyncContextManager[SandboxFiles]:
         """The directory is opened with the first thing asked for, in the same hop: FileMissing comes from there."""
@@ -51,7 +54,7 @@ class SandboxOpener:
     async def _open(self, sandbox: Path) -> AsyncIterator[SandboxFiles]:
         tree = PathTree(sandbox) if self._beneath is None else DescriptorTree(sandbox, self._beneath)
         try:
-            yield Sandbox(tree, self._threads)
+            yield Sandbox(tree, self._threads, self._changing)
         finally:
             tree.close()
 
@@ -97,9 +100,11 @@ class SandboxOpener:
 class Sandbox:
     """Implements model.services.SandboxFiles."""
 
-    def __init__(self, tree: Tree, threads: Executor) -> None:
+    def __init__(self, tree: Tree, threads: Executor, changing: threading.Lock) -> None:
         self._tree = tree
         self._threads = threads
+        self._changing = changing
+        """Held in threads only, for a few system calls."""
 
     @asynccontextmanager
     async def reading(self, path: str) -> AsyncIterator[OpenedFile]:
@@ -114,19 +119,59 @@ class Sandbox:
 
     @asynccontextmanager
     async def writing(
-        self, path: str, *, executable: bool = False, expected_size: int | None = None
+        self,
+        path: str,
+        *,
+        executable: bool = False,
+        expected_size: int | None = None,
+        condition: Condition | None = None,
     ) -> AsyncIterator[Upload]:
-        upload = FileUpload(self._tree, split(path), executable, expected_size, self._off_loop)
+        names = split(path)
+        upload = FileUpload(
+            self._tree, names, executable, expected_size, self._off_loop, lambda: self._allowed(condition, names)
+        )
         try:
             await self._off_loop(upload.begin)
             yield upload
         finally:
             await self._off_loop(upload.clean)
 
-    async def remove(self, path: str) -> None:
-        """A symlink as the last name goes itself, not what it points to."""
+    async def remove(self, path: str, *, directories: bool = False, condition: Condition | None = None) -> None:
         names = split(path)
-        await self._off_loop(lambda: self._remove(names, path))
+
+        def work() -> None:
+            with self._allowed(condition, names):
+                changes.remove(self._tree, names, path, directories=directories)
+
+        await self._off_loop(work)
+
+    async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
+        names = split_directory(path)
+        return await self._off_loop(lambda: changes.list_directory(self._tree, names, path, choose))
+
+    async def make_directory(self, path: str) -> FileEntry:
+        names = split(path.removesuffix("/"))
+        return await self._off_loop(lambda: changes.make_directory(self._tree, names, path))
+
+    async def move(self, path: str, to: str) -> FileEntry:
+        names, target = split(path), split(to)
+
+        def work() -> FileEntry:
+            with self._changing:
+                return changes.move(self._tree, names, target, to)
+
+        return await self._off_loop(work)
+
+    @contextmanager
+    def _allowed(self, condition: Condition | None, names: tuple[str, ...]) -> Iterator[None]:
+        """In a thread: alone from the question for what is there until it is changed, so that of two one comes second.
+
+        Raises what the condition refuses with.
+        """
+        with self._changing:
+            if condition is not None:
+                condition(changes.current_etag(self._tree, names))
+            yield
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         """In a thread. When cancelled it waits for the thread first: work on files never runs on behind our back."""
@@ -152,19 +197,4 @@ class Sandbox:
         if not stat.S_ISREG(facts.st_mode):
             os.close(found)
             raise InvalidRequest(f"Invalid request: {path!r} is no regular file")
-        etag = f'"{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"'
-        return Opened(found, facts.st_size, etag, facts.st_mtime)
-
-    def _remove(self, names: tuple[str, ...], path: str) -> None:
-        try:
-            parent = self._tree.directory(names[:-1])
-            try:
-                if stat.S_ISDIR(parent.kind(names[-1])):
-                    raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-                parent.unlink(names[-1])
-            finally:
-                parent.close()
-        except IsADirectoryError:
-            raise InvalidRequest(f"Invalid request: {path!r} is a directory") from None
-        except OSError as error:
-            raise explain(error, path) from None
+        return Opened(found, facts.st_size, changes.etag_of(facts), facts.st_mtime)

@@ -6,10 +6,11 @@ Everything here blocks and runs in threads. plain.py does the same where there a
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from prouter.agent.files.beneath import CLOEXEC, DIRECTORY, NOFOLLOW, Beneath
 from prouter.errors import Conflict, FileMissing, Forbidden, Internal, InvalidRequest, NoRoom, ProuterError, Unavailable
@@ -23,6 +24,11 @@ class Directory(Protocol):
     def kind(self, name: str) -> int:
         """The st_mode of what has this name; 0 when nothing has."""
 
+    def facts(self, name: str) -> os.stat_result: ...
+
+    def names(self, limit: int) -> list[str]:
+        """What is in it; reading ends one beyond the limit."""
+
     def create(self, name: str) -> int:
         """A descriptor of a new empty file, to write."""
 
@@ -31,7 +37,16 @@ class Directory(Protocol):
 
     def rename(self, name: str, to: str) -> None: ...
 
+    def move(self, name: str, into: Any, to: str) -> None:
+        """The same into another directory of the same tree."""
+
     def unlink(self, name: str) -> None: ...
+
+    def adopt(self, source: Path, name: str) -> None:
+        """Rename what is at a path of ours, outside of the sandbox, into it."""
+
+    def hand_out(self, name: str, to: Path) -> None:
+        """The other way."""
 
     def sync(self) -> None:
         """Make what was renamed here last."""
@@ -119,6 +134,17 @@ class DescriptorDirectory:
         except FileNotFoundError:
             return 0
 
+    def facts(self, name: str) -> os.stat_result:
+        return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+
+    def names(self, limit: int) -> list[str]:
+        descriptor = os.open(".", os.O_RDONLY | CLOEXEC, dir_fd=self.fd)  # an O_PATH one can not be read
+        try:
+            with os.scandir(descriptor) as entries:
+                return [entry.name for entry in itertools.islice(entries, limit + 1)]
+        finally:
+            os.close(descriptor)
+
     def create(self, name: str) -> int:
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC, 0o600, dir_fd=self.fd)
 
@@ -128,8 +154,17 @@ class DescriptorDirectory:
     def rename(self, name: str, to: str) -> None:
         os.rename(name, to, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
+    def move(self, name: str, into: DescriptorDirectory, to: str) -> None:
+        os.rename(name, to, src_dir_fd=self.fd, dst_dir_fd=into.fd)
+
     def unlink(self, name: str) -> None:
         os.unlink(name, dir_fd=self.fd)
+
+    def adopt(self, source: Path, name: str) -> None:
+        os.rename(source, name, dst_dir_fd=self.fd)
+
+    def hand_out(self, name: str, to: Path) -> None:
+        os.rename(name, to, src_dir_fd=self.fd)
 
     def sync(self) -> None:
         """An O_PATH descriptor can not be synced, so the directory is opened anew; one that is not readable is not."""

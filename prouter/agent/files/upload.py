@@ -9,6 +9,7 @@ import re
 import secrets
 import stat
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,22 @@ class FileUpload:
     That holds because `off_loop` returns, also when cancelled, only after the thread is done.
     """
 
-    def __init__(self, tree: Tree, names: Names, executable: bool, expected_size: int | None, off_loop: OffLoop):
+    def __init__(
+        self,
+        tree: Tree,
+        names: Names,
+        executable: bool,
+        expected_size: int | None,
+        off_loop: OffLoop,
+        allowed: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """`allowed` is entered at the beginning and around the last step; it raises what the upload is refused with."""
         self._tree = tree
         self._names = names
         self._mode = 0o755 if executable else 0o644
         self._expected_size = expected_size
         self._off_loop = off_loop
+        self._allowed = allowed
         self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
         self._parent: Directory | None = None
         self._made: list[Names] = []
@@ -56,6 +67,8 @@ class FileUpload:
     def begin(self) -> None:
         """The parents and the temporary file. Raises InvalidRequest, Conflict, Forbidden, FileMissing, NoRoom."""
         try:
+            with self._allowed():
+                pass
             for _ in range(PARENT_TRIES):
                 try:
                     self._parent = self._open_parent()
@@ -126,8 +139,9 @@ class FileUpload:
             self._parent.permit(self._file, self._mode)
             os.fsync(self._file)
             self._close_file()
-            self._parent.rename(self._temporary, self._names[-1])
-            self._committed = True
+            with self._allowed():
+                self._parent.rename(self._temporary, self._names[-1])
+                self._committed = True
             self._parent.sync()
             for made in self._made:
                 self._sync_above(made)
@@ -154,6 +168,11 @@ class FileUpload:
             parent.close()
 
 
+def is_temporary(name: str) -> bool:
+    """Whether it is a file that is still being uploaded."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def clean_leftovers(sandbox: Path) -> None:
     """Remove temporary files of uploads that a crash cut short. Blocks. At the agent's start, for each sandbox."""
     todo = [] if sandbox.is_symlink() else [os.fspath(sandbox)]  # a job may have put a link in its place
@@ -162,6 +181,6 @@ def clean_leftovers(sandbox: Path) -> None:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(entry.path)
-                elif _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                elif is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(OSError):
                         Path(entry.path).unlink()

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from prouter import hookimpl
-from prouter.errors import Internal, UnsupportedMediaType
+from prouter.errors import InvalidRequest, UnsupportedMediaType
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, Route
-from prouter.model.services import AgentHost, OpenedFile, SandboxFiles
+from prouter.model.services import AgentHost, SandboxFiles
+from prouter.plugins.file_transfer import listing
+from prouter.plugins.file_transfer.conditions import Conditions
+from prouter.plugins.file_transfer.download import download
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-READ_BYTES = 1024 * 1024
-"""One thread hop reads so much: a hop costs 100 us, a MiB from the page cache as much again."""
 
 
 class FileTransfer:
@@ -34,66 +31,54 @@ class FileTransfer:
 
     @hookimpl
     def prouter_agent_routes(self) -> Sequence[Route]:
-        path = "/jobs/{job}/file/{rest...}"
+        file, files = "/jobs/{job}/file/{rest...}", "/jobs/{job}/files"
         return [
-            Route(("GET", "HEAD"), path, "files.read", "Download a file.", self._download),
-            Route(("POST", "PUT"), path, "files.write", "Upload a file.", self._upload, binary_body=True),
+            Route(("GET", "HEAD"), file, "files.read", "Download a file.", self._download),
+            Route(("POST", "PUT"), file, "files.write", "Upload a file.", self._upload, binary_body=True),
+            Route(("DELETE",), file, "files.delete", "Delete a file.", self._delete, binary_body=True),
+            Route(("GET", "HEAD"), files, "files.read", "List a directory.", self._list),
+            Route(("POST",), files, "files.write", "Make or move.", self._change, schema=listing.CHANGE),
         ]
 
-    async def _download(self, call: Call) -> web.StreamResponse:
-        from aiohttp import web
-
-        path = call.params["rest"]
-        remove = call.head.method == "GET" and call.query.get("remove", "0") not in ("", "0")
+    async def _download(self, call: Call) -> Reply | web.StreamResponse:
         async with self._files(call) as files:
-            async with files.reading(path) as opened:
-                answer = web.StreamResponse(headers=_headers(opened))
-                answer.content_length = opened.size
-                assert call.request is not None
-                await answer.prepare(call.request)
-                if call.head.method != "HEAD":
-                    await _send(opened, answer)
-                await answer.write_eof()
-            if remove:
-                await files.remove(path)
-        return answer
+            return await download(call, files)
 
     async def _upload(self, call: Call) -> Reply:
         request = call.request
         assert request is not None
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("an uploaded file must be sent as it is, without Content-Encoding")
+        if "Content-Range" in request.headers:  # RFC 9110 14.4: a part must not be taken for the whole
+            raise InvalidRequest("Invalid request: a file is uploaded whole, Content-Range is not understood here")
         executable = call.query.get("executable", "0") not in ("", "0")
-        expected = request.content_length
         async with (
             self._files(call) as files,
-            files.writing(call.params["rest"], executable=executable, expected_size=expected) as upload,
+            files.writing(
+                call.params["rest"],
+                executable=executable,
+                expected_size=request.content_length,
+                condition=Conditions(call.head).refuse,
+            ) as upload,
         ):
             async for chunk in request.content.iter_any():
                 await upload.write(chunk)
             size, digest = await upload.commit()
         return Reply.json({"size": size, "sha256": digest})
 
+    async def _delete(self, call: Call) -> Reply:
+        async with self._files(call) as files:
+            await files.remove(call.params["rest"], directories=True, condition=Conditions(call.head).refuse)
+        return Reply(204)
+
+    async def _list(self, call: Call) -> Reply:
+        async with self._files(call) as files:
+            return await listing.listed(call, files)
+
+    async def _change(self, call: Call) -> Reply:
+        async with self._files(call) as files:
+            return await listing.changed(call, files)
+
     def _files(self, call: Call) -> AbstractAsyncContextManager[SandboxFiles]:
         assert self._agent is not None
         return self._agent.jobs.files(call.job_ref().job)
-
-
-def _headers(opened: OpenedFile) -> dict[str, str]:
-    return {
-        "Content-Type": "application/octet-stream",
-        "ETag": opened.etag,
-        "Last-Modified": formatdate(opened.modified_at, usegmt=True),
-        "X-Content-Type-Options": "nosniff",
-    }
-
-
-async def _send(opened: OpenedFile, answer: web.StreamResponse) -> None:
-    """The whole file. One that shrinks meanwhile breaks the answer off, so that the client sees a cut."""
-    offset = 0
-    while offset < opened.size:
-        chunk = await asyncio.to_thread(os.pread, opened.fd, min(READ_BYTES, opened.size - offset), offset)
-        if not chunk:
-            raise Internal("the file became shorter while it was being sent")
-        await answer.write(chunk)
-        offset += len(chunk)

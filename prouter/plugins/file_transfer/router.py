@@ -8,12 +8,15 @@ from typing import Any
 from prouter import hookimpl
 from prouter.model.http import ForwardPlan, RequestHead
 from prouter.model.plugin import AgentService, Call, Relay, Route
-from prouter.model.schemas import UPLOADED
+from prouter.model.schemas import FILE_ENTRIES, FILE_ENTRY, UPLOADED
+from prouter.plugins.file_transfer.listing import CHANGE, LIST_QUERY
 
 BYTES = "application/octet-stream"
 _SWITCH = {"enum": ["0", "1"], "default": "0"}
 DOWNLOAD: Mapping[str, Mapping[str, Any]] = {"remove": _SWITCH | {"description": "1: delete it once it was sent."}}
 UPLOAD: Mapping[str, Mapping[str, Any]] = {"executable": _SWITCH | {"description": "1: a program, mode 755."}}
+DOWNLOADED = {206: "The range that was asked for.", 304: "The client has it already, as If-None-Match says."}
+FILE, FILES = "/jobs/{job}/file/{rest...}", "/jobs/{job}/files"
 
 
 class FileTransfer:
@@ -21,38 +24,74 @@ class FileTransfer:
 
     @hookimpl
     def prouter_routes(self) -> Sequence[Route]:
-        path = "/jobs/{job}/file/{rest...}"
         return [
             Route(
                 ("GET", "HEAD"),
-                path,
+                FILE,
                 "files.read",
                 "Download a file.",
-                relay=self._relay,
+                relay=_one_file,
                 query=DOWNLOAD,
+                answers=DOWNLOADED,
                 media_type=BYTES,
             ),
             Route(
                 ("POST", "PUT"),
-                path,
+                FILE,
                 "files.write",
                 "Upload a file.",
-                relay=self._relay,
+                relay=_one_file,
                 query=UPLOAD,
                 answer=UPLOADED,
                 binary_body=True,
             ),
+            Route(
+                ("DELETE",),
+                FILE,
+                "files.delete",
+                "Delete a file, a symlink, or an empty directory.",
+                relay=_one_file,
+                answers={204: "It is gone."},
+                binary_body=True,
+            ),
+            Route(
+                ("GET", "HEAD"),
+                FILES,
+                "files.read",
+                "What is in a directory.",
+                relay=_directory,
+                query=LIST_QUERY,
+                answer=FILE_ENTRIES,
+            ),
+            Route(
+                ("POST",),
+                FILES,
+                "files.write",
+                "Make a directory, or move a file or directory.",
+                relay=_directory,
+                schema=CHANGE,
+                answer=FILE_ENTRY,
+            ),
         ]
 
-    async def _relay(self, call: Call) -> Relay:
-        ref = call.job_ref()
-        head: RequestHead = call.head
-        query = f"?{head.query}" if head.query else ""
-        plan = ForwardPlan(
-            target=f"/jobs/{ref.job}/file/{call.raw['rest']}{query}",
-            host="agent",
-            drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
-            drop_cookies=call.principal.used_cookies,
-            set_headers=(("X-Request-Id", call.request_id),),
-        )
-        return Relay(AgentService(ref.agent), plan)
+
+async def _one_file(call: Call) -> Relay:
+    return _relay(call, f"file/{call.raw['rest']}")
+
+
+async def _directory(call: Call) -> Relay:
+    return _relay(call, "files")
+
+
+def _relay(call: Call, action: str) -> Relay:
+    ref = call.job_ref()
+    head: RequestHead = call.head
+    query = f"?{head.query}" if head.query else ""
+    plan = ForwardPlan(
+        target=f"/jobs/{ref.job}/{action}{query}",
+        host="agent",
+        drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
+        drop_cookies=call.principal.used_cookies,
+        set_headers=(("X-Request-Id", call.request_id),),
+    )
+    return Relay(AgentService(ref.agent), plan)
