@@ -215,6 +215,24 @@ class Upload(Protocol):
         """(bytes, SHA-256 in hex), once the file is on disk under its name."""
 
 
+class Unpacking(Protocol):
+    """Files and directories on their way into a sandbox: all of them at `place`, or none. Raises as Upload does.
+
+    Paths are relative to the sandbox; parents are made. Raises InvalidRequest for a path that is none, or comes twice.
+    """
+
+    async def directory(self, path: str) -> None: ...
+
+    async def file(self, path: str, mode: int) -> None:
+        """Begins a file, ends the one before. Of the mode the permission bits count."""
+
+    async def write(self, data: bytes) -> None:
+        """To the file that was begun last. Raises NoRoom."""
+
+    async def place(self) -> None:
+        """Raises Conflict when a file stands where a directory is needed, or the other way; nothing changed then."""
+
+
 class SandboxFiles(Protocol):
     """Files beneath one sandbox; nothing outside can be reached, nothing runs on the event loop."""
 
@@ -239,6 +257,9 @@ class SandboxFiles(Protocol):
 
         Raises FileMissing, InvalidRequest (a directory), Conflict (one that is not empty).
         """
+
+    def unpacking(self) -> AbstractAsyncContextManager[Unpacking]:
+        """Left without `place`, nothing remains."""
 
     async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
         """What is in a directory ("": the sandbox itself): those of its names that `choose`, in a thread, picks.

@@ -19,9 +19,10 @@ from prouter.agent.files.beneath import DIRECTORY, Beneath
 from prouter.agent.files.paths import split, split_directory
 from prouter.agent.files.plain import PathTree
 from prouter.agent.files.trees import DescriptorTree, Tree, explain
+from prouter.agent.files.unpack import StagedFiles
 from prouter.agent.files.upload import FileUpload
 from prouter.errors import InvalidRequest
-from prouter.model.services import Condition, FileEntry, OpenedFile, SandboxFiles, Upload
+from prouter.model.services import Condition, FileEntry, OpenedFile, SandboxFiles, Unpacking, Upload
 
 T = TypeVar("T")
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -54,7 +55,7 @@ class SandboxOpener:
     async def _open(self, sandbox: Path) -> AsyncIterator[SandboxFiles]:
         tree = PathTree(sandbox) if self._beneath is None else DescriptorTree(sandbox, self._beneath)
         try:
-            yield Sandbox(tree, self._threads, self._changing)
+            yield Sandbox(tree, sandbox.parent, self._threads, self._changing)
         finally:
             tree.close()
 
@@ -100,8 +101,10 @@ class SandboxOpener:
 class Sandbox:
     """Implements model.services.SandboxFiles."""
 
-    def __init__(self, tree: Tree, threads: Executor, changing: threading.Lock) -> None:
+    def __init__(self, tree: Tree, beside: Path, threads: Executor, changing: threading.Lock) -> None:
         self._tree = tree
+        self._beside = beside
+        """The job's own directory, for what is staged."""
         self._threads = threads
         self._changing = changing
         """Held in threads only, for a few system calls."""
@@ -144,6 +147,14 @@ class Sandbox:
                 changes.remove(self._tree, names, path, directories=directories)
 
         await self._off_loop(work)
+
+    @asynccontextmanager
+    async def unpacking(self) -> AsyncIterator[Unpacking]:
+        staged = StagedFiles(self._tree, self._beside, self._off_loop)
+        try:
+            yield staged
+        finally:
+            await self._off_loop(staged.close)
 
     async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
         names = split_directory(path)

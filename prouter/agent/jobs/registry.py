@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.job import Job, Surroundings
 from prouter.agent.jobs.output import FollowedOutput
@@ -124,6 +125,7 @@ class JobRegistry:
             if not record.ended:
                 job = await self._recovered(job, driver, around, keys)
             await asyncio.to_thread(clean_leftovers, job.directory.sandbox)
+            await asyncio.to_thread(clean_staging, job.directory.path)
             self._jobs[record.uid] = job
 
     async def end_all(self, reason: Reason) -> None:
