@@ -143,7 +143,7 @@ class AgentApp:
         undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
         undo.push_async_callback(links.close)
         undo.push_async_callback(registry.close)
-        methods = JobMethods(registry, around, settings.stop_grace_seconds)
+        methods = JobMethods(registry, around, settings.stop_grace_seconds, settings.activity_seconds)
         await self._open_doors(undo, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
         self._dial(tasks, links, methods)

@@ -135,7 +135,7 @@ class ControlDoor:
             "properties": dict(self._who.properties),
             "connected": True,
         }
-        return Reply.json({"jobs": [job_info(job.record, agent) for job in self._jobs]})
+        return Reply.json({"jobs": [job_info(job.record, agent, job.flows.now()) for job in self._jobs]})
 
     async def _shutdown(self, call: Call) -> Reply:
         self._stop()

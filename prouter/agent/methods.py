@@ -5,7 +5,9 @@ Belongs here: arguments in, records out. Does not: what a job is (jobs/). Argume
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prouter.agent.jobs.ending import signal_number
@@ -13,6 +15,9 @@ from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.registry import JobRegistry, Watch
 from prouter.agent.links import RouterLink
 from prouter.errors import InvalidRequest
+from prouter.model.activity import Activity
+from prouter.model.agents import ACTIVITY
+from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, PortRequest, StartRequest
 from prouter.rpc.calls import CallContext
 from prouter.rpc.messages import CallType
@@ -21,21 +26,26 @@ from prouter.rpc.methods import Methods
 MAX_GRACE_SECONDS = 3600.0
 PAGE = 200
 """Records in one message of a watch."""
+NO_ACTIVITY = Activity()
 
 
 class JobMethods:
     """Offers the jobs of one registry."""
 
-    def __init__(self, jobs: JobRegistry, around: Surroundings, stop_grace_seconds: float) -> None:
+    def __init__(
+        self, jobs: JobRegistry, around: Surroundings, stop_grace_seconds: float, activity_seconds: float
+    ) -> None:
         self._jobs = jobs
         self._around = around
         self.stop_grace_seconds = stop_grace_seconds
         """Unless a stop names another."""
+        self._activity_seconds = activity_seconds
+        """Between two tellings of what goes through the jobs' ports."""
 
     def of(self, link: RouterLink) -> Methods:
         """What the router at the other end of `link` can call."""
         methods = Methods()
-        methods.add("prouter_watch", self._watch, CallType.ISTREAM)
+        methods.add("prouter_watch", lambda context: self._watch(context, link), CallType.ISTREAM)
         for method in (_Prouter(self, link), _Original(self, link)):
             for name in dir(method):
                 if not name.startswith("_"):
@@ -53,23 +63,55 @@ class JobMethods:
             raise InvalidRequest("Invalid request: labels are texts by name")
         return await self._jobs.create(uid, name or "", labels, link.sender(), self._around, str(asked or ""))
 
-    async def _watch(self, context: CallContext) -> None:
-        """Pages of all records, then every change, for as long as the router wants."""
+    async def _watch(self, context: CallContext, link: RouterLink) -> None:
+        """Pages of all records, then every change and the jobs' activity, for as long as the router wants."""
         watch = self._jobs.watch()
         try:
             records = watch.take_all()
             pages = [records[start : start + PAGE] for start in range(0, len(records), PAGE)] or [[]]
             for number, page in enumerate(pages, 1):
                 await context.send({"jobs": [record.to_wire() for record in page], "more": number < len(pages)})
-            await _tell_changes(watch, context)
+            await self._tell_changes(watch, context, activity=ACTIVITY in link.router.capabilities)
         finally:
             watch.close()
 
+    async def _tell_changes(self, watch: Watch, context: CallContext, *, activity: bool) -> None:
+        loop = asyncio.get_running_loop()
+        activities, due_at = _Activities(self._jobs), loop.time() if activity else math.inf
+        while True:
+            try:
+                async with asyncio.timeout_at(due_at if activity else None):
+                    records = await watch.changed()
+            except TimeoutError:
+                records = []
+            for record in records:
+                await context.send({"job": record.to_wire()})
+            if loop.time() >= due_at:
+                for page in activities.changed():
+                    await context.send({"activity": page})
+                due_at = loop.time() + self._activity_seconds
 
-async def _tell_changes(watch: Watch, context: CallContext) -> None:
-    while True:
-        for record in await watch.changed():
-            await context.send({"job": record.to_wire()})
+
+class _Activities:
+    """What one router was told of the jobs' activity."""
+
+    def __init__(self, jobs: JobRegistry) -> None:
+        self._jobs = jobs
+        self._told: dict[JobUid, Activity] = {}
+
+    def changed(self) -> Iterator[Mapping[str, Any]]:
+        """Pages of what it was not told; of a job without any traffic it need not be told."""
+        before, self._told = self._told, {}
+        news: dict[str, Any] = {}
+        for job in self._jobs:
+            activity = job.flows.now()
+            if activity == NO_ACTIVITY:
+                continue
+            self._told[job.record.uid] = activity
+            if activity != before.get(job.record.uid):
+                news[job.record.uid] = activity.to_wire()
+        for start in range(0, len(news), PAGE):
+            yield dict(list(news.items())[start : start + PAGE])
 
 
 class _Prouter:

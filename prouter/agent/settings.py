@@ -123,6 +123,9 @@ SECTIONS: tuple[ConfigSection, ...] = (
             "stop_grace": _seconds(
                 "Seconds from a stop's signal to the kill of the tree, unless the stop names others.", 10, 0
             ),
+            "activity_interval": _seconds(
+                "Seconds between two tellings to routers of what went through the jobs' ports.", 2, 0.05
+            ),
             "orphan_timeout": _seconds("Seconds without any router after which the jobs are ended.", 3600),
             "path_resolution": {
                 "enum": ["auto", "openat2", "walk"],
@@ -247,6 +250,7 @@ class AgentSettings:
     cgroups: bool
     orphan_seconds: float
     stop_grace_seconds: float
+    activity_seconds: float
     path_resolution: str
     max_jobs: int
     capacity: int | None
@@ -275,6 +279,7 @@ class AgentSettings:
             cgroups=jobs["cgroups"] == "auto",
             orphan_seconds=jobs["orphan_timeout"],
             stop_grace_seconds=jobs["stop_grace"],
+            activity_seconds=jobs["activity_interval"],
             path_resolution=jobs["path_resolution"],
             max_jobs=jobs["max_count"],
             capacity=jobs["capacity"],

@@ -34,7 +34,7 @@ class PipeTargets:
         port = record.ports.get(binding.port)
         if port is None:
             return BindRefused(404, f"the job has no port {binding.port!r}")
-        return JobSocket(self._connector(job, port), job.is_cut)
+        return JobSocket(self._connector(job, port), job.is_cut, job.flows)
 
     def _connector(self, job: Job, port: Port) -> Connect:
         if port.socket is not None:

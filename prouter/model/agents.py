@@ -9,7 +9,10 @@ from typing import Any
 
 from prouter.model.ids import AgentUid
 
-PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1")
+ACTIVITY = "activity/1"
+"""News of what goes through the jobs' ports: of a router, that its watches take them; of an agent, that it tells."""
+
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prouter.errors import InvalidRequest
+from prouter.model.activity import Activity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.times import rfc3339
 
@@ -277,7 +278,7 @@ class CreateRequest:
         return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def job_info(record: JobRecord, agent: Mapping[str, Any]) -> dict[str, Any]:
+def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | None = None) -> dict[str, Any]:
     """The JobInfo of the API. `agent` is {"uid", "name", "platform", "properties", "connected"} of its agent."""
     return {
         "uid": record.uid,
@@ -294,4 +295,5 @@ def job_info(record: JobRecord, agent: Mapping[str, Any]) -> dict[str, Any]:
         "pid": record.pid,
         "ports": {name: port.number if port.socket is None else port.socket for name, port in record.ports.items()},
         "labels": dict(record.labels),
+        "activity": activity.shown() if activity is not None else None,
     }

@@ -22,6 +22,15 @@ _NUMBER_OR_NULL = {"type": ["integer", "null"]}
 JOB_AGENT = _object(
     {"uid": _TEXT, "name": _TEXT, "platform": _TEXTS, "properties": _TEXTS, "connected": {"type": "boolean"}}
 )
+ACTIVITY = _object(
+    {
+        "last_activity": _TIME | {"description": "When the last byte went through a port of the job; null: never."},
+        "connections": {"type": "integer", "description": "Open to the job's ports now."},
+        "bytes_in": {"type": "integer", "description": "From clients to the job."},
+        "bytes_out": {"type": "integer", "description": "From the job to clients."},
+    },
+    description="Told by the agent every few seconds.",
+)
 JOB_INFO = _object(
     {
         "uid": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
@@ -38,6 +47,7 @@ JOB_INFO = _object(
         "pid": _NUMBER_OR_NULL,
         "ports": {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
         "labels": _TEXTS,
+        "activity": {"anyOf": [ACTIVITY, {"type": "null"}], "description": "Null: its agent tells of none."},
     }
 )
 _NEXT = {"type": ["string", "null"], "description": "The cursor of the next page; null at the end."}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from prouter.errors import RemoteProtocolError
+from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
@@ -31,6 +32,8 @@ class JobSocket:
     connect: Connect
     is_cut: Callable[[], Awaitable[bool]]
     """Whether an end of the job's stream, seen just now, is a cut."""
+    flows: Flows = field(default_factory=Flows)
+    """Where its connections are counted."""
 
 
 class Targets(Protocol):
@@ -129,7 +132,7 @@ class AgentPipe(asyncio.Protocol):
         self._tasks.start(f"pipe to {binding.job}", self._join(found, rest))
 
     async def _join(self, target: JobSocket, rest: bytes) -> None:
-        pipe, job = _End("pipe"), _End("job")
+        pipe, job = _End("pipe", target.flows.inward), _End("job", target.flows.outward)
         pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, lambda: self._over(self))
         try:
             async with asyncio.timeout(self._times.connect_seconds):
@@ -140,12 +143,14 @@ class AgentPipe(asyncio.Protocol):
         except BaseException:
             self.abort()
             raise
+        pair.begin()
         if self._transport.is_closing():
             pair.cut()
             return
         cut_at_close(self._transport)
         self._transport.write(OK)
         if rest:
+            pipe.flow.passed(len(rest))
             job.transport.write(rest)
         self._transport.set_protocol(pipe)
         pipe.connection_made(self._transport)
@@ -159,14 +164,16 @@ class _End(asyncio.Protocol):
     other: _End
     pair: Pair
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, flow: Flow) -> None:
         self.name = name
+        self.flow = flow
         self.eof = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self.flow.passed(len(data))
         self.pair.moved()
         self.other.transport.write(data)
 
@@ -212,7 +219,14 @@ class Pair:
         self._over = over
         self._moved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._begun = False
         self._closed = False
+
+    def begin(self) -> None:
+        """The job's port has accepted the connection: from now to the end it is one of the job's."""
+        if not self._closed:
+            self._begun = True
+            self._target.flows.connections += 1
 
     def moved(self) -> None:
         if self._timer is not None:
@@ -280,4 +294,6 @@ class Pair:
             self._timer.cancel()
         if not self._closed:
             self._closed = True
+            if self._begun:
+                self._target.flows.connections -= 1
             self._over()

@@ -11,7 +11,8 @@ from typing import Any
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.mirror import JobMirror
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
-from prouter.model.agents import AgentInfo, Hello
+from prouter.model.activity import Activity
+from prouter.model.agents import ACTIVITY, AgentInfo, Hello
 from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef, JobState
@@ -37,6 +38,10 @@ class AgentEntry:
     @property
     def uid(self) -> AgentUid:
         return AgentUid(self.hello.uid)
+
+    def activity(self, job: JobUid) -> Activity | None:
+        """None: this agent tells of none."""
+        return self.mirror.activity(job) if ACTIVITY in self.hello.capabilities else None
 
     def info(self) -> AgentInfo:
         states = [record.state for record in self.mirror]
@@ -87,6 +92,10 @@ class AgentDirectory:
     def uids(self) -> list[str]:
         """Of all agents known, for the next run of the router."""
         return [str(uid) for uid in self._entries]
+
+    def known(self, uid: AgentUid) -> AgentEntry | None:
+        """Whatever became of it, for as long as anything is kept of it."""
+        return self._entries.get(uid)
 
     def entry(self, uid: str) -> AgentEntry:
         """Connected or away. Raises AgentAway for one of the last run that may still return, AgentNotFound."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
@@ -109,6 +109,11 @@ class Fleet:
             if isinstance(news, JobRecord):
                 if known is not None and known.link is link:
                     known.mirror.apply(news)
+                continue
+            if isinstance(news, Mapping):
+                if known is not None and known.link is link:
+                    for job, activity in news.items():
+                        known.mirror.note(job, activity)
                 continue
             known = await self.directory.register(link, news)
             if registered is not None:

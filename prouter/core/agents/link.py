@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
+from prouter.model.activity import Activity
 from prouter.model.agents import Hello
+from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord
 from prouter.pipe.pool import PipePool
 from prouter.rpc.connection import Link
@@ -17,6 +19,8 @@ from prouter.rpc.messages import CallType
 
 log = logging.getLogger(__name__)
 _serials = itertools.count(1)
+
+Activities = Mapping[JobUid, Activity]
 
 
 class AgentLink:
@@ -49,9 +53,10 @@ class AgentLink:
             return False
         return True
 
-    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord]:
-        """First all records that the agent has, then each that changes. Ends with LinkClosed.
+    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord | Activities]:
+        """First all records that the agent has, then each that changes, and now and then what goes through ports.
 
+        Ends with LinkClosed. News of another kind, of a newer agent, are passed over.
         Raises RemoteProtocolError for what is no record: an agent is not trusted to be well-formed.
         """
         snapshot: list[JobRecord] = []
@@ -60,7 +65,9 @@ class AgentLink:
             async for item in news:
                 try:
                     if complete:
-                        yield JobRecord.from_wire(item["job"])
+                        told = _news(item)
+                        if told is not None:
+                            yield told
                         continue
                     snapshot.extend(JobRecord.from_wire(record) for record in item["jobs"])
                     complete = not item["more"]
@@ -74,3 +81,11 @@ class AgentLink:
         if self.pool is not None:
             self.pool.close()
         await self.rpc.close(code)
+
+
+def _news(item: Mapping[str, Any]) -> JobRecord | Activities | None:
+    if "job" in item:
+        return JobRecord.from_wire(item["job"])
+    if "activity" in item:
+        return {JobUid(str(job)): Activity.from_wire(told) for job, told in item["activity"].items()}
+    return None

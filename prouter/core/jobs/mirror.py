@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from prouter.errors import JobNotFound, ProuterError
 from prouter.model import job_machine
+from prouter.model.activity import Activity
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, JobState, Reason
 
@@ -26,6 +27,8 @@ class JobMirror:
 
     def __init__(self, told: Callable[[JobRecord], None]) -> None:
         self._records: dict[JobUid, JobRecord] = {}
+        self._activities: dict[JobUid, Activity] = {}
+        """What was told last of what goes through their ports, of known jobs only; no change of a job."""
         self._waiting: dict[JobUid, set[asyncio.Future[JobRecord | None]]] = {}
         self._told = told
         self._failure: ProuterError | None = None
@@ -46,6 +49,15 @@ class JobMirror:
         except KeyError:
             raise JobNotFound(job) from None
 
+    def activity(self, job: JobUid) -> Activity:
+        """As it was told last; an agent tells nothing of a job without any."""
+        return self._activities.get(job, Activity())
+
+    def note(self, job: JobUid, activity: Activity) -> None:
+        """From the agent: what goes through a job's ports."""
+        if job in self._records:
+            self._activities[job] = activity
+
     def apply(self, record: JobRecord) -> None:
         """News from the agent; older news than what is known is dropped."""
         known = self._records.get(record.uid)
@@ -55,6 +67,7 @@ class JobMirror:
             if known is None:
                 return
             del self._records[record.uid]
+            self._activities.pop(record.uid, None)
         else:
             self._records[record.uid] = record
         self._wake(record.uid, record)
@@ -65,6 +78,8 @@ class JobMirror:
 
         A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost.
         """
+        if not same_boot:
+            self._activities.clear()
         present = set()
         for record in records:
             present.add(record.uid)

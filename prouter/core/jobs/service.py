@@ -67,10 +67,12 @@ class JobsService:
         return self._directory.entry(ref.agent).mirror.get(ref.job)
 
     def info(self, record: JobRecord, agent: AgentUid) -> dict[str, Any]:
-        return job_info(record, self._directory.entry(agent).info().in_job())
+        entry = self._directory.entry(agent)
+        return job_info(record, entry.info().in_job(), entry.activity(record.uid))
 
     def shown(self, record: JobRecord, agent: AgentInfo) -> dict[str, Any]:
-        return job_info(record, agent.in_job())
+        known = self._directory.known(agent.uid)
+        return job_info(record, agent.in_job(), known.activity(record.uid) if known is not None else None)
 
     def list(self) -> Sequence[tuple[AgentUid, JobRecord]]:
         return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
