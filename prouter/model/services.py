@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from prouter.model.access import Principal
+from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Identity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
@@ -233,6 +234,34 @@ class Unpacking(Protocol):
         """Raises Conflict when a file stands where a directory is needed, or the other way; nothing changed then."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartsBounds:
+    """Of the uploads in parts of one job that were begun and are not finished."""
+
+    count: int
+    age_seconds: float
+    """Since the last part came; older ones are forgotten."""
+
+
+class PartedUpload(Protocol):
+    """The bytes of a file that came so far; what was written stays, whatever happens then."""
+
+    @property
+    def offset(self) -> int:
+        """How many there are."""
+
+    async def write(self, chunk: bytes) -> None:
+        """At the end. Raises TooManyRequests for one unfinished upload too many, NoRoom."""
+
+    async def keep(self) -> None:
+        """On return all that was written is on disk."""
+
+    def content(self) -> AsyncIterator[bytes]: ...
+
+    async def done(self) -> None:
+        """Forget the bytes."""
+
+
 class SandboxFiles(Protocol):
     """Files beneath one sandbox; nothing outside can be reached, nothing runs on the event loop."""
 
@@ -260,6 +289,12 @@ class SandboxFiles(Protocol):
 
     def unpacking(self) -> AbstractAsyncContextManager[Unpacking]:
         """Left without `place`, nothing remains."""
+
+    def in_parts(self, path: str, total: int, bounds: PartsBounds) -> AbstractAsyncContextManager[PartedUpload]:
+        """An upload of so many bytes to `path` that was begun, or a new one; kept outside the sandbox.
+
+        Raises InvalidRequest, Conflict with `offset` while another request is at it.
+        """
 
     async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
         """What is in a directory ("": the sandbox itself): those of its names that `choose`, in a thread, picks.
@@ -309,6 +344,20 @@ class AgentJobs(Protocol):
         """Raises JobNotFound."""
 
     def changes(self) -> AsyncIterator[JobRecord]: ...
+
+    def list(self) -> Sequence[JobRecord]: ...
+
+    def activity(self, job: JobUid) -> Activity:
+        """What went through its ports until now. Raises JobNotFound."""
+
+    async def cpu_seconds(self, job: JobUid) -> float | None:
+        """CPU time of its tree; None without one, and where it can not be told. Raises JobNotFound."""
+
+    async def stop(self, job: JobUid) -> JobRecord:
+        """SIGTERM, and the end of its tree after the agent's own grace.
+
+        Raises JobNotFound, JobInvalidState, TimedOut.
+        """
 
 
 @dataclass(frozen=True, slots=True)

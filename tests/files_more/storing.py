@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,10 @@ class Store:
         """One request; `rest` is sent as it is behind the job's path, `Some_Header="x"` is `Some-Header: x`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         url = URL(f"{self.router.url()}{self.job.path}/{rest}", encoded=True)
-        body = json.dumps(data).encode() if isinstance(data, dict) else data
+        body = io.BytesIO(json.dumps(data).encode() if isinstance(data, dict) else data or b"")
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session,
-            session.request(verb, url, data=body, headers=named) as answer,
+            session.request(verb, url, data=body if data is not None else None, headers=named) as answer,
         ):
             return Answer(answer.status, answer.headers, await answer.read())
 

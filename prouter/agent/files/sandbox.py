@@ -16,13 +16,23 @@ from typing import TypeVar, cast
 
 from prouter.agent.files import changes
 from prouter.agent.files.beneath import DIRECTORY, Beneath
+from prouter.agent.files.parts import PartedFile
 from prouter.agent.files.paths import split, split_directory
 from prouter.agent.files.plain import PathTree
 from prouter.agent.files.trees import DescriptorTree, Tree, explain
 from prouter.agent.files.unpack import StagedFiles
 from prouter.agent.files.upload import FileUpload
 from prouter.errors import InvalidRequest
-from prouter.model.services import Condition, FileEntry, OpenedFile, SandboxFiles, Unpacking, Upload
+from prouter.model.services import (
+    Condition,
+    FileEntry,
+    OpenedFile,
+    PartedUpload,
+    PartsBounds,
+    SandboxFiles,
+    Unpacking,
+    Upload,
+)
 
 T = TypeVar("T")
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -46,6 +56,7 @@ class SandboxOpener:
         self._beneath = Beneath(resolution) if os.open in os.supports_dir_fd else None
         self._threads = threads
         self._changing = threading.Lock()
+        self._busy: set[Path] = set()
 
     def __call__(self, sandbox: Path) -> AbstractAsyncContextManager[SandboxFiles]:
         """The directory is opened with the first thing asked for, in the same hop: FileMissing comes from there."""
@@ -55,7 +66,7 @@ class SandboxOpener:
     async def _open(self, sandbox: Path) -> AsyncIterator[SandboxFiles]:
         tree = PathTree(sandbox) if self._beneath is None else DescriptorTree(sandbox, self._beneath)
         try:
-            yield Sandbox(tree, sandbox.parent, self._threads, self._changing)
+            yield Sandbox(tree, sandbox.parent, self._threads, self._changing, self._busy)
         finally:
             tree.close()
 
@@ -101,11 +112,13 @@ class SandboxOpener:
 class Sandbox:
     """Implements model.services.SandboxFiles."""
 
-    def __init__(self, tree: Tree, beside: Path, threads: Executor, changing: threading.Lock) -> None:
+    def __init__(self, tree: Tree, beside: Path, threads: Executor, changing: threading.Lock, busy: set[Path]) -> None:
         self._tree = tree
         self._beside = beside
         """The job's own directory, for what is staged."""
         self._threads = threads
+        self._busy = busy
+        """Uploads in parts at which a request is; seen on the event loop only."""
         self._changing = changing
         """Held in threads only, for a few system calls."""
 
@@ -155,6 +168,16 @@ class Sandbox:
             yield staged
         finally:
             await self._off_loop(staged.close)
+
+    @asynccontextmanager
+    async def in_parts(self, path: str, total: int, bounds: PartsBounds) -> AsyncIterator[PartedUpload]:
+        names = split(path)
+        upload = PartedFile(self._beside, "/".join(names), total, self._busy, bounds, self._off_loop)
+        try:
+            await upload.begin()
+            yield upload
+        finally:
+            await upload.close()
 
     async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
         names = split_directory(path)

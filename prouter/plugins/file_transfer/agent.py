@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prouter import hookimpl
 from prouter.errors import InvalidRequest, UnsupportedMediaType
 from prouter.model.http import Reply
-from prouter.model.plugin import Call, Route
-from prouter.model.services import AgentHost, SandboxFiles
+from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.services import AgentHost, PartsBounds, SandboxFiles
 from prouter.plugins.file_transfer import listing
 from prouter.plugins.file_transfer.conditions import Conditions
 from prouter.plugins.file_transfer.download import download
+from prouter.plugins.file_transfer.parts import part_taken
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "max_unfinished_uploads": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 16,
+        "description": "Uploads in parts of one job that are not finished; beyond it the answer is 429.",
+    },
+    "unfinished_upload_age": {
+        "type": "number",
+        "minimum": 1,
+        "default": 86400,
+        "description": "Seconds after which an unfinished upload to which no part came is forgotten.",
+    },
+}
 
 
 class FileTransfer:
@@ -28,6 +44,10 @@ class FileTransfer:
     @hookimpl
     def prouter_startup(self, agent: AgentHost) -> None:
         self._agent = agent
+
+    @hookimpl
+    def prouter_config_sections(self) -> Sequence[ConfigSection]:
+        return [ConfigSection("files", SETTINGS)]
 
     @hookimpl
     def prouter_agent_routes(self) -> Sequence[Route]:
@@ -45,13 +65,17 @@ class FileTransfer:
             return await download(call, files)
 
     async def _upload(self, call: Call) -> Reply:
+        """A whole file, or with PUT and Content-Range a part of one."""
         request = call.request
         assert request is not None
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("an uploaded file must be sent as it is, without Content-Encoding")
-        if "Content-Range" in request.headers:  # RFC 9110 14.4: a part must not be taken for the whole
-            raise InvalidRequest("Invalid request: a file is uploaded whole, Content-Range is not understood here")
         executable = call.query.get("executable", "0") not in ("", "0")
+        if "Content-Range" in request.headers:
+            if call.head.method != "PUT":  # a part must not be taken for the whole
+                raise InvalidRequest("Invalid request: an upload in parts is a PUT")
+            async with self._files(call) as files:
+                return await part_taken(call, files, self._bounds(), executable=executable)
         async with (
             self._files(call) as files,
             files.writing(
@@ -78,6 +102,11 @@ class FileTransfer:
     async def _change(self, call: Call) -> Reply:
         async with self._files(call) as files:
             return await listing.changed(call, files)
+
+    def _bounds(self) -> PartsBounds:
+        assert self._agent is not None
+        section = self._agent.config.section("files")
+        return PartsBounds(section["max_unfinished_uploads"], section["unfinished_upload_age"])
 
     def _files(self, call: Call) -> AbstractAsyncContextManager[SandboxFiles]:
         assert self._agent is not None

@@ -43,6 +43,7 @@ class FileTransfer:
                 relay=_one_file,
                 query=UPLOAD,
                 answer=UPLOADED,
+                answers={202: "A part was taken; `offset` is where the next one begins."},
                 binary_body=True,
             ),
             Route(
