@@ -10,6 +10,7 @@ from importlib_metadata import entry_points
 JOB = "/jobs/some-agent/some-job"
 OWN_REQUESTS: dict[str, tuple[str, str, Any]] = {
     "admin_api": ("GET", "/connections", None),
+    "archive_transfer": ("GET", f"{JOB}/archive", None),
     "events_api": ("GET", "/events", None),
     "file_transfer": ("GET", f"{JOB}/file/x", None),
     "health": ("GET", "/healthz", None),

@@ -12,6 +12,9 @@ from prouter.client.client import RequestFailed
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 AGENT_GROUP = "prouter.agent_plugins"
+SERVED = {"archive_transfer": "/archive", "job_output": "/output"}
+"""Plugins whose agent's half answers a path of the job, and that path."""
+AGENT_PLUGINS = ["file_transfer", "job_environment", "process_driver", *SERVED]
 
 
 async def test_a_router_without_any_plugin_says_what_it_is_and_refuses_the_rest(fleet: Fleet) -> None:
@@ -84,7 +87,7 @@ async def test_an_agent_without_any_plugin_is_there_and_starts_nothing(fleet: Fl
     assert agent.stop() == 0
 
 
-@pytest.mark.parametrize("plugin", ["file_transfer", "job_environment", "process_driver"])
+@pytest.mark.parametrize("plugin", AGENT_PLUGINS)
 async def test_a_plugin_of_the_agent_switched_off_takes_its_own_feature_only(fleet: Fleet, plugin: str) -> None:
     router, agent = await lame_agent(fleet, plugin)
     async with router.client() as client:
@@ -97,6 +100,10 @@ async def test_a_plugin_of_the_agent_switched_off_takes_its_own_feature_only(fle
             assert (await job.wait()).info["exit_code"] == 0
             assert (agent.sandbox(job) / "made").exists()
         (agent.sandbox(job) / "there").write_text("there")
+        for other, path in SERVED.items():
+            async with client.session.get(f"{client.url}{job.path}{path}") as answer:
+                assert answer.status == (404 if plugin == other else 200)
+                assert plugin != other or plugin in await answer.text()
         if plugin == "file_transfer":
             with pytest.raises(RequestFailed, match=plugin):
                 await job.read("there")
