@@ -130,7 +130,7 @@ class AgentApp:
         await guarded.start()
         undo.push_async_callback(guarded.close)
         opener = SandboxOpener(settings.path_resolution, threads)
-        registry = JobRegistry(Records(jobs_directory(state)), opener, settings.max_jobs)
+        registry = JobRegistry(Records(jobs_directory(state)), opener, settings.max_jobs, settings.stop_grace_seconds)
         feedback = PortFeedback()
         orphans = Orphans(registry, settings.orphan_seconds)
         targets = PipeTargets(registry, opener)

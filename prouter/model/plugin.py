@@ -269,6 +269,9 @@ class Running(Protocol):
     async def listening_ports(self) -> frozenset[int]:
         """TCP ports on which processes of this tree listen, on whatever address; empty where that can not be told."""
 
+    async def cpu_seconds(self) -> float | None:
+        """CPU time that this tree has used, processes that are gone included; None where that can not be told."""
+
     async def last_output(self, lines: int) -> str:
         """The newest lines of both streams, at most 8 KiB, for messages to people."""
 

@@ -114,6 +114,10 @@ class PlainProcess:
         """That can not be told here."""
         return frozenset()
 
+    async def cpu_seconds(self) -> float | None:
+        """That can not be told here."""
+        return None
+
     async def last_output(self, lines: int) -> str:
         return "\n".join(self._output.tail().splitlines()[-lines:])
 

@@ -80,6 +80,9 @@ class GuardedTree:
     async def listening_ports(self) -> frozenset[int]:
         return await asyncio.to_thread(self._listening_ports)
 
+    async def cpu_seconds(self) -> float:
+        return await asyncio.to_thread(self._cpu_seconds)
+
     async def last_output(self, lines: int) -> str:
         if self._exit.done():
             return _last(self.final_output, lines)
@@ -116,6 +119,11 @@ class GuardedTree:
     def _listening_ports(self) -> frozenset[int]:
         ports_of = ports.listening()
         return frozenset(ports_of[inode] for inode in ports.owned(self._tree(), set(ports_of)))
+
+    def _cpu_seconds(self) -> float:
+        """The guardian's own work is not the job's, but what it waited for is: orphans end as its children."""
+        _, orphans = trees.cpu_ticks(self.guardian)
+        return (orphans + sum(sum(trees.cpu_ticks(pid)) for pid in self._tree())) / os.sysconf("SC_CLK_TCK")
 
     def _tree(self) -> set[int]:
         tree = set(cgroup.pids(self._group)) if self._group else set()

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
+from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.job import Job, Surroundings
 from prouter.agent.jobs.output import FollowedOutput
 from prouter.agent.jobs.records import Records
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model import job_machine
+from prouter.model.activity import Activity
 from prouter.model.ids import JobUid, is_job_uid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
 from prouter.model.plugin import Driver, Running
@@ -38,10 +40,11 @@ MAX_TEXT = 64 * 1024
 class JobRegistry:
     """Implements model.services.AgentJobs."""
 
-    def __init__(self, records: Records, files: FilesOf, max_jobs: int) -> None:
+    def __init__(self, records: Records, files: FilesOf, max_jobs: int, stop_grace_seconds: float) -> None:
         self._records = records
         self._files = files
         self._max_jobs = max_jobs
+        self._stop_grace_seconds = stop_grace_seconds
         self._jobs: dict[JobUid, Job] = {}
         self._made: dict[JobUid, asyncio.Future[None]] = {}
         """Jobs whose directory is being made."""
@@ -66,6 +69,19 @@ class JobRegistry:
 
     def output(self, job: JobUid) -> FollowedOutput:
         return FollowedOutput(self.find(job))
+
+    def list(self) -> Sequence[JobRecord]:
+        return [job.record for job in self]
+
+    def activity(self, job: JobUid) -> Activity:
+        return self.find(job).flows.now()
+
+    async def cpu_seconds(self, job: JobUid) -> float | None:
+        running = self.find(job).running
+        return await running.cpu_seconds() if running is not None else None
+
+    async def stop(self, job: JobUid) -> JobRecord:
+        return await self.find(job).stop(signal_number("TERM"), self._stop_grace_seconds)
 
     def watch(self) -> Watch:
         """A watch that tells all records that there are and then every change."""

@@ -107,6 +107,15 @@ def stat_fields(pid: int) -> list[str]:
         return []
 
 
+def cpu_ticks(pid: int) -> tuple[int, int]:
+    """What a process has used itself, and what its children had that are gone and were waited for."""
+    fields = stat_fields(pid)
+    if len(fields) < 15:
+        return 0, 0
+    user, system, children_user, children_system = (int(field) for field in fields[11:15])
+    return user + system, children_user + children_system
+
+
 def start_time(pid: int) -> int:
     """In clock ticks since boot; 0 when it is gone."""
     fields = stat_fields(pid)
