@@ -33,13 +33,12 @@ class Activity:
     def from_wire(cls, value: Sequence[Any]) -> Activity:
         """Raises ValueError, TypeError."""
         connections, bytes_in, bytes_out, last_at = value
-        if last_at is not None:
-            last_at = float(last_at)
-            try:
-                rfc3339(last_at)
-            except (OverflowError, OSError) as error:
-                raise ValueError(f"{last_at} is no time") from error
-        return cls(int(connections), int(bytes_in), int(bytes_out), last_at)
+        try:
+            told = cls(int(connections), int(bytes_in), int(bytes_out), None if last_at is None else float(last_at))
+            told.shown()
+        except (OverflowError, OSError) as error:
+            raise ValueError(f"these are no counts and no time: {value}") from error
+        return told
 
     def shown(self) -> dict[str, Any]:
         """As in a JobInfo."""
