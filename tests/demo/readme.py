@@ -73,19 +73,19 @@ class Machine:
         """The JSON that a command writes."""
         return json.loads(self.run(command))
 
-    def begin(self, command: str) -> None:
-        """A command that goes on until the end of the test."""
+    def begin(self, command: str) -> subprocess.Popen[bytes]:
+        """A command that goes on until the end of the test, or until it ends by itself."""
         with (self.place / "log").open("ab") as log:
-            self._running.append(
-                subprocess.Popen(
-                    [*self._prefix, "bash", "-c", f"exec {command}"],
-                    cwd=self.place,
-                    env=self.environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
+            begun = subprocess.Popen(
+                [*self._prefix, "bash", "-c", f"exec {command}"],
+                cwd=self.place,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
+        self._running.append(begun)
+        return begun
 
     def end(self) -> None:
         """SIGTERM for what was begun; nothing may be left."""

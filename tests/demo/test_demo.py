@@ -39,6 +39,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def terminal_signals() -> None:
+    """As a shell at a terminal starts a program; what runs the tests may ignore Ctrl-C, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Demo:
     """A run of the demo as in a terminal: a process group of its own."""
 
@@ -57,6 +62,7 @@ class Demo:
                 stdout=told,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=terminal_signals,
             )
 
     @property

@@ -58,8 +58,10 @@ async def test_the_curl_commands_do_the_whole_job(machine: Machine) -> None:
         for word, value in names(told).items():
             line = line.replace(word, value)
         if "follow=1" in line:
-            machine.begin(line)  # ends when the job has ended
+            following = machine.begin(line)  # ends when the job has ended
         else:
+            if "/remove" in line:
+                assert following.wait(30) == 0, machine.log
             told[line.split("$R")[1].split()[0]] = machine.run(line)
     job = json.loads(told["/jobs/create"])["uid"]
     assert json.loads(told[f"/jobs/{job}/start"])["state"] == "RUNNING"
