@@ -170,15 +170,18 @@ while True:
 """
 
 
+@pytest.mark.timeout(60 + 30 * ROUNDS)
 async def test_a_fork_storm_is_ended_at_the_limit_of_processes(nest: Nest) -> None:
-    mark = secrets.token_hex(8)
     await nest.router.agent_is_there(nest.agent)
-    async with nest.router.client() as client:
-        job = await client.create({"type": "uid", "uid": nest.agent.uid}, "storm")
-        await job.start([sys.executable, "-S", "-c", STORM, mark], port_expected_count=0, limits={"processes": 100})
-    info = await nest.ended(job)
-    assert (info["state"], info["reason"]) == ("FINISHED", "limit")
-    await all_gone(mark)
+    for _ in range(ROUNDS):
+        mark = secrets.token_hex(8)
+        storm = [sys.executable, "-S", "-c", STORM, mark]
+        async with nest.router.client() as client:
+            job = await client.create({"type": "uid", "uid": nest.agent.uid}, "storm")
+            await job.start(storm, port_expected_count=0, limits={"processes": 100})
+        info = await nest.ended(job)
+        assert (info["state"], info["reason"]) == ("FINISHED", "limit")
+        await all_gone(mark)
 
 
 async def test_a_job_holds_no_descriptor_of_ours(nest: Nest) -> None:
