@@ -160,6 +160,22 @@ def idempotency_key(head: RequestHead) -> str | None:
     return key
 
 
+def relay_to_agent(call: Call, action: str, *, follows: bool = False) -> Relay:
+    """A job's request to its agent's own service, as it came; `action` is the raw path below the job.
+
+    Credentials that were meant for the router stay here. `follows` as in Relay.
+    """
+    ref, query = call.job_ref(), f"?{call.head.query}" if call.head.query else ""
+    plan = ForwardPlan(
+        target=f"/jobs/{ref.job}/{action}{query}",
+        host="agent",
+        drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
+        drop_cookies=call.principal.used_cookies,
+        set_headers=(("X-Request-Id", call.request_id),),
+    )
+    return Relay(AgentService(ref.agent), plan, follows=follows)
+
+
 Handler = Callable[[Call], Awaitable["Reply | web.StreamResponse"]]
 RelayChoice = Callable[[Call], Awaitable[Relay | Reply]]
 

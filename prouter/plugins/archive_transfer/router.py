@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.model.http import ForwardPlan
-from prouter.model.plugin import AgentService, Call, Relay, Route
+from prouter.model.plugin import Call, Relay, Route, relay_to_agent
 
 _SWITCH: Mapping[str, Any] = {"enum": ["0", "1"], "default": "0"}
 DOWNLOAD: Mapping[str, Mapping[str, Any]] = {
@@ -52,12 +51,4 @@ class ArchiveTransfer:
         ]
 
     async def _relay(self, call: Call) -> Relay:
-        ref, query = call.job_ref(), f"?{call.head.query}" if call.head.query else ""
-        plan = ForwardPlan(
-            target=f"/jobs/{ref.job}/archive{query}",
-            host="agent",
-            drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
-            drop_cookies=call.principal.used_cookies,
-            set_headers=(("X-Request-Id", call.request_id),),
-        )
-        return Relay(AgentService(ref.agent), plan)
+        return relay_to_agent(call, "archive")

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.model.http import ForwardPlan, RequestHead
-from prouter.model.plugin import AgentService, Call, Relay, Route
+from prouter.model.plugin import Call, Relay, Route, relay_to_agent
 from prouter.model.schemas import FILE_ENTRIES, FILE_ENTRY, UPLOADED
 from prouter.plugins.file_transfer.listing import CHANGE, LIST_QUERY
 
@@ -77,22 +76,8 @@ class FileTransfer:
 
 
 async def _one_file(call: Call) -> Relay:
-    return _relay(call, f"file/{call.raw['rest']}")
+    return relay_to_agent(call, f"file/{call.raw['rest']}")
 
 
 async def _directory(call: Call) -> Relay:
-    return _relay(call, "files")
-
-
-def _relay(call: Call, action: str) -> Relay:
-    ref = call.job_ref()
-    head: RequestHead = call.head
-    query = f"?{head.query}" if head.query else ""
-    plan = ForwardPlan(
-        target=f"/jobs/{ref.job}/{action}{query}",
-        host="agent",
-        drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
-        drop_cookies=call.principal.used_cookies,
-        set_headers=(("X-Request-Id", call.request_id),),
-    )
-    return Relay(AgentService(ref.agent), plan)
+    return relay_to_agent(call, "files")

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.model.http import ForwardPlan
-from prouter.model.plugin import AgentService, Call, Relay, Route
+from prouter.model.plugin import Call, Relay, Route, relay_to_agent
 
 QUERY: Mapping[str, Mapping[str, Any]] = {
     "stream": {"enum": ["stdout", "stderr"], "description": "One stream; both in order without it."},
@@ -39,12 +38,4 @@ class JobOutput:
         ]
 
     async def _relay(self, call: Call) -> Relay:
-        ref = call.job_ref()
-        plan = ForwardPlan(
-            target=f"/jobs/{ref.job}/output" + (f"?{call.head.query}" if call.head.query else ""),
-            host="agent",
-            drop=frozenset(("host", "origin", "x-request-id")) | call.principal.used_headers,
-            drop_cookies=call.principal.used_cookies,
-            set_headers=(("X-Request-Id", call.request_id),),
-        )
-        return Relay(AgentService(ref.agent), plan, follows=call.query.get("follow", "0") not in ("", "0"))
+        return relay_to_agent(call, "output", follows=call.query.get("follow", "0") not in ("", "0"))
