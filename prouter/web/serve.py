@@ -42,7 +42,11 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, *, body_lim
         return response(result) if isinstance(result, Reply) else result
     except ProuterError as error:
         return _failed(error, call, request)
-    except (ConnectionError, web.HTTPException):
+    except ConnectionError:  # the client has gone, which is no error of ours
+        if request.transport is not None:
+            request.transport.close()
+        return web.Response()
+    except web.HTTPException:
         raise
     except (Exception, SystemExit):  # a plugin's handler may want to leave; we stay
         log.exception("%s %s failed", call.head.method, call.head.path)
