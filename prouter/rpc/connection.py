@@ -77,6 +77,9 @@ class MessageChannel(Protocol):
     async def keep_alive(self) -> None:
         """Look after the peer until the channel ends; closes it when nothing comes from the peer any more."""
 
+    async def ping(self) -> None:
+        """Until the peer has read what was sent before this. Raises `LinkClosed`; the deadline is the caller's."""
+
     def lift_limit(self) -> None:
         """The peer proved who it is: messages over 64 KiB may come from now on."""
 
@@ -214,6 +217,16 @@ class Link:
                 return await call.result()
         except TimeoutError:
             raise TimedOut(f"{method!r} gave no result within {timeout_seconds} s") from None
+
+    async def round_trip(self, timeout_seconds: float) -> None:
+        """Until the peer has read everything that was sent before, as the answer to a ping shows: the only way to pace
+        a stream to an original, which has no other flow control. Raises `LinkClosed`, `TimedOut`."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._outbox.passed()
+                await self._channel.ping()
+        except TimeoutError:
+            raise TimedOut(f"the peer did not read what was sent within {timeout_seconds} s") from None
 
     def open(self, call_type: CallType, method: str, /, *args: Any, **kwargs: Any) -> Call:
         """A call with streams, to be used in `async with`."""

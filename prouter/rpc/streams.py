@@ -102,6 +102,8 @@ class Outbox:
         self._messages: deque[tuple[bytes, bool]] = deque()
         self._held_bytes = 0
         self._held_reply_bytes = 0
+        self._put_count = 0
+        self._written_count = 0
         self._closed: LinkClosed | None = None
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
@@ -129,6 +131,7 @@ class Outbox:
         if self._closed is not None:
             return
         self._messages.append((message, is_reply))
+        self._put_count += 1
         self._count(message, is_reply=is_reply, sign=1)
         self._filled.set()
 
@@ -150,6 +153,7 @@ class Outbox:
         if not self._messages:  # closed meanwhile
             return
         message, is_reply = self._messages.popleft()
+        self._written_count += 1
         self._count(message, is_reply=is_reply, sign=-1)
         if self._held_bytes <= self._limits.send_queue_bytes:
             self._drained.set()
@@ -159,6 +163,15 @@ class Outbox:
         while self._messages and self._closed is None:
             self._drained.clear()
             await self._drained.wait()
+
+    async def passed(self) -> None:
+        """Wait until all that is here now is written, whatever comes behind it. Raises `LinkClosed`."""
+        last = self._put_count
+        while self._written_count < last and self._closed is None:
+            self._drained.clear()
+            await self._drained.wait()
+        if self._closed is not None:
+            raise LinkClosed(self._closed.detail)
 
     def close(self, reason: LinkClosed) -> None:
         """The link ended: who waits for room gets `reason`."""

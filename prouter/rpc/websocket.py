@@ -51,6 +51,9 @@ class WebsocketChannel:
         self._allowance = allowance
         self._heard_at = asyncio.get_running_loop().time()
         self._closing = False
+        self._pings: dict[bytes, asyncio.Future[None]] = {}
+        """Those of `ping` that are not answered yet, by what they carry."""
+        self._ping_count = 0
 
     @property
     def close_code(self) -> int | None:
@@ -61,6 +64,33 @@ class WebsocketChannel:
             self._allowance.lift()
 
     async def receive(self) -> bytes | None:
+        try:
+            data = await self._receive()
+        except BaseException:
+            self._fail_pings()
+            raise
+        if data is None:
+            self._fail_pings()
+        return data
+
+    async def ping(self) -> None:
+        self._ping_count += 1
+        mark = b"%d" % self._ping_count
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pings[mark] = answered
+        try:
+            if not await self._write(self._websocket.ping(mark)):
+                raise LinkClosed("the peer is gone")
+            await answered
+        finally:
+            del self._pings[mark]
+
+    def _fail_pings(self) -> None:
+        for answered in self._pings.values():
+            if not answered.done():
+                answered.set_exception(LinkClosed("the link ended"))
+
+    async def _receive(self) -> bytes | None:
         while True:
             message = await self._websocket.receive()
             self._heard_at = asyncio.get_running_loop().time()
@@ -71,7 +101,9 @@ class WebsocketChannel:
                 case aiohttp.WSMsgType.PING:
                     await self._write(self._websocket.pong(message.data))
                 case aiohttp.WSMsgType.PONG:
-                    pass
+                    answered = self._pings.get(bytes(message.data))
+                    if answered is not None and not answered.done():
+                        answered.set_result(None)
                 case aiohttp.WSMsgType.TEXT:
                     raise RemoteProtocolError("a text message came; messages are binary")
                 case aiohttp.WSMsgType.ERROR:
