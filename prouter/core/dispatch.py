@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
-from prouter.errors import NotPossible, PluginFailure, PortNotFound, RouteNotFound
+from prouter.errors import PluginFailure, PortNotFound, RouteNotFound
 from prouter.http1.policy import reframed
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, ResponseHead
@@ -137,8 +137,6 @@ class ControlDispatcher:
 
         async def take(fresh: bool) -> UpstreamPipe:
             link = self._directory.connected(agent)
-            if link.pool is None:
-                raise NotPossible(f"agent {agent!r} speaks the original protocol only, which has no pipes")
             number = link.hello.link
             bound: Binding = AgentBinding(number)
             if isinstance(binding, JobBinding):

@@ -57,7 +57,7 @@ class AgentEntry:
             jobs=states.count(JobState.PENDING) + states.count(JobState.RUNNING),
             waiting=states.count(JobState.NEW),
             capacity=self.hello.capacity,
-            pipes=self.link.pool.size if self.link is not None and self.link.pool is not None else 0,
+            pipes=self.link.pool.size if self.link is not None else 0,
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
 from prouter.core.agents.pipes import Batch
+from prouter.core.jobs.calls import OurJobs
 from prouter.core.settings import RouterSettings
 from prouter.errors import ProuterError, RemoteProtocolError
 from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
@@ -75,8 +76,7 @@ class Fleet:
         """Until the link ends; `rpc` has done its handshake. Never raises for what the agent or the line did."""
         hello = Hello.from_wire(rpc.peer)
         link = AgentLink(rpc, hello, mode, address, self.settings.call_seconds)
-        if not hello.original:
-            link.pool = PipePool(source(link), self.tasks, self.pool_limits, hello.uid)
+        link.equip(PipePool(source(link), self.tasks, self.pool_limits, hello.uid), OurJobs(link))
         why = "the link ended"
         try:
             async with asyncio.TaskGroup() as group:

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
 from prouter.model.activity import Activity
@@ -16,6 +16,9 @@ from prouter.model.jobs import JobRecord
 from prouter.pipe.pool import PipePool
 from prouter.rpc.connection import Link
 from prouter.rpc.messages import CallType
+
+if TYPE_CHECKING:
+    from prouter.core.jobs.calls import JobCalls
 
 log = logging.getLogger(__name__)
 _serials = itertools.count(1)
@@ -32,9 +35,24 @@ class AgentLink:
         self.mode = mode
         self.address = address
         self.serial = next(_serials)
-        self.pool: PipePool | None = None
-        """The link's pipes; None for an original, which has none."""
+        self._pool: PipePool | None = None
+        self._jobs: JobCalls | None = None
         self._call_seconds = call_seconds
+
+    def equip(self, pool: PipePool, jobs: JobCalls) -> None:
+        """What this agent speaks: how its jobs are asked about, and where its data goes. Once, before anything else."""
+        self._pool = pool
+        self._jobs = jobs
+
+    @property
+    def pool(self) -> PipePool:
+        assert self._pool is not None
+        return self._pool
+
+    @property
+    def jobs(self) -> JobCalls:
+        assert self._jobs is not None
+        return self._jobs
 
     @property
     def name(self) -> str:
@@ -78,8 +96,8 @@ class AgentLink:
         raise LinkClosed(f"agent {self.hello.uid!r} ended its watch")
 
     async def close(self, code: int = 1000) -> None:
-        if self.pool is not None:
-            self.pool.close()
+        if self._pool is not None:
+            self._pool.close()
         await self.rpc.close(code)
 
 
