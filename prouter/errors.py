@@ -27,7 +27,7 @@ Tree::
     ├── LinkError                    a control link or pipe
     │   ├── LinkClosed               ended while something was under way (503)
     │   ├── MethodNotFound           the peer has no such method (501)
-    │   ├── RemoteError              the peer's method failed in a way that has no class here
+    │   ├── RemoteError              the peer's method failed in a way that has no class here   PeerBusy 503
     │   ├── LocalProtocolError       a bug on our side of a wire
     │   └── RemoteProtocolError      the peer broke the protocol: close the link
     ├── ConfigError                  the process can not start as configured (exit status 2)
@@ -377,6 +377,15 @@ class RemoteError(LinkError):
         super().__init__(detail, **more)
 
 
+class PeerBusy(RemoteError):
+    """The peer could not take a call, or not as fast as it was sent (pRpc status 30): nobody knows how much it did."""
+
+    code = "peer-busy"
+    status = 503
+    title = "The agent could not keep up"
+    retryable = True
+
+
 class LocalProtocolError(LinkError):
     """We were about to break the protocol: a bug here."""
 
@@ -418,6 +427,7 @@ def from_wire(cause: str, detail: str) -> ProuterError:
     for cls in _descendants(ProuterError):
         if cls.wire_name() == cause and cls not in (ProuterError, RequestError, ServiceError, LinkError):
             error = cls.__new__(cls)
-            ProuterError.__init__(error, detail)
+            later = {"Retry-After": "1"} if issubclass(cls, Unavailable | TooManyRequests) else {}
+            ProuterError.__init__(error, detail, headers=later)
             return error
     return RemoteError(detail, cause=cause)

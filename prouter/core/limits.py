@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prouter.core.agents.originals.spill import SpillLimits
 from prouter.http1.request import HeadLimits
 from prouter.pipe.pool import PoolLimits
 from prouter.web.limits import WebLimits
@@ -14,6 +15,11 @@ Section = Callable[[str], Mapping[str, Any]]
 
 def pool_limits(section: Section) -> PoolLimits:
     return PoolLimits(**section("pipes"))
+
+
+def spill_limits(section: Section) -> SpillLimits:
+    originals = section("originals")
+    return SpillLimits(memory_bytes=originals["stream_memory_bytes"], file_bytes=originals["stream_file_bytes"])
 
 
 def web_limits(section: Section) -> WebLimits:

@@ -138,6 +138,17 @@ SECTIONS: tuple[ConfigSection, ...] = (
         },
     ),
     ConfigSection(
+        "originals",
+        {
+            "stream_memory_bytes": _count(
+                "Bytes in memory of one stream of an original agent that its client has not read yet.", 1024 * 1024
+            ),
+            "stream_file_bytes": _count(
+                "Bytes of it in a temporary file beyond those; beyond both the stream is cut.", 1024 * 1024 * 1024
+            ),
+        },
+    ),
+    ConfigSection(
         "limits",
         {
             "json_body_bytes": _count("Bytes of a JSON request body.", 1024 * 1024),

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from prouter.errors import LocalProtocolError, MethodNotFound, ProuterError, RemoteError, from_wire
+from prouter.errors import LocalProtocolError, MethodNotFound, PeerBusy, ProuterError, RemoteError, from_wire
 from prouter.rpc.events import CallFinished
 from prouter.rpc.machine import Machine
 from prouter.rpc.messages import CallType, ErrorInfo, Status
@@ -27,6 +27,8 @@ def error_of(method: str, event: CallFinished) -> ProuterError:
     detail = error.message if error.cause_message is None else error.cause_message
     if event.status is Status.NO_METHOD:
         return MethodNotFound(f"the peer has no method {method!r}")
+    if event.status is Status.SERVER_ERROR:
+        return PeerBusy(detail, cause=error.cause or "", headers={"Retry-After": "1"})
     if event.status is Status.METHOD_RAISED and error.cause is not None:
         return from_wire(error.cause, detail)
     return RemoteError(detail, cause=error.cause or "")

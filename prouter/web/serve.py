@@ -68,7 +68,7 @@ def response(reply: Reply) -> web.Response:
 
 def _failed(error: ProuterError, call: Call, request: web.BaseRequest) -> web.Response:
     """The problem; an answer that was begun is cut: closed before its framing says that it ended."""
-    if _begun(request):
+    if begun(request):
         log.warning("an answer to request %s breaks off: %s", call.request_id, error.detail)
         if request.transport is not None:
             request.transport.close()
@@ -77,7 +77,8 @@ def _failed(error: ProuterError, call: Call, request: web.BaseRequest) -> web.Re
     return response(problem(error, call.request_id))
 
 
-def _begun(request: web.BaseRequest) -> bool:
+def begun(request: web.BaseRequest) -> bool:
+    """Whether a byte of the answer was written: from then on an error can only be a cut."""
     writer = request.writer
     return bool(getattr(writer, "output_size", 0))
 

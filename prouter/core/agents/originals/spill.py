@@ -1,0 +1,152 @@
+"""What an original sent and nobody has read yet: in memory up to a limit, then in a temporary file, then no more.
+
+The protocol has no flow control and the link must be read on for all other calls, so a reader that is slow can not be
+waited for. Used by the parts of the gateway that read a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import msgpack
+
+from prouter.errors import NoRoom, ProuterError, RemoteProtocolError
+from prouter.rpc.calls import Call
+
+READ_BYTES = 1024 * 1024
+"""Of the file at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpillLimits:
+    """Of one stream."""
+
+    memory_bytes: int = 1024 * 1024
+    file_bytes: int = 1024 * 1024 * 1024
+
+
+class Spill:
+    """Values in order. One task puts, another receives."""
+
+    def __init__(self, limits: SpillLimits) -> None:
+        self._limits = limits
+        self._memory: deque[Any] = deque()
+        self._held_bytes = 0
+        self._file: IO[bytes] | None = None
+        self._file_lock = asyncio.Lock()
+        self._written_bytes = 0
+        self._read_bytes = 0
+        self._unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=0)
+        self._ended = False
+        self._error: ProuterError | None = None
+        self._changed = asyncio.Event()
+
+    async def put(self, value: Any) -> None:
+        """Never waits for the reader. Raises NoRoom when more than the limits waits for it, or the disk is full."""
+        size = len(value) if isinstance(value, str | bytes) else 1
+        async with self._file_lock:
+            if not self._spilled and (not self._memory or self._held_bytes + size <= self._limits.memory_bytes):
+                self._memory.append(value)
+                self._held_bytes += size
+            else:
+                await self._write(msgpack.packb(value, use_bin_type=True))
+        self._changed.set()
+
+    def end(self, error: ProuterError | None = None) -> None:
+        """No more comes; `error` is raised behind what is here."""
+        self._ended, self._error = True, error
+        self._changed.set()
+
+    async def receive(self) -> Any:
+        """The oldest value, None at the end. Raises the error with which the stream ended."""
+        while not self._memory:
+            if self._spilled:
+                await self._read()
+            elif self._ended:
+                if self._error is not None:
+                    raise self._error
+                return None
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        value = self._memory.popleft()
+        self._held_bytes -= len(value) if isinstance(value, str | bytes) else 1
+        return value
+
+    async def values(self) -> AsyncIterator[Any]:
+        """Until the end."""
+        while (value := await self.receive()) is not None:
+            yield value
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def _spilled(self) -> bool:
+        return self._read_bytes < self._written_bytes
+
+    async def _write(self, packed: bytes) -> None:
+        if self._written_bytes + len(packed) > self._limits.file_bytes:
+            raise NoRoom("the client reads too slowly: more waits for it than the router keeps of one stream")
+        try:
+            await asyncio.to_thread(self._write_now, packed)
+        except OSError as error:
+            raise NoRoom(f"what a slow client has not read can not be kept: {error.strerror}") from error
+        self._written_bytes += len(packed)
+
+    def _write_now(self, packed: bytes) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="prouter-", buffering=0)  # noqa: SIM115 -- closed by close()
+        self._file.seek(self._written_bytes)
+        rest = memoryview(packed)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    async def _read(self) -> None:
+        async with self._file_lock:
+            block = await asyncio.to_thread(self._read_now)
+            self._read_bytes += len(block)
+            if not self._spilled:  # all was read: the file begins anew
+                self._read_bytes = self._written_bytes = 0
+            self._unpacker.feed(block)
+            for value in self._unpacker:
+                self._memory.append(value)
+                self._held_bytes += len(value) if isinstance(value, str | bytes) else 1
+
+    def _read_now(self) -> bytes:
+        assert self._file is not None
+        self._file.seek(self._read_bytes)
+        return self._file.read(min(READ_BYTES, self._written_bytes - self._read_bytes))
+
+
+@asynccontextmanager
+async def spilled(call: Call, limits: SpillLimits) -> AsyncIterator[Spill]:
+    """The callee's stream of `call`, read on in the background for as long as the context lasts."""
+    spill = Spill(limits)
+    filling = asyncio.get_running_loop().create_task(_fill(spill, call), name=f"stream of {call.method}")
+    try:
+        yield spill
+    finally:
+        filling.cancel()
+        await asyncio.wait((filling,))
+        spill.close()
+
+
+async def _fill(spill: Spill, call: Call) -> None:
+    try:
+        while (value := await call.receive()) is not None:
+            await spill.put(value)
+    except ProuterError as error:
+        spill.end(error)
+    except Exception:
+        spill.end(RemoteProtocolError("the agent's stream could not be read"))
+        raise
+    else:
+        spill.end()
