@@ -97,6 +97,11 @@ def prouter_agent_disconnected(agent: AgentInfo, why: str) -> None:
     """An agent's link ended. Its jobs go on there."""
 
 
+@hookspec(Kind.NOTIFY)
+def prouter_agent_draining(agent: AgentInfo) -> None:
+    """An agent takes no new jobs from now on, or takes them again: `agent.draining` says which."""
+
+
 # --- a request comes ---
 
 

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from prouter import __version__
 from prouter.agent.dialing import Dialing
 from prouter.agent.doors import REPORT_PATH, ControlDoor, ReportDoor, RouterDoor
+from prouter.agent.draining import DrainSwitch
 from prouter.agent.files.sandbox import SandboxOpener
 from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
+from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.orphans import Orphans
@@ -121,16 +123,20 @@ class AgentApp:
         settings = self._settings
         state = open_state(settings)
         undo.callback(state.close)
-        who = introduce(settings, state)
         tasks = TaskOwner("agent")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+        who = introduce(settings, state, DrainSwitch(state.path, tasks))
         threads = ThreadPoolExecutor(settings.background_threads, "files")
         undo.callback(threads.shutdown, cancel_futures=True)
         guarded = make_keeper(tasks, cgroups=settings.cgroups)
         await guarded.start()
         undo.push_async_callback(guarded.close)
         opener = SandboxOpener(settings.path_resolution, threads)
-        registry = JobRegistry(Records(jobs_directory(state)), opener, settings.max_jobs, settings.stop_grace_seconds)
+        admission = Admission(who.capacity, who.draining)
+        registry = JobRegistry(
+            Records(jobs_directory(state)), opener, admission, settings.max_jobs, settings.stop_grace_seconds
+        )
+        who.draining.told = registry.wake
         feedback = PortFeedback()
         orphans = Orphans(registry, settings.orphan_seconds)
         targets = PipeTargets(registry, opener)
@@ -143,7 +149,7 @@ class AgentApp:
         undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
         undo.push_async_callback(links.close)
         undo.push_async_callback(registry.close)
-        methods = JobMethods(registry, around, settings.stop_grace_seconds, settings.activity_seconds)
+        methods = JobMethods(registry, around, who.draining, settings.stop_grace_seconds, settings.activity_seconds)
         await self._open_doors(undo, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
         self._dial(tasks, links, methods)
@@ -174,6 +180,7 @@ class AgentApp:
             driver=self._driver,
             environment=environment,
             told=registry.told,
+            check_again=registry.check_again,
             over=over,
         )
 

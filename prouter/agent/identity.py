@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prouter import __version__
+from prouter.agent.draining import DrainSwitch
 from prouter.agent.settings import AgentSettings
 from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
 from prouter.model.ids import new_uid
+from prouter.model.resources import JOBS
 from prouter.pluginkit.state import StateDirectory
 
 
@@ -24,6 +26,7 @@ class Self:
     properties: Mapping[str, str]
     capacity: Mapping[str, int]
     """Of each counted resource, how much there is in all; `jobs` is one."""
+    draining: DrainSwitch
 
     def hello(self, link: int, token: str = "") -> Hello:
         """`link` is the number of the link whose handshake this is; `token` only where we dial."""
@@ -38,6 +41,7 @@ class Self:
             link=link,
             capabilities=frozenset(PRODUCT_CAPABILITIES),
             capacity=self.capacity,
+            drain=self.draining.drain,
         )
 
 
@@ -49,11 +53,11 @@ def open_state(settings: AgentSettings) -> StateDirectory:
     return StateDirectory.open(settings.root, "agent")
 
 
-def introduce(settings: AgentSettings, state: StateDirectory) -> Self:
+def introduce(settings: AgentSettings, state: StateDirectory, draining: DrainSwitch) -> Self:
     """Raises StartupError when the uid can not be kept."""
     identity = Identity(settings.uid or state.uid(), settings.name)
-    capacity = {} if settings.capacity is None else {"jobs": settings.capacity}
-    return Self(identity, new_uid(), this_platform(), settings.properties, capacity)
+    slots = {} if settings.capacity is None else {JOBS: settings.capacity}
+    return Self(identity, new_uid(), this_platform(), settings.properties, slots | dict(settings.resources), draining)
 
 
 def jobs_directory(state: StateDirectory) -> Path:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from prouter.agent.draining import DrainSwitch
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.registry import JobRegistry, Watch
 from prouter.agent.links import RouterLink
 from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
-from prouter.model.agents import ACTIVITY
+from prouter.model.agents import ACTIVITY, DRAIN, Drain
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, PortRequest, StartRequest
+from prouter.model.resources import parse as parse_resources
 from prouter.rpc.calls import CallContext
 from prouter.rpc.messages import CallType
 from prouter.rpc.methods import Methods
@@ -33,10 +35,16 @@ class JobMethods:
     """Offers the jobs of one registry."""
 
     def __init__(
-        self, jobs: JobRegistry, around: Surroundings, stop_grace_seconds: float, activity_seconds: float
+        self,
+        jobs: JobRegistry,
+        around: Surroundings,
+        draining: DrainSwitch,
+        stop_grace_seconds: float,
+        activity_seconds: float,
     ) -> None:
         self._jobs = jobs
         self._around = around
+        self.draining = draining
         self.stop_grace_seconds = stop_grace_seconds
         """Unless a stop names another."""
         self._activity_seconds = activity_seconds
@@ -56,12 +64,19 @@ class JobMethods:
     def jobs(self) -> JobRegistry:
         return self._jobs
 
-    async def create(self, uid: Any, name: Any, labels: Any, link: RouterLink, asked: Any = "") -> JobRecord:
+    async def create(
+        self, uid: Any, name: Any, labels: Any, link: RouterLink, asked: Any = "", resources: Any = None
+    ) -> JobRecord:
         if not isinstance(name, str | None) or not isinstance(uid, str | None):
             raise InvalidRequest("Invalid request: a job's uid and name are texts")
         if not isinstance(labels, Mapping) or not all(isinstance(v, str) for pair in labels.items() for v in pair):
             raise InvalidRequest("Invalid request: labels are texts by name")
-        return await self._jobs.create(uid, name or "", labels, link.sender(), self._around, str(asked or ""))
+        try:
+            taken = parse_resources(resources or {})
+        except ValueError as error:
+            raise InvalidRequest(f"Invalid request: {error}") from None
+        sender, digest = link.sender(), str(asked or "")
+        return await self._jobs.create(uid, name or "", labels, taken, sender, self._around, digest)
 
     async def _watch(self, context: CallContext, link: RouterLink) -> None:
         """Pages of all records, then every change and the jobs' activity, for as long as the router wants."""
@@ -71,14 +86,18 @@ class JobMethods:
             pages = [records[start : start + PAGE] for start in range(0, len(records), PAGE)] or [[]]
             for number, page in enumerate(pages, 1):
                 await context.send({"jobs": [record.to_wire() for record in page], "more": number < len(pages)})
-            await self._tell_changes(watch, context, activity=ACTIVITY in link.router.capabilities)
+            await self._tell_changes(watch, context, link.router.capabilities)
         finally:
             watch.close()
 
-    async def _tell_changes(self, watch: Watch, context: CallContext, *, activity: bool) -> None:
-        loop = asyncio.get_running_loop()
+    async def _tell_changes(self, watch: Watch, context: CallContext, capabilities: Set[str]) -> None:
+        loop, activity = asyncio.get_running_loop(), ACTIVITY in capabilities
         activities, due_at = _Activities(self._jobs), loop.time() if activity else math.inf
+        told: Drain | None = None
         while True:
+            if DRAIN in capabilities and told != self.draining.drain:
+                told = self.draining.drain
+                await context.send({"drain": told.to_wire()})
             try:
                 async with asyncio.timeout_at(due_at if activity else None):
                     records = await watch.changed()
@@ -121,8 +140,15 @@ class _Prouter:
         self._methods = methods
         self._link = link
 
-    async def prouter_create(self, context: CallContext, uid: Any, name: Any, labels: Any, asked: Any = "") -> Any:
-        return (await self._methods.create(uid, name, labels, self._link, asked)).to_wire()
+    async def prouter_create(
+        self, context: CallContext, uid: Any, name: Any, labels: Any, asked: Any = "", resources: Any = None
+    ) -> Any:
+        return (await self._methods.create(uid, name, labels, self._link, asked, resources)).to_wire()
+
+    async def prouter_drain(self, context: CallContext, on: Any) -> Any:
+        if not isinstance(on, bool):
+            raise InvalidRequest("Invalid request: drain, true or false?")
+        return (await self._methods.draining.turn(on)).to_wire()
 
     async def prouter_start(self, context: CallContext, uid: str, request: Any, key: Any = None) -> Any:
         try:

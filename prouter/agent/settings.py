@@ -15,6 +15,7 @@ from typing import Any
 from prouter.errors import ConfigError
 from prouter.model.access import MIN_TOKEN_BITS, Secret, token_bits
 from prouter.model.plugin import ConfigSection
+from prouter.model.resources import JOBS, MAX_COUNT, MAX_NAMES, NAME_PATTERN
 
 _PORT = {
     "type": "integer",
@@ -137,8 +138,17 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "type": ["integer", "null"],
                 "minimum": 1,
                 "default": None,
-                "description": "Jobs that should run here at the same time: routers that choose among agents compare "
-                "by it, and give no new job to an agent that is full. None: not full ever.",
+                "description": "Jobs that may be here at the same time, from their creation until they have finished: "
+                "a further one is refused, and routers that choose among agents compare by it. None: not full ever.",
+            },
+            "resources": {
+                "type": "object",
+                "propertyNames": {"pattern": NAME_PATTERN},
+                "additionalProperties": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT},
+                "maxProperties": MAX_NAMES - 1,
+                "default": {},
+                "description": "What jobs can take a counted part of, and how much of it there is: GPUs, licences. A "
+                "job that asks for more than is free is refused.",
             },
         },
     ),
@@ -254,6 +264,7 @@ class AgentSettings:
     path_resolution: str
     max_jobs: int
     capacity: int | None
+    resources: Mapping[str, int]
     max_processes: int
     max_output_bytes: int
     ping_interval_seconds: float
@@ -283,6 +294,7 @@ class AgentSettings:
             path_resolution=jobs["path_resolution"],
             max_jobs=jobs["max_count"],
             capacity=jobs["capacity"],
+            resources=_resources(jobs["resources"]),
             max_processes=section("jobs.limits")["processes"],
             max_output_bytes=section("jobs.limits")["output_bytes"],
             ping_interval_seconds=links["ping_interval"],
@@ -325,6 +337,12 @@ def _properties(section: Mapping[str, Any]) -> Mapping[str, str]:
             raise ConfigError([f"properties.{name}: a name may not be empty or hold '=', neither may hold NUL"])
         found[name] = text
     return found
+
+
+def _resources(declared: Mapping[str, int]) -> Mapping[str, int]:
+    if JOBS in declared:
+        raise ConfigError([f"jobs.resources.{JOBS}: how many jobs there may be is said by jobs.capacity"])
+    return dict(declared)
 
 
 def _client(section: Mapping[str, Any]) -> ClientSettings:

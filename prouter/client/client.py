@@ -74,15 +74,35 @@ class Client:
         found: dict[str, Any] = await self.request("GET", "/agents")
         return list(found["agents"])
 
+    async def drain(self, agent: str) -> dict[str, Any]:
+        """The agent takes no new jobs, those that it has go on; its entry as in `agents`."""
+        found: dict[str, Any] = await self.request("POST", f"/agents/{_segment(agent)}/drain")
+        return found
+
+    async def undrain(self, agent: str) -> dict[str, Any]:
+        """The agent takes new jobs again."""
+        found: dict[str, Any] = await self.request("POST", f"/agents/{_segment(agent)}/undrain")
+        return found
+
     async def jobs(self) -> list[Job]:
         found = await self.request("GET", "/jobs")
         return [Job(self, info) for info in found["jobs"]]
 
     async def create(
-        self, locator: Mapping[str, Any], name: str = "", *, labels: Mapping[str, str] | None = None, uid: str = ""
+        self,
+        locator: Mapping[str, Any],
+        name: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        uid: str = "",
+        resources: Mapping[str, int] | None = None,
     ) -> Job:
-        """An empty job on the agent that `locator` selects; with a `uid` of your own a retry makes no second job."""
+        """An empty job on the agent that `locator` selects; with a `uid` of your own a retry makes no second job.
+
+        `resources` is what it takes of the agent's counted resources: {"gpu": 1}.
+        """
         body: dict[str, Any] = {"agent": dict(locator), "name": name, "labels": dict(labels or {})}
+        body |= {"resources": dict(resources)} if resources else {}
         return Job(self, await self.request("POST", "/jobs/create", body | ({"uid": uid} if uid else {})))
 
     async def shutdown(self) -> None:
@@ -198,6 +218,10 @@ class Job:
     async def _call(self, verb: str, action: str, body: Any = None, **query: Any) -> Self:
         self.info = await self._client.request(verb, self.path + action, body, **query)
         return self
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="", errors="surrogateescape")
 
 
 async def check(answer: aiohttp.ClientResponse) -> None:

@@ -21,7 +21,7 @@ from prouter.core.dispatch import ControlDispatcher
 from prouter.core.events import EventHub
 from prouter.core.info import info_routes
 from prouter.core.jobs.service import JobsService
-from prouter.core.limits import pool_limits, web_limits
+from prouter.core.limits import pool_limits, spill_limits, web_limits
 from prouter.core.origin import Origins
 from prouter.core.reload import Reload
 from prouter.core.selection import Selection
@@ -117,7 +117,10 @@ class RouterApp:
             takeover_seconds=settings.takeover_seconds,
             expected=remembered.uids,
         )
-        fleet = Fleet.make(identity, __version__, settings, directory, tasks, pool_limits(self._sections.section))
+        section = self._sections.section
+        fleet = Fleet.make(
+            identity, __version__, settings, directory, tasks, pool_limits(section), spill_limits(section)
+        )
         housekeeping = Housekeeping(memory, directory)
         dialer = Dialer(fleet, housekeeping.changed)
         housekeeping.watch(dialer)

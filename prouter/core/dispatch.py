@@ -15,7 +15,7 @@ from prouter.errors import PluginFailure, PortNotFound, RouteNotFound
 from prouter.http1.policy import reframed
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, ResponseHead
-from prouter.model.ids import JobUid
+from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route
 from prouter.model.traffic import PROXIED
@@ -166,7 +166,7 @@ class ControlDispatcher:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
         ref = self._job(match)
         labels = self._directory.entry(ref.agent).mirror.get(ref.job).labels if ref else {}
-        resource = Resource(ref.agent, ref.job, labels) if ref else Resource()
+        resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
         await self._access.authorize(principal, action, resource)
         call = Call(
             head=head,
@@ -205,6 +205,11 @@ class ControlDispatcher:
             assert isinstance(target, JobPort)
             opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head.method)
         return Forward(opener, relay.plan, follows=relay.follows)
+
+
+def _agent_of(match: Match) -> AgentUid | None:
+    uid = match.params.get("agent")
+    return AgentUid(uid) if uid is not None else None
 
 
 def _changing(action: str) -> str:

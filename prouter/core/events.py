@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from prouter.model.events import AgentConnected, AgentDisconnected, Event, Failed, JobChanged
+from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, Failed, JobChanged
 from prouter.model.jobs import JobState
 from prouter.pluginkit.calling import Hooks
 
@@ -27,6 +27,8 @@ class EventHub:
                 self._hooks.notify("prouter_agent_connected", subject=agent.uid, agent=agent)
             case AgentDisconnected(agent, why):
                 self._hooks.notify("prouter_agent_disconnected", subject=agent.uid, agent=agent, why=why)
+            case AgentDraining(agent):
+                self._hooks.notify("prouter_agent_draining", subject=agent.uid, agent=agent)
             case JobChanged(agent, record):
                 if record.state is JobState.RUNNING:
                     log.info("job %s runs on agent %s, pid %s", record.uid, agent.uid, record.pid)

@@ -11,9 +11,12 @@ import jsonschema
 from prouter.core.agents.directory import AgentDirectory
 from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, ProuterError, SchemaMismatch
 from prouter.model.access import Principal, Refusal
+from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
+from prouter.model.resources import shortage
+from prouter.model.selection import no_agent
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.schema import mistake_text
 
@@ -53,8 +56,13 @@ class Selection:
                 raise Forbidden(f"the job is not admitted: {refused[1].reason}")
         return request
 
-    async def choose(self, request: CreateRequest, principal: Principal) -> AgentUid:
-        """Raises InvalidRequest (no such selector), SchemaMismatch, AgentNotFound, NoAgent."""
+    async def choose(
+        self, request: CreateRequest, principal: Principal, turned_down: Mapping[AgentUid, str] | None = None
+    ) -> AgentUid:
+        """`turned_down` are agents that refused this job themselves, and why.
+
+        Raises InvalidRequest (no such selector), SchemaMismatch, AgentNotFound, NoAgent.
+        """
         kind = request.locator.get("type")
         found = self._selectors.get(kind) if isinstance(kind, str) else None
         if found is None:
@@ -64,10 +72,10 @@ class Selection:
             )
         plugin, selector = found
         _validate(selector.schema, request.locator)
-        candidates, refused = await self._filter(request, principal)
+        candidates, refused = await self._filter(request, principal, turned_down or {})
         try:
             async with asyncio.timeout(CHOOSE_SECONDS):
-                return await selector.choose(request.locator, candidates)
+                chosen = await selector.choose(request.locator, candidates)
         except NoAgent as error:
             raise _with_filtered(error, refused) from error
         except ProuterError:
@@ -75,27 +83,44 @@ class Selection:
         except (Exception, SystemExit) as error:
             log.error("plugin %s failed to choose", plugin, exc_info=error)
             raise PluginFailure(plugin, "choose", type(error).__name__) from error
+        if all(candidate.uid != chosen for candidate in candidates):  # one that was dialed, past the filters
+            info = self._directory.entry(chosen).info()
+            why_not = refused.get(chosen) or await self._why_not(info, _candidate(info), request, principal)
+            if why_not is not None:
+                raise no_agent({chosen: why_not})
+        return chosen
 
     async def _filter(
-        self, request: CreateRequest, principal: Principal
-    ) -> tuple[Sequence[Candidate], Mapping[str, str]]:
-        infos = [entry.info() for entry in self._directory if entry.link is not None]
-        candidates = [
-            Candidate(info.uid, info.name, info.properties, info.jobs, info.waiting, info.capacity) for info in infos
-        ]
-        if not self._hooks.implemented("prouter_filter_agent"):
-            return candidates, {}
+        self, request: CreateRequest, principal: Principal, turned_down: Mapping[AgentUid, str]
+    ) -> tuple[Sequence[Candidate], Mapping[AgentUid, str]]:
         kept: list[Candidate] = []
-        refused: dict[str, str] = {}
-        for candidate in candidates:
-            answer: tuple[str, Refusal] | None = await self._hooks.veto(
-                "prouter_filter_agent", candidate=candidate, request=request, principal=principal
-            )
-            if answer is None:
+        refused: dict[AgentUid, str] = {}
+        for info in [entry.info() for entry in self._directory if entry.link is not None]:
+            candidate = _candidate(info)
+            why_not = turned_down.get(info.uid) or await self._why_not(info, candidate, request, principal)
+            if why_not is None:
                 kept.append(candidate)
             else:
-                refused[candidate.uid] = answer[1].reason
+                refused[info.uid] = why_not
         return kept, refused
+
+    async def _why_not(
+        self, info: AgentInfo, candidate: Candidate, request: CreateRequest, principal: Principal
+    ) -> str | None:
+        """Why this agent may not have the job, as a sentence's end: by what is known of it, then by the plugins."""
+        if info.draining:
+            return "it is draining"
+        short = shortage(request.resources, info.capacity, info.used)
+        if short is not None or not self._hooks.implemented("prouter_filter_agent"):
+            return short
+        answer: tuple[str, Refusal] | None = await self._hooks.veto(
+            "prouter_filter_agent", candidate=candidate, request=request, principal=principal
+        )
+        return answer[1].reason if answer is not None else None
+
+
+def _candidate(info: AgentInfo) -> Candidate:
+    return Candidate(info.uid, info.name, info.properties, info.jobs, info.waiting, info.capacity, info.used)
 
 
 def _validate(schema: Mapping[str, object], locator: Mapping[str, object]) -> None:
@@ -108,11 +133,13 @@ def _validate(schema: Mapping[str, object], locator: Mapping[str, object]) -> No
         raise SchemaMismatch(mistakes)
 
 
-def _with_filtered(error: NoAgent, refused: Mapping[str, str]) -> NoAgent:
-    """The selector saw only what the filters left; the refusal names those as well."""
+def _with_filtered(error: NoAgent, refused: Mapping[AgentUid, str]) -> NoAgent:
+    """The selector saw only what the filters left; the refusal names those as well, with the filters' reasons.
+
+    Where the selector names some of them itself, it means those and no others.
+    """
     if not refused:
         return error
-    considered = {str(agent["agent"]): agent for agent in error.extra.get("considered", ())}
-    considered |= {uid: {"agent": uid, "reason": reason} for uid, reason in refused.items()}
-    listed = "; ".join(f"{uid}: {reason}" for uid, reason in refused.items())
-    return NoAgent(f"{error.detail}; not taken: {listed}", extra={"considered": list(considered.values())})
+    considered = {AgentUid(str(agent["agent"])): str(agent["reason"]) for agent in error.extra.get("considered", ())}
+    meant = {uid: reason for uid, reason in refused.items() if uid in considered} or refused
+    return no_agent({**considered, **meant})

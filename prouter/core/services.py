@@ -8,8 +8,9 @@ from typing import Any
 
 from prouter.core.agents.dialer import Dialer
 from prouter.core.agents.directory import AgentDirectory
+from prouter.errors import NotPossible, RemoteProtocolError
 from prouter.model.access import Secret
-from prouter.model.agents import AgentInfo, this_platform
+from prouter.model.agents import DRAIN, AgentInfo, Drain, this_platform
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
 from prouter.pluginkit.calling import Hooks
@@ -31,6 +32,19 @@ class AgentsService:
 
     def get(self, uid: AgentUid) -> AgentInfo:
         return self._directory.entry(uid).info()
+
+    async def drain(self, uid: AgentUid, *, on: bool) -> AgentInfo:
+        entry, link = self._directory.entry(uid), self._directory.connected(uid)
+        if DRAIN not in link.hello.capabilities:
+            raise NotPossible(f"agent {uid!r} can not be drained: it speaks a protocol that has no word for it")
+        answer = await link.call("prouter_drain", on)
+        try:
+            drain = Drain.from_wire(answer)
+        except (KeyError, ValueError, TypeError) as error:
+            raise RemoteProtocolError(f"agent {uid!r} did not say whether it drains") from error
+        if entry.link is link:
+            entry.note_drain(drain)
+        return entry.info()
 
     async def dial(self, address: str, token: str) -> AgentUid:
         return await self._dialer.dial(address, Secret(token))

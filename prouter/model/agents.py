@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prouter.model.ids import AgentUid
+from prouter.model.resources import JOBS
+from prouter.model.times import rfc3339
 
 ACTIVITY = "activity/1"
 """News of what goes through the jobs' ports: of a router, that its watches take them; of an agent, that it tells."""
 
-PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY)
+DRAIN = "drain/1"
+"""Of an agent, that it can be drained; of a router, that its watches take the news of that."""
+
+RESOURCES = "resources/1"
+"""Of an agent, that it counts what its jobs hold."""
+
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
 
@@ -41,6 +49,22 @@ def this_platform() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Whether an agent takes no new jobs. A lower revision of the same boot is older news."""
+
+    on: bool = False
+    revision: int = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"on": self.on, "revision": self.revision}
+
+    @classmethod
+    def from_wire(cls, value: Mapping[str, Any]) -> Drain:
+        """Raises KeyError, ValueError or TypeError for what is none."""
+        return cls(bool(value["on"]), int(value["revision"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """The user data of a handshake, parsed. An original's uid may come as bytes; platform and properties may miss."""
 
@@ -57,7 +81,9 @@ class Hello:
     """The agent's number of this link, growing over all its links."""
     capabilities: frozenset[str] = frozenset()
     capacity: Mapping[str, int] = field(default_factory=dict)
-    """How much of each counted resource the agent has in all, `jobs` being one; what it does not say is not limited."""
+    """How much of each counted resource the agent has in all; `jobs` is one, not limited where it is missing."""
+    drain: Drain = Drain()
+    """Of an agent, as it is at the handshake."""
 
     @property
     def original(self) -> bool:
@@ -85,6 +111,7 @@ class Hello:
             link=ours["link"] if isinstance(ours.get("link"), int) else 0,
             capabilities=frozenset(_text(c) for c in ours.get("capabilities") or ()),
             capacity=_count_map(ours.get("capacity")),
+            drain=_drain(ours.get("drain")),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -98,6 +125,7 @@ class Hello:
                 "link": self.link,
                 "capabilities": sorted(self.capabilities),
                 "capacity": dict(self.capacity),
+                "drain": self.drain.to_wire(),
             }
         return data
 
@@ -123,6 +151,10 @@ class AgentInfo:
     """As the agent says (Hello)."""
     pipes: int = 0
     """Data connections that are open to it."""
+    used: Mapping[str, int] = field(default_factory=dict)
+    """What its jobs hold of each counted resource."""
+    draining: bool = False
+    """It takes no new jobs."""
 
     def in_job(self) -> dict[str, Any]:
         """The `agent` member of a JobInfo."""
@@ -132,6 +164,22 @@ class AgentInfo:
             "platform": dict(self.platform),
             "properties": dict(self.properties),
             "connected": self.connected,
+        }
+
+    def shown(self) -> dict[str, Any]:
+        """The agent's entry in /agents."""
+        names = [JOBS, *(name for name in self.capacity if name != JOBS)]
+        return {
+            "uid": self.uid,
+            "name": self.name,
+            "platform": dict(self.platform),
+            "properties": dict(self.properties),
+            "version": self.version,
+            "connected": self.connected,
+            "connected_at": rfc3339(self.connected_at),
+            "jobs": self.jobs,
+            "capacity": {n: {"total": self.capacity.get(n), "used": self.used.get(n, 0)} for n in names},
+            "draining": self.draining,
         }
 
 
@@ -147,6 +195,13 @@ def _text_map(value: Any) -> dict[str, str]:
 
 def _count_map(value: Any) -> dict[str, int]:
     return {name: count for name, count in _pairs(value) if isinstance(count, int) and count >= 0}
+
+
+def _drain(value: Any) -> Drain:
+    try:
+        return Drain.from_wire(value)
+    except (KeyError, ValueError, TypeError):
+        return Drain()
 
 
 def _pairs(value: Any) -> list[tuple[str, Any]]:

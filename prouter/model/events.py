@@ -20,6 +20,13 @@ class AgentDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentDraining:
+    """It takes no new jobs from now on, or takes them again."""
+
+    agent: AgentInfo
+
+
+@dataclass(frozen=True, slots=True)
 class JobChanged:
     agent: AgentInfo
     record: JobRecord
@@ -33,4 +40,4 @@ class Failed:
     detail: str
 
 
-Event = AgentConnected | AgentDisconnected | JobChanged | Failed
+Event = AgentConnected | AgentDisconnected | AgentDraining | JobChanged | Failed

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prouter.errors import InvalidRequest
+from prouter.model import resources
 from prouter.model.activity import Activity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.times import rfc3339
@@ -144,7 +145,7 @@ class Port:
 
     name: str
     number: int | None
-    """TCP port on the agent's loopback; None for a unix socket."""
+    """TCP port on the agent's loopback; None for a unix socket, and where an original agent does not tell."""
     socket: str | None = None
     """Path of a unix socket relative to the sandbox."""
     keep_prefix: bool = False
@@ -186,6 +187,8 @@ class JobRecord:
     finished_at: float | None = None
     pid: int | None = None
     ports: Mapping[str, Port] = field(default_factory=dict)
+    resources: Mapping[str, int] = field(default_factory=dict)
+    """What it was made with of the agent's counted resources (model/resources.py); held until it has ended."""
     asked: str = ""
     """Digest of the request that made it, by which a repeated one is told from another; empty when nobody said."""
     revision: int = 0
@@ -214,6 +217,7 @@ class JobRecord:
             "finished_at": self.finished_at,
             "pid": self.pid,
             "ports": [port.to_wire() for port in self.ports.values()],
+            "resources": dict(self.resources),
             "asked": self.asked,
             "revision": self.revision,
         }
@@ -239,6 +243,7 @@ class JobRecord:
             finished_at=value.get("finished_at"),
             pid=value.get("pid"),
             ports={port.name: port for port in ports},
+            resources=resources.parse(value.get("resources") or {}),
             asked=str(value.get("asked") or ""),
             revision=int(value.get("revision") or 0),
         )
@@ -270,12 +275,17 @@ class CreateRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     uid: JobUid | None = None
     """Chosen by the client: the same again gives the same job, other arguments are a conflict."""
+    resources: Mapping[str, int] = field(default_factory=dict)
+    """What it takes of its agent's counted resources, by name."""
 
     def digest(self) -> str:
         """The same for the same request. A locator's token is left out: a new token does not make another job."""
         locator = {key: value for key, value in self.locator.items() if key != "token"}
-        asked = json.dumps([locator, self.name, dict(self.labels)], sort_keys=True, default=str)
-        return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+        asked: list[Any] = [locator, self.name, dict(self.labels)]
+        if self.resources:  # else as it was before there were any: agents keep digests
+            asked.append(dict(self.resources))
+        text = json.dumps(asked, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | None = None) -> dict[str, Any]:
@@ -295,5 +305,6 @@ def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | N
         "pid": record.pid,
         "ports": {name: port.number if port.socket is None else port.socket for name, port in record.ports.items()},
         "labels": dict(record.labels),
+        "resources": dict(record.resources),
         "activity": activity.shown() if activity is not None else None,
     }

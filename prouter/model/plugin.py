@@ -230,7 +230,9 @@ class Candidate:
     waiting: int = 0
     """Jobs NEW there: made, not started yet."""
     capacity: Mapping[str, int] = field(default_factory=dict)
-    """How much of each counted resource the agent has in all; `jobs` is one. What is not named is not limited."""
+    """How much of each counted resource the agent has in all; `jobs` is one, and not limited where it is not named."""
+    used: Mapping[str, int] = field(default_factory=dict)
+    """What its jobs hold of these."""
 
 
 class Selector(Protocol):

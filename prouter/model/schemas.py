@@ -17,6 +17,7 @@ def _object(properties: Mapping[str, Schema], **more: Any) -> Schema:
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "object", "additionalProperties": _TEXT}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
+_COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 _NUMBER_OR_NULL = {"type": ["integer", "null"]}
 
 JOB_AGENT = _object(
@@ -45,8 +46,9 @@ JOB_INFO = _object(
         "started_at": _TIME,
         "finished_at": _TIME,
         "pid": _NUMBER_OR_NULL,
-        "ports": {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
+        "ports": {"type": "object", "additionalProperties": {"type": ["integer", "string", "null"]}},
         "labels": _TEXTS,
+        "resources": _COUNTS | {"description": "What it holds of its agent's counted resources until it has finished."},
         "activity": {"anyOf": [ACTIVITY, {"type": "null"}], "description": "Null: its agent tells of none."},
     }
 )
@@ -65,8 +67,9 @@ AGENT = _object(
         "capacity": {
             "type": "object",
             "additionalProperties": _object({"total": _NUMBER_OR_NULL, "used": {"type": "integer"}}),
+            "description": "By resource; `jobs` is one, its total null where it is not limited.",
         },
-        "draining": {"type": "boolean"},
+        "draining": {"type": "boolean", "description": "It takes no new jobs."},
     }
 )
 AGENTS = _object({"agents": {"type": "array", "items": AGENT}, "next": _NEXT})

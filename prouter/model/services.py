@@ -107,6 +107,12 @@ class Agents(Protocol):
     def get(self, uid: AgentUid) -> AgentInfo:
         """Raises AgentNotFound."""
 
+    async def drain(self, uid: AgentUid, *, on: bool) -> AgentInfo:
+        """Tell an agent to take no new jobs, or to take them again; the agent as it is then.
+
+        Raises AgentNotFound, AgentAway, NotPossible (an original), LinkClosed, TimedOut, NoRoom.
+        """
+
     async def dial(self, address: str, token: str) -> AgentUid:
         """An agent that listens at HOST:PORT; a link to the same address with the same token is used again.
 

@@ -7,13 +7,11 @@ from typing import Any
 
 from prouter import hookimpl
 from prouter.errors import ConfigError, Conflict, InvalidRequest
-from prouter.model.agents import AgentInfo
 from prouter.model.http import Reply
 from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route
 from prouter.model.schemas import AGENTS, CONNECTIONS, PLUGINS
 from prouter.model.services import Router
-from prouter.model.times import rfc3339
 
 AGENTS_QUERY: Mapping[str, Mapping[str, Any]] = {
     **QUERY,
@@ -85,7 +83,7 @@ class AdminApi:
             and all(agent.properties.get(key) == value for key, value in properties.items())
         ]
         shown, following = page(found, lambda agent: (agent.uid,), call.query)
-        return Reply.json({"agents": [_shown(agent) for agent in shown], "next": following})
+        return Reply.json({"agents": [agent.shown() for agent in shown], "next": following})
 
     async def _plugins(self, call: Call) -> Reply:
         return Reply.json({"plugins": list(self.router.describe.plugins())})
@@ -99,18 +97,3 @@ class AdminApi:
     async def _shutdown(self, call: Call) -> Reply:
         self.router.describe.request_shutdown()
         return Reply(200)
-
-
-def _shown(agent: AgentInfo) -> dict[str, object]:
-    return {
-        "uid": agent.uid,
-        "name": agent.name,
-        "platform": dict(agent.platform),
-        "properties": dict(agent.properties),
-        "version": agent.version,
-        "connected": agent.connected,
-        "connected_at": rfc3339(agent.connected_at),
-        "jobs": agent.jobs,
-        "capacity": {"jobs": {"total": agent.capacity.get("jobs"), "used": agent.jobs}},
-        "draining": False,
-    }

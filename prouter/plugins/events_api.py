@@ -140,6 +140,10 @@ class EventsApi:
         self._tell("agent", {"agent": _agent(agent), "connected": False, "why": why})
 
     @hookimpl
+    def prouter_agent_draining(self, agent: AgentInfo) -> None:
+        self._tell("agent", {"agent": _agent(agent), "connected": agent.connected})
+
+    @hookimpl
     def prouter_job_state_changed(self, agent: AgentInfo, record: JobRecord) -> None:
         assert self._router is not None
         removed = record.state is JobState.CLOSED
@@ -190,4 +194,10 @@ class EventsApi:
 
 
 def _agent(agent: AgentInfo) -> dict[str, Any]:
-    return {"uid": agent.uid, "name": agent.name, "platform": dict(agent.platform), "version": agent.version}
+    return {
+        "uid": agent.uid,
+        "name": agent.name,
+        "platform": dict(agent.platform),
+        "version": agent.version,
+        "draining": agent.draining,
+    }

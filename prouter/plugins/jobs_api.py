@@ -13,6 +13,7 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobState, PortRequest, StartRequest
 from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route, idempotency_key
+from prouter.model.resources import MAX_COUNT, MAX_NAMES, NAME_PATTERN
 from prouter.model.schemas import JOB_INFO, JOBS
 from prouter.model.services import Router
 
@@ -39,6 +40,13 @@ CREATE = {
         },
         "name": {"type": ["string", "null"], "maxLength": 1024},
         "labels": _STRINGS | {"maxProperties": 64, "description": "Kept with the job, shown in its info."},
+        "resources": {
+            "type": "object",
+            "propertyNames": {"pattern": NAME_PATTERN},
+            "additionalProperties": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT},
+            "maxProperties": MAX_NAMES,
+            "description": "What the job takes of its agent's counted resources until it has finished.",
+        },
         "uid": {
             "type": "string",
             "pattern": "^[0-9a-f]{32}$",
@@ -165,6 +173,7 @@ class JobsApi:
             name=body.get("name") or "",
             labels=dict(body.get("labels") or {}),
             uid=JobUid(uid) if uid is not None else None,
+            resources=dict(body.get("resources") or {}),
         )
         agent, record = await self.router.jobs.create(request, call.principal)
         return self._reply(agent, record)

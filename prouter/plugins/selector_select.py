@@ -52,5 +52,10 @@ class SelectSelector:
         connected = {agent.uid for agent in self._router.agents.list() if agent.connected}
         if not connected.intersection(wanted):
             raise AgentNotFound(wanted[0], f"agent connection not found: none of {wanted[:20]} is connected")
-        absent = {uid: "it is not connected" for uid in wanted if uid not in connected}
-        return least_loaded([candidate for candidate in candidates if candidate.uid in wanted], absent)
+        offered = {candidate.uid: candidate for candidate in candidates}
+        not_taken = {
+            uid: "it may not take this job" if uid in connected else "it is not connected"
+            for uid in wanted
+            if uid not in offered
+        }
+        return least_loaded([offered[uid] for uid in wanted if uid in offered], not_taken)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.errors import AgentNotFound, NoAgent
+from prouter.errors import AgentNotFound
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate, Selector
+from prouter.model.selection import no_agent
 from prouter.model.services import Router
 
 
@@ -43,5 +44,5 @@ class UidSelector:
             return uid
         assert self._router is not None
         if any(agent.uid == uid and agent.connected for agent in self._router.agents.list()):
-            raise NoAgent(f"agent {uid!r} may not take this job")
+            raise no_agent({uid: "it may not take this job"})
         raise AgentNotFound(uid)

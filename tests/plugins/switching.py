@@ -11,6 +11,7 @@ JOB = "/jobs/some-agent/some-job"
 OWN_REQUESTS: dict[str, tuple[str, str, Any]] = {
     "admin_api": ("GET", "/connections", None),
     "archive_transfer": ("GET", f"{JOB}/archive", None),
+    "draining": ("POST", "/agents/some-agent/drain", None),
     "events_api": ("GET", "/events", None),
     "file_transfer": ("GET", f"{JOB}/file/x", None),
     "health": ("GET", "/healthz", None),

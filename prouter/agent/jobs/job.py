@@ -60,6 +60,8 @@ class Surroundings:
     """What a process inherits."""
     told: Callable[[JobRecord], None]
     """Every change, in order."""
+    check_again: Callable[[JobRecord], None]
+    """Whether a job that has ended can have again what it held. Raises NoAgent."""
     over: Callable[[JobRecord], None]
     """A tree is gone."""
 
@@ -114,7 +116,8 @@ class Job:
         return await self._once.do(key, ["start", request.to_wire()], begin, lambda: self.record)
 
     async def restart(self, key: str | None = None) -> JobRecord:
-        """A finished job runs again as it was started. Raises JobInvalidState, Conflict, and what `start` raises."""
+        """A finished job runs again as it was started. Raises JobInvalidState, Conflict, NoAgent (what it held is not
+        free), and what `start` raises."""
 
         def begin() -> asyncio.Future[JobRecord]:
             return self._detached(f"restart of {self.record.uid}", self._restart())
@@ -213,7 +216,9 @@ class Job:
     async def _restart(self) -> JobRecord:
         job_machine.begin_restart(self.record)
         request = await asyncio.to_thread(self.directory.last_start)
-        return await self._begin_run(job_machine.begin_restart(self.record), request)
+        fresh = job_machine.begin_restart(self.record)
+        self._around.check_again(self.record)
+        return await self._begin_run(fresh, request)
 
     async def _stop(self, number: int, grace_seconds: float) -> JobRecord:
         running = self.running

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
+from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.job import Job, Surroundings
 from prouter.agent.jobs.output import FollowedOutput
@@ -40,8 +41,11 @@ MAX_TEXT = 64 * 1024
 class JobRegistry:
     """Implements model.services.AgentJobs."""
 
-    def __init__(self, records: Records, files: FilesOf, max_jobs: int, stop_grace_seconds: float) -> None:
+    def __init__(
+        self, records: Records, files: FilesOf, admission: Admission, max_jobs: int, stop_grace_seconds: float
+    ) -> None:
         self._records = records
+        self._admission = admission
         self._files = files
         self._max_jobs = max_jobs
         self._stop_grace_seconds = stop_grace_seconds
@@ -105,18 +109,28 @@ class JobRegistry:
         for watch in self._watches:
             watch.tell(record)
 
+    def wake(self) -> None:
+        """Something else than a job changed that watchers may have to tell."""
+        for watch in self._watches:
+            watch.wake()
+
+    def check_again(self, record: JobRecord) -> None:
+        """Whether a job that has ended can take again what it held. Raises NoAgent."""
+        self._admission.check_room(record.resources, (job.record for job in self._jobs.values()))
+
     async def create(
         self,
         uid: str | None,
         name: str,
         labels: Mapping[str, str],
+        resources: Mapping[str, int],
         sender: Sender,
         around: Surroundings,
         asked: str = "",
     ) -> JobRecord:
         """A new job, or the one that was made before with the same uid and arguments.
 
-        Raises InvalidRequest, Conflict, TooManyRequests, NoRoom.
+        Raises InvalidRequest, Conflict, TooManyRequests, NoAgent (draining, or no room for what it asks for), NoRoom.
         """
         if uid is not None and not is_job_uid(uid):
             raise InvalidRequest("Invalid request: a job's uid is 32 lower-case hex digits")
@@ -124,14 +138,23 @@ class JobRegistry:
             raise InvalidRequest(f"Invalid request: name and labels of a job have at most {MAX_TEXT} characters")
         chosen = JobUid(uid or new_uid())
         if chosen in self._jobs:
-            return await self._same(chosen, name, labels, asked)
+            return await self._same(chosen, name, labels, resources, asked)
         if len(self._jobs) >= self._max_jobs or self._closing:
             raise TooManyRequests(
                 f"this agent keeps {len(self._jobs)} jobs, which is its limit; remove some",
                 headers={"Retry-After": "10"},
             )
-        made_at = time.time()
-        record = JobRecord(chosen, name, sender, labels=dict(labels), created_at=made_at, asked=asked, revision=1)
+        self._admission.check_new(resources, (job.record for job in self._jobs.values()))
+        record = JobRecord(
+            chosen,
+            name,
+            sender,
+            labels=dict(labels),
+            resources=dict(resources),
+            created_at=time.time(),
+            asked=asked,
+            revision=1,
+        )
         return await self._make(Job(record, self._records.directory(chosen), around))
 
     async def recover(self, driver: Driver | None, around: Surroundings) -> None:
@@ -165,19 +188,22 @@ class JobRegistry:
         except ProuterError as error:
             log.error("%s", error.detail)
 
-    async def _same(self, uid: JobUid, name: str, labels: Mapping[str, str], asked: str) -> JobRecord:
+    async def _same(
+        self, uid: JobUid, name: str, labels: Mapping[str, str], resources: Mapping[str, int], asked: str
+    ) -> JobRecord:
         making = self._made.get(uid)
         if making is not None:
             await asyncio.shield(making)
         record = self.find(uid).record
         renamed = record.state is not JobState.NEW
         same = dict(record.labels) == dict(labels) and (record.name == name or renamed)
+        same = same and dict(record.resources) == dict(resources)
         if not (record.asked == asked if record.asked and asked else same):
             raise Conflict(f"a job {uid!r} was made before with other arguments")
         return record
 
     async def _make(self, job: Job) -> JobRecord:
-        """Its directory and record on disk first; nobody sees the job before."""
+        """Its directory and record on disk first; nobody sees the job before. It holds its resources at once."""
         uid = job.record.uid
         making = self._made[uid] = asyncio.get_running_loop().create_future()
         self._jobs[uid] = job
@@ -237,6 +263,9 @@ class Watch:
         self._untold[record.uid] = record
         self._news.set()
 
+    def wake(self) -> None:
+        self._news.set()
+
     def take_all(self) -> list[JobRecord]:
         """What it was not told yet; at first, that is all there is."""
         untold, self._untold = self._untold, {}
@@ -244,7 +273,7 @@ class Watch:
         return list(untold.values())
 
     async def changed(self) -> list[JobRecord]:
-        """Waits until there is something."""
+        """Waits until there is something; empty when it was woken for something else than a job."""
         await self._news.wait()
         return self.take_all()
 

@@ -11,11 +11,13 @@ from typing import Any
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.mirror import JobMirror
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
+from prouter.model import job_machine
 from prouter.model.activity import Activity
-from prouter.model.agents import ACTIVITY, AgentInfo, Hello
-from prouter.model.events import AgentConnected, AgentDisconnected, Event, JobChanged
+from prouter.model.agents import ACTIVITY, AgentInfo, Drain, Hello
+from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import JobRef, JobState
+from prouter.model.jobs import JobRef, JobState, Reason
+from prouter.model.resources import in_use
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ class AgentEntry:
         self.connected_at = time.time()
         self.away_since: float | None = None
         """Monotonic."""
+        self.drain = link.hello.drain
+        self._told = told
         self.mirror = JobMirror(lambda record: told(JobChanged(self.info(), record)))
 
     @property
@@ -43,8 +47,29 @@ class AgentEntry:
         """None: this agent tells of none."""
         return self.mirror.activity(job) if ACTIVITY in self.hello.capabilities else None
 
+    def lose_jobs(self) -> None:
+        """An original's link ended and its jobs with it: what ran says so, what had finished is gone."""
+        for record in self.mirror:
+            if record.reason is not Reason.AGENT_LOST:
+                lost = job_machine.ended(record, None, Reason.AGENT_LOST, time.time())
+                self.mirror.apply(job_machine.closed(record) if record.ended else lost)
+
+    def forget_lost_jobs(self, older_than_seconds: float) -> None:
+        """Those of an original, which nobody else forgets."""
+        for record in self.mirror if self.hello.original else ():
+            if record.reason is Reason.AGENT_LOST and time.time() - (record.finished_at or 0) > older_than_seconds:
+                self.mirror.apply(job_machine.closed(record))
+
+    def note_drain(self, drain: Drain) -> None:
+        """From the agent, over the link that it has now; older news than what is known is dropped."""
+        if drain.revision > self.drain.revision:
+            self.drain = drain
+            log.info("agent %s takes %s", self.uid, "no new jobs: it is draining" if drain.on else "new jobs again")
+            self._told(AgentDraining(self.info()))
+
     def info(self) -> AgentInfo:
-        states = [record.state for record in self.mirror]
+        records = list(self.mirror)
+        states = [record.state for record in records]
         return AgentInfo(
             uid=self.uid,
             name=self.hello.name,
@@ -58,6 +83,8 @@ class AgentEntry:
             waiting=states.count(JobState.NEW),
             capacity=self.hello.capacity,
             pipes=self.link.pool.size if self.link is not None else 0,
+            used=in_use(records),
+            draining=self.drain.on,
         )
 
 
@@ -142,7 +169,7 @@ class AgentDirectory:
             if self._ending:
                 raise LinkClosed("the router is ending")
             entry = self._entries.get(AgentUid(link.hello.uid))
-            same_boot = entry is not None and entry.hello.boot == link.hello.boot
+            same_boot = entry is not None and entry.hello.boot == link.hello.boot and not link.hello.original
             old = entry.link if entry is not None else None
             if old is not None and not same_boot and await old.answers(self._takeover_seconds):
                 raise LinkClosed(f"agent {link.hello.uid!r} is connected already from {old.address}, and alive")
@@ -152,8 +179,12 @@ class AgentDirectory:
                 entry = AgentEntry(link, self._told)
                 self._entries[entry.uid] = entry
             entry.link, entry.hello, entry.mode = link, link.hello, link.mode
+            entry.drain = link.hello.drain
             entry.away_since, entry.connected_at = None, time.time()
-            entry.mirror.reconcile(jobs, same_boot=same_boot)
+            if link.hello.original:
+                entry.lose_jobs()
+            else:
+                entry.mirror.reconcile(jobs, same_boot=same_boot)
         if old is not None:
             log.info("agent %s: a newer link replaces link %s", link.name, old.hello.link)
             await old.close()
@@ -168,6 +199,8 @@ class AgentDirectory:
             return
         entry.link = None
         entry.away_since = time.monotonic()
+        if link.hello.original:
+            entry.lose_jobs()
         log.info("agent %s is away: %s", link.name, why)
         self._told(AgentDisconnected(entry.info(), why))
 
@@ -209,3 +242,5 @@ class AgentDirectory:
         """Drop those that are away for longer than the orphan timeout; who waits for their jobs is told."""
         for uid in [uid for uid, entry in self._entries.items() if self._is_lost(entry)]:
             self.forget(uid)
+        for entry in self._entries.values():
+            entry.forget_lost_jobs(self._orphan_seconds)

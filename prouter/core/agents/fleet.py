@@ -9,16 +9,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
+from prouter.core.agents.originals.gateway import Gateway
+from prouter.core.agents.originals.jobs import OriginalJobs
+from prouter.core.agents.originals.spill import SpillLimits
 from prouter.core.agents.pipes import Batch
 from prouter.core.jobs.calls import OurJobs
 from prouter.core.settings import RouterSettings
 from prouter.errors import ProuterError, RemoteProtocolError
-from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
-from prouter.model.ids import new_uid
+from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello, Identity, this_platform
+from prouter.model.ids import AgentUid, new_uid
 from prouter.model.jobs import JobRecord
 from prouter.pipe.pool import PipePool, PipeSource, PoolLimits
 from prouter.pipe.tickets import TicketBook
@@ -39,6 +42,7 @@ class Fleet:
     tickets: TicketBook[Batch]
     tasks: TaskOwner
     pool_limits: PoolLimits
+    spill_limits: SpillLimits
     boot: str
 
     @classmethod
@@ -50,8 +54,9 @@ class Fleet:
         directory: AgentDirectory,
         tasks: TaskOwner,
         pool_limits: PoolLimits,
+        spill_limits: SpillLimits,
     ) -> Fleet:
-        return cls(identity, version, settings, directory, TicketBook(), tasks, pool_limits, new_uid())
+        return cls(identity, version, settings, directory, TicketBook(), tasks, pool_limits, spill_limits, new_uid())
 
     def hello(self, token: str = "") -> Hello:
         """What we say of ourselves in a handshake."""
@@ -76,7 +81,7 @@ class Fleet:
         """Until the link ends; `rpc` has done its handshake. Never raises for what the agent or the line did."""
         hello = Hello.from_wire(rpc.peer)
         link = AgentLink(rpc, hello, mode, address, self.settings.call_seconds)
-        link.equip(PipePool(source(link), self.tasks, self.pool_limits, hello.uid), OurJobs(link))
+        gateway = self._equip(link, source)
         why = "the link ended"
         try:
             async with asyncio.TaskGroup() as group:
@@ -92,6 +97,19 @@ class Fleet:
             self.directory.unregister(link, why)
             with contextlib.suppress(ProuterError):
                 await link.close()
+            if gateway is not None:
+                await gateway.close()
+
+    def _equip(self, link: AgentLink, source: Callable[[AgentLink], PipeSource]) -> Gateway | None:
+        """Give the link what its agent speaks; an original's pipes end in our gateway, which the caller closes."""
+        uid = AgentUid(link.hello.uid)
+        if not link.hello.original:
+            link.equip(PipePool(source(link), self.tasks, self.pool_limits, uid), OurJobs(link))
+            return None
+        gateway = Gateway(link, self.spill_limits)
+        jobs = OriginalJobs(link, lambda: self.directory.entry(uid).mirror, self.tasks)
+        link.equip(PipePool(gateway, self.tasks, replace(self.pool_limits, warm=0), uid), jobs)
+        return gateway
 
     async def _run(self, rpc: Link) -> None:
         await rpc.run()
@@ -109,6 +127,10 @@ class Fleet:
             if isinstance(news, JobRecord):
                 if known is not None and known.link is link:
                     known.mirror.apply(news)
+                continue
+            if isinstance(news, Drain):
+                if known is not None and known.link is link:
+                    known.note_drain(news)
                 continue
             if isinstance(news, Mapping):
                 if known is not None and known.link is link:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
 from prouter.model.activity import Activity
-from prouter.model.agents import Hello
+from prouter.model.agents import Drain, Hello
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord
 from prouter.pipe.pool import PipePool
@@ -71,8 +71,8 @@ class AgentLink:
             return False
         return True
 
-    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord | Activities]:
-        """First all records that the agent has, then each that changes, and now and then what goes through ports.
+    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord | Activities | Drain]:
+        """First all records that the agent has, then each that changes, what goes through ports, whether it drains.
 
         Ends with LinkClosed. News of another kind, of a newer agent, are passed over.
         Raises RemoteProtocolError for what is no record: an agent is not trusted to be well-formed.
@@ -101,9 +101,11 @@ class AgentLink:
         await self.rpc.close(code)
 
 
-def _news(item: Mapping[str, Any]) -> JobRecord | Activities | None:
+def _news(item: Mapping[str, Any]) -> JobRecord | Activities | Drain | None:
     if "job" in item:
         return JobRecord.from_wire(item["job"])
     if "activity" in item:
         return {JobUid(str(job)): Activity.from_wire(told) for job, told in item["activity"].items()}
+    if "drain" in item:
+        return Drain.from_wire(item["drain"])
     return None

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from prouter.core.agents.link import AgentLink
-from prouter.errors import FileMissing, ProgramMissing, RemoteProtocolError
+from prouter.errors import FileMissing, NotPossible, ProgramMissing, RemoteProtocolError
+from prouter.model.agents import RESOURCES
 from prouter.model.ids import JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, StartRequest
 
@@ -61,7 +62,12 @@ class OurJobs:
         self._link = link
 
     async def create(self, request: CreateRequest, asked: str) -> JobRecord:
-        answer = await self._link.call("prouter_create", request.uid, request.name, dict(request.labels), asked)
+        arguments: list[Any] = [request.uid, request.name, dict(request.labels), asked]
+        if request.resources:
+            if RESOURCES not in self._link.hello.capabilities:
+                raise NotPossible(f"agent {self._link.hello.uid!r} is of a version that does not count resources")
+            arguments.append(dict(request.resources))
+        answer = await self._link.call("prouter_create", *arguments)
         return record_of(answer)
 
     async def start(self, job: JobUid, request: StartRequest, key: str | None) -> JobRecord:

@@ -11,7 +11,7 @@ from typing import Any
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.jobs.calls import JobCalls
 from prouter.core.selection import Selection
-from prouter.errors import AgentAway, AgentNotFound, JobNotFound, PortNotFound, TooManyRequests
+from prouter.errors import AgentAway, AgentNotFound, JobNotFound, NoAgent, PortNotFound, TooManyRequests
 from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
@@ -61,7 +61,17 @@ class JobsService:
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         asked = request.digest()
         request = await self._selection.spec(request, principal)
-        agent = self._made_before(request.uid) or await self._selection.choose(request, principal)
+        before, turned_down = self._made_before(request.uid), dict[AgentUid, str]()
+        while True:
+            agent = before or await self._selection.choose(request, principal, turned_down)
+            try:
+                return agent, await self._create_on(agent, request, asked)
+            except NoAgent as error:  # it knows better than we do; so another one may take it
+                if before is not None or agent in turned_down:
+                    raise
+                turned_down[agent] = error.detail
+
+    async def _create_on(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
         entry = self._directory.entry(agent)
         if entry.link is None:
             raise AgentNotFound(agent, f"agent connection {agent!r} is not found: it is away for the moment")
@@ -70,7 +80,7 @@ class JobsService:
                 f"agent {agent!r} has {len(entry.mirror)} jobs, which is the limit; remove some",
                 headers={"Retry-After": "10"},
             )
-        return agent, _learn(entry, await entry.link.jobs.create(request, asked))
+        return _learn(entry, await entry.link.jobs.create(request, asked))
 
     async def start(
         self, ref: JobRef, request: StartRequest, key: str | None = None, public_prefix: str | None = None
