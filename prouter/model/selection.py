@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from prouter.errors import NoAgent
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate
+from prouter.model.trail import current, tell_ranking
 
 
 def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, str]) -> AgentUid:
@@ -26,9 +27,12 @@ def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, s
             reasons[candidate.uid] = f"it is full: {candidate.jobs + candidate.waiting} jobs, capacity {slots}"
         else:
             free.append(candidate)
-    if not free:
+    order = sorted(free, key=_load)
+    if current.get() is not None:
+        tell_ranking([candidate.uid for candidate in order], reasons | {c.uid: _in_words(c) for c in order})
+    if not order:
         raise no_agent(reasons)
-    return min(free, key=_load).uid
+    return order[0].uid
 
 
 def no_agent(reasons: Mapping[AgentUid, str]) -> NoAgent:
@@ -42,3 +46,9 @@ def no_agent(reasons: Mapping[AgentUid, str]) -> NoAgent:
 def _load(candidate: Candidate) -> tuple[float, int, AgentUid]:
     slots = candidate.capacity.get("jobs", 1)
     return candidate.jobs / max(slots, 1), candidate.waiting, candidate.uid
+
+
+def _in_words(candidate: Candidate) -> str:
+    slots = candidate.capacity.get("jobs")
+    of = f"capacity {slots}" if slots is not None else "no capacity stated"
+    return f"{candidate.jobs} jobs run, {candidate.waiting} wait, {of}"

@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from prouter.errors import ConfigError, PluginFailure, ProuterError, StartupError
 from prouter.model.access import Refusal
 from prouter.model.http import Reply, RequestHead
+from prouter.model.trail import current as trail
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.tasks import TaskOwner
 
@@ -57,6 +58,10 @@ class Hooks:
         """Whether anybody implements it."""
         return bool(self._implementations(hook))
 
+    def plugins(self, hook: str) -> list[str]:
+        """Who implements it, in the order in which they are asked."""
+        return [found.plugin for found in self._implementations(hook)]
+
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """(plugin, value) of each, in the order of names. One that fails is disabled with the reason."""
         collected = []
@@ -81,8 +86,9 @@ class Hooks:
         implementations = self._implementations(hook)
         if only is not None:
             implementations = tuple(found for name in only for found in implementations if found.plugin == name)
+        ask = self._ask if trail.get() is None else self._ask_recorded
         for found in implementations:
-            value = await self._ask(hook, found, arguments)
+            value = await ask(hook, found, arguments)
             if value is not None:
                 return found.plugin, value
         return None
@@ -91,8 +97,9 @@ class Hooks:
         """Each gets what the last one made of the chained argument; None leaves it. A Reply to a request ends it."""
         chained: str = self._spec(hook, "prouter_chained")
         kind = type(arguments[chained])
+        ask = self._ask if trail.get() is None else self._ask_recorded
         for found in self._implementations(hook):
-            value = await self._ask(hook, found, arguments)
+            value = await ask(hook, found, arguments)
             if value is None:
                 continue
             if isinstance(value, Reply) and issubclass(kind, RequestHead):
@@ -104,8 +111,9 @@ class Hooks:
 
     async def veto(self, hook: str, **arguments: Any) -> tuple[str, Refusal] | None:
         """All are asked; the first refusal wins. Fails closed."""
+        ask = self._ask if trail.get() is None else self._ask_recorded
         for found in self._implementations(hook):
-            value = await self._ask(hook, found, arguments)
+            value = await ask(hook, found, arguments)
             if value is None:
                 continue
             if not isinstance(value, Refusal):
@@ -166,6 +174,20 @@ class Hooks:
                 except ProuterError as error:
                     log.error("plugin %s did not shut down: %s", plugin, error.detail)
         self._started.clear()
+
+    async def _ask_recorded(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> Any:
+        """The same, in a context where somebody wants to know; elsewhere nothing of this is built."""
+        told = trail.get()
+        assert told is not None
+        begun = time.perf_counter()
+        try:
+            value = await self._ask(hook, found, arguments)
+        except ProuterError as error:
+            told.failed(hook, found.plugin, arguments, error.detail, time.perf_counter() - begun)
+            raise
+        seconds = time.perf_counter() - begun
+        told.answered(hook, found.plugin, arguments, self._spec(hook, "prouter_chained"), value, seconds)
+        return value
 
     async def _ask(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> Any:
         begun = time.perf_counter()
@@ -275,7 +297,7 @@ class _Observer:
 
 
 def _call(found: Implementation, arguments: Mapping[str, Any]) -> Any:
-    return found.function(*(arguments[name] for name in found.arguments))
+    return found.function(*[arguments[name] for name in found.arguments])
 
 
 def _discard(value: Any) -> None:
