@@ -173,7 +173,7 @@ class JobsApi:
             name=body.get("name") or "",
             labels=dict(body.get("labels") or {}),
             uid=JobUid(uid) if uid is not None else None,
-            resources=dict(body.get("resources") or {}),
+            resources={name: int(count) for name, count in (body.get("resources") or {}).items()},
         )
         agent, record = await self.router.jobs.create(request, call.principal)
         return self._reply(agent, record)
