@@ -10,6 +10,8 @@ COMMANDS = {
     "router": "the router (the default when no command is named)",
     "agent": "an agent: runs jobs on this machine",
     "up": "a router and one local agent, for a first look",
+    "drain": "tell an agent to take no new jobs",
+    "undrain": "tell an agent to take new jobs again",
 }
 
 

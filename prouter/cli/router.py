@@ -15,7 +15,8 @@ KIND = options.Kind(
     "prouter.plugins",
     hookspecs,
     SECTIONS,
-    "Commands: prouter agent (runs jobs on this machine), prouter up (a router and one local agent); each has --help.",
+    "Commands: prouter agent (runs jobs on this machine), prouter up (a router and one local agent), prouter drain and "
+    "undrain (an agent takes no new jobs, or takes them again); each has --help.",
 )
 
 
