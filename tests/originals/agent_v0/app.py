@@ -86,6 +86,7 @@ class Agent:
             if socket.protocol != SUBPROTOCOL:
                 print(f"VIOLATION the subprotocol was not confirmed: {socket.protocol!r}", file=sys.stderr, flush=True)
             running = await link.connect(socket)
+            print(f"LINK {link.connection_id}", flush=True)
             await self._serve(link, running)
 
     async def _accept(self, socket: web.WebSocketResponse) -> None:
@@ -94,7 +95,6 @@ class Agent:
 
     async def _serve(self, link: Link, running: asyncio.Task[None]) -> None:
         self._links.add(link)
-        print(f"LINK {link.connection_id}", flush=True)
         calling = asyncio.create_task(self._call_the_router(link)) if self._flags.call else None
         try:
             await running
@@ -129,6 +129,7 @@ class Agent:
     def _check_dialer(self, link: Link, peer: Any) -> None:
         if daemon.checked_auth(peer).get("token") not in self._flags.accept_token:
             raise ValueError("peer token is not authorized")
+        print(f"LINK {link.connection_id}", flush=True)
 
     # HTTP
 

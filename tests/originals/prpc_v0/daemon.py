@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from prpc_v0.link import PATH, SUBPROTOCOL, Link
 from prpc_v0.settings import LinkSettings
@@ -22,11 +23,16 @@ def platform_facts() -> dict[str, str]:
     return {name: str(getattr(facts, name)) for name in names}
 
 
-async def listen(runners: list[web.AppRunner], routes: Iterable[web.RouteDef], port: int = 0) -> int:
-    """Serve the routes on loopback; the port. What listens is added to `runners`."""
-    app = web.Application(client_max_size=0)
+async def listen(
+    runners: list[web.AppRunner], routes: Iterable[web.RouteDef], port: int = 0, middlewares: Iterable[Middleware] = ()
+) -> int:
+    """Serve the routes on loopback; the port. What listens is added to `runners`.
+
+    A handler is cancelled when its client goes away, as aiohttp did in the original's time.
+    """
+    app = web.Application(client_max_size=0, middlewares=middlewares)
     app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     runners.append(runner)
     site = web.TCPSite(runner, "127.0.0.1", port)
