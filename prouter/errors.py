@@ -26,6 +26,7 @@ Tree::
     │   ├── NotPossible 501, UpstreamFailed 502, Unavailable 503 (AgentAway, NoAgent), TimedOut 504, NoRoom 507
     ├── LinkError                    a control link or pipe
     │   ├── LinkClosed               ended while something was under way (503)
+    │   ├── Incompatible             the peer is of a version that does not fit
     │   ├── MethodNotFound           the peer has no such method (501)
     │   ├── RemoteError              the peer's method failed in a way that has no class here   PeerBusy 503
     │   ├── LocalProtocolError       a bug on our side of a wire
@@ -357,6 +358,12 @@ class LinkClosed(LinkError):
     status = 503
     title = "The link to the agent ended"
     retryable = True
+
+
+class Incompatible(LinkError):
+    """The peer is one of ours, of a version that does not fit."""
+
+    code = "incompatible"
 
 
 class MethodNotFound(LinkError):

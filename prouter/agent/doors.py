@@ -14,7 +14,15 @@ from prouter.agent.jobs.registry import JobRegistry
 from prouter.agent.links import Links
 from prouter.agent.methods import JobMethods
 from prouter.agent.settings import AgentSettings
-from prouter.errors import InvalidRequest, LinkError, Misdirected, ProuterError, RouteNotFound, Unauthorized
+from prouter.errors import (
+    Incompatible,
+    InvalidRequest,
+    LinkError,
+    Misdirected,
+    ProuterError,
+    RouteNotFound,
+    Unauthorized,
+)
 from prouter.model.access import Peer, Secret, any_matches
 from prouter.model.agents import Hello
 from prouter.model.http import Reply
@@ -66,6 +74,7 @@ class RouterDoor:
                 raise LinkError(str(error)) from error
             if not any_matches(self._tokens, hello.token):
                 raise Unauthorized("the token is not one of server.accept_tokens")
+            self._links.check_skew(hello)
             return self._links.shared.who.hello(link.number).to_wire()
 
         try:
@@ -77,6 +86,8 @@ class RouterDoor:
                 handshake_timeout_seconds=self._handshake_seconds,
             )
             await self._links.serve(link, rpc)
+        except Incompatible as error:
+            log.warning("the router at %s can not be served: %s", link.address, error.detail)
         except ProuterError as error:
             log.info("link of a router at %s: %s", link.address, error.detail)
 

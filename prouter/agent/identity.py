@@ -12,6 +12,7 @@ from prouter.agent.settings import AgentSettings
 from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
 from prouter.model.ids import new_uid
 from prouter.model.resources import JOBS
+from prouter.model.skew import NEEDED
 from prouter.pluginkit.state import StateDirectory
 
 
@@ -40,6 +41,7 @@ class Self:
             boot=self.boot,
             link=link,
             capabilities=frozenset(PRODUCT_CAPABILITIES),
+            needs=NEEDED,
             capacity=self.capacity,
             drain=self.draining.drain,
         )

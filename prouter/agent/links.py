@@ -14,9 +14,10 @@ from typing import Any
 
 from prouter.agent.identity import Self
 from prouter.agent.jobs.orphans import Orphans
-from prouter.errors import LinkClosed, LinkError, ProuterError
+from prouter.errors import Incompatible, LinkClosed, LinkError, ProuterError
 from prouter.model.agents import Hello
 from prouter.model.jobs import Sender
+from prouter.model.skew import why_apart
 from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
 from prouter.pipe.bind import BindRefused
 from prouter.pipe.opening import open_pipe
@@ -129,6 +130,11 @@ class Links:
     async def serve(self, link: RouterLink, rpc: Link, up: Callable[[], None] | None = None) -> None:
         """Until the link ends. Raises LinkError when it may not replace the one that its router has."""
         link.rpc, link.router = rpc, Hello.from_wire(rpc.peer)
+        try:
+            self.check_skew(link.router)
+        except Incompatible:
+            await rpc.close()
+            raise
         self._all.add(link)
         failed: ProuterError | None = None
         try:
@@ -153,6 +159,12 @@ class Links:
         if failed is not None:  # raised within except*, it would come as a group before Python 3.11.4
             raise failed from None
         raise LinkClosed(rpc.end_reason or "the link ended")
+
+    def check_skew(self, router: Hello) -> None:
+        """Raises Incompatible for a router of ours that is too old or too new."""
+        apart = why_apart(self.shared.who.hello(0), router)
+        if apart is not None:
+            raise Incompatible(apart)
 
     async def while_replaced(self, link: RouterLink) -> None:
         """As long as its router is reached by another link: two would replace each other for ever."""

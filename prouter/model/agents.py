@@ -20,7 +20,10 @@ DRAIN = "drain/1"
 RESOURCES = "resources/1"
 """Of an agent, that it counts what its jobs hold."""
 
-PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES)
+EXPLAIN = "explain/1"
+"""Of an agent, that it keeps with a job why it was made there, and says which driver runs jobs."""
+
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
 
@@ -80,6 +83,8 @@ class Hello:
     link: int = 0
     """The agent's number of this link, growing over all its links."""
     capabilities: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+    """Capabilities without which the peer can not work with us (skew.py)."""
     capacity: Mapping[str, int] = field(default_factory=dict)
     """How much of each counted resource the agent has in all; `jobs` is one, not limited where it is missing."""
     drain: Drain = Drain()
@@ -109,7 +114,8 @@ class Hello:
             version=_text(ours.get("version")) if ours else None,
             boot=_text(ours.get("boot")),
             link=ours["link"] if isinstance(ours.get("link"), int) else 0,
-            capabilities=frozenset(_text(c) for c in ours.get("capabilities") or ()),
+            capabilities=_texts(ours.get("capabilities")),
+            needs=_texts(ours.get("needs")),
             capacity=_count_map(ours.get("capacity")),
             drain=_drain(ours.get("drain")),
         )
@@ -124,6 +130,7 @@ class Hello:
                 "boot": self.boot,
                 "link": self.link,
                 "capabilities": sorted(self.capabilities),
+                "needs": sorted(self.needs),
                 "capacity": dict(self.capacity),
                 "drain": self.drain.to_wire(),
             }
@@ -187,6 +194,10 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     return value if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> frozenset[str]:
+    return frozenset(_text(item) for item in value[:1000]) if isinstance(value, list | tuple) else frozenset()
 
 
 def _text_map(value: Any) -> dict[str, str]:

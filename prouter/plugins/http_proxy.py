@@ -96,7 +96,7 @@ class HttpProxy:
         if bare and head.method in ("GET", "HEAD") and not head.upgrade:
             last = target.prefix.rpartition("/")[2]
             return Reply(308, (("Location", f"{last}/{target.rest}"),))
-        local = f"127.0.0.1:{target.port.number}" if target.port.socket is None else "localhost"
+        local = "localhost" if target.port.number is None else f"127.0.0.1:{target.port.number}"
         return ForwardPlan(
             target=head.target if target.port.keep_prefix else ("/" + target.rest if bare else target.rest),
             host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],
@@ -137,7 +137,9 @@ class HttpProxy:
 
     def _own_origins(self, target: JobTarget, local: str) -> frozenset[str]:
         """What the job may take for its own origin, so that its redirects there stay inside of its path."""
-        own = {f"http://{local}", f"http://localhost:{target.port.number}"}
+        own = {f"http://{local}"}
+        if target.port.number is not None:
+            own.add(f"http://localhost:{target.port.number}")
         if self._mode == "preserve":
             own.add(target.public_origin.lower())
         elif self._mode == "fixed":

@@ -10,12 +10,14 @@ Reading never waits for anything but the channel: values go into bounded inboxes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, Self
 
 from prouter.errors import (
+    Incompatible,
     LinkClosed,
     RemoteProtocolError,
     TimedOut,
@@ -37,7 +39,7 @@ from prouter.rpc.events import (
 )
 from prouter.rpc.limits import Limits
 from prouter.rpc.machine import IdCounter, Machine, Role
-from prouter.rpc.messages import CallType
+from prouter.rpc.messages import CallType, ErrorInfo
 from prouter.rpc.methods import Methods
 from prouter.rpc.serving import Serving
 from prouter.rpc.streams import Budget, Inbox, Outbox
@@ -148,7 +150,8 @@ class Link:
         handshake_timeout_seconds: float = HANDSHAKE_TIMEOUT_SECONDS,
     ) -> Self:
         """Shake hands as the side that was dialed. What `authenticate` raises is raised, after the channel was closed
-        with 1002 and without an answer; else as `connect`. The deadline is for the peer, not for `authenticate`."""
+        with 1002 and without an answer (`Incompatible` is told to a peer of ours before); else as `connect`. The
+        deadline is for the peer, not for `authenticate`."""
         limits = limits or Limits()
         machine = Machine(Role.ACCEPTING, ids or IdCounter(), limits)
         link = cls(channel, machine, methods or Methods(), limits)
@@ -166,7 +169,10 @@ class Link:
             channel.lift_limit()
             link.connection_id = uuid.uuid4().hex
             await channel.send(machine.welcome(link.connection_id, ours))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Incompatible) and machine.peer_is_prouter:
+                with contextlib.suppress(LinkClosed):
+                    await channel.send(machine.refuse(ErrorInfo(error.detail, error.wire_name(), error.detail, "")))
             await channel.close(CLOSE_ERROR)
             raise
         return link

@@ -213,6 +213,15 @@ class Machine:
         self.state = State.OPEN
         return encode(Welcome(self._hello_id, connection_id, user_data), self._limits.handshake_bytes)
 
+    def refuse(self, error: ErrorInfo) -> bytes:
+        """Accepting, instead of `welcome`: why not. Only for a peer of ours; an original is refused without a word."""
+        self._mine(self.role is Role.ACCEPTING and self.state is State.HANDSHAKE and self.peer_is_prouter, "refuse")
+        if self._hello_id is None:
+            raise LocalProtocolError("a refusal before a handshake came")
+        self.state = State.CLOSED
+        refusal = Welcome(self._hello_id, "", {}, Status.METHOD_RAISED, error)
+        return encode(refusal, self._limits.handshake_bytes)
+
     def close(self) -> None:
         """The link ended, for whatever reason: all calls are over."""
         self.state = State.CLOSED

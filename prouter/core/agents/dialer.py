@@ -18,8 +18,9 @@ from prouter.core.agents.directory import AgentEntry
 from prouter.core.agents.fleet import Fleet
 from prouter.core.agents.memory import DialedAgent
 from prouter.core.agents.pipes import DialedOut
-from prouter.errors import AgentNotFound, InvalidRequest, LinkClosed, LinkError, Unauthorized
+from prouter.errors import AgentNotFound, Incompatible, InvalidRequest, LinkClosed, LinkError, Unauthorized
 from prouter.model.access import Secret
+from prouter.model.agents import Hello
 from prouter.model.ids import AgentUid
 from prouter.pluginkit.tasks import told_to_end
 from prouter.rpc import websocket
@@ -75,11 +76,20 @@ class Dialer:
             self._remember(key, uid)
         return uid
 
-    def _linked_already(self, key: tuple[str, str]) -> AgentUid | None:
-        """The agent behind this address, if it took this token since it started, and has any link to us now."""
+    def linked(self, address: str, token: Secret) -> AgentUid | None:
+        """The agent that `dial` would return without dialing. Raises InvalidRequest for an address that is none."""
+        split_address(address)
+        return self._led_to((address, token.reveal()))
+
+    def _led_to(self, key: tuple[str, str]) -> AgentUid | None:
         uid, boot = self._led.get(key, (AgentUid(""), ""))
         hello = self._fleet.directory.linked(uid)
-        if hello is None or hello.boot != boot:
+        return uid if hello is not None and hello.boot == boot else None
+
+    def _linked_already(self, key: tuple[str, str]) -> AgentUid | None:
+        """The agent behind this address, if it took this token since it started, and has any link to us now."""
+        uid = self._led_to(key)
+        if uid is None:
             return None
         for kept in self._kept.values():
             if kept.agent == uid:
@@ -152,6 +162,7 @@ class _Kept:
                         return
                 except (LinkError, Unauthorized) as error:
                     if not self._patient or time.monotonic() - lost_at > self._fleet.settings.orphan_seconds:
+                        log.warning("no link to the agent at %s: %s", self.address, error.detail)
                         self._give_up(error.detail)
                         return
                 if told_to_end():
@@ -187,6 +198,11 @@ class _Kept:
             methods=Methods(),
             handshake_timeout_seconds=settings.handshake_seconds,
         )
+        try:
+            self._fleet.check_skew(Hello.from_wire(rpc.peer))
+        except Incompatible:
+            await rpc.close()
+            raise
         watcher = _IdleWatch(self, rpc)
         await self._fleet.serve(rpc, "CLIENT", self.address, lambda link: DialedOut(link, host, port), watcher.start)
         return watcher.dropped

@@ -54,4 +54,5 @@ class AgentEndpoint:
         except ValueError as error:
             raise LinkError(str(error)) from error
         await self._access.check_agent(hello, peer)
+        self._fleet.check_skew(hello)
         return self._fleet.hello().to_wire()

@@ -19,10 +19,11 @@ from prouter.core.agents.originals.spill import SpillLimits
 from prouter.core.agents.pipes import Batch
 from prouter.core.jobs.calls import OurJobs
 from prouter.core.settings import RouterSettings
-from prouter.errors import ProuterError, RemoteProtocolError
+from prouter.errors import Incompatible, ProuterError, RemoteProtocolError
 from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello, Identity, this_platform
 from prouter.model.ids import AgentUid, new_uid
 from prouter.model.jobs import JobRecord
+from prouter.model.skew import NEEDED, why_apart
 from prouter.pipe.pool import PipePool, PipeSource, PoolLimits
 from prouter.pipe.tickets import TicketBook
 from prouter.pluginkit.tasks import TaskOwner
@@ -68,7 +69,14 @@ class Fleet:
             version=self.version,
             boot=self.boot,
             capabilities=frozenset(PRODUCT_CAPABILITIES),
+            needs=NEEDED,
         )
+
+    def check_skew(self, hello: Hello) -> None:
+        """Raises Incompatible for an agent of ours that is too old or too new."""
+        apart = why_apart(self.hello(), hello)
+        if apart is not None:
+            raise Incompatible(apart)
 
     async def serve(
         self,
