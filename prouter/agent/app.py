@@ -85,6 +85,7 @@ class AgentApp:
         self._reread = reread
         self._insecure = insecure
         self._token_holders: list[TokenHolder] = []
+        self._driver_plugins: dict[str, str] = {}
         self._ready_file = ready_file
         self._stop_asked = asyncio.Event()
         self._cleanup = AsyncExitStack()
@@ -149,7 +150,9 @@ class AgentApp:
         undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
         undo.push_async_callback(links.close)
         undo.push_async_callback(registry.close)
-        methods = JobMethods(registry, around, who.draining, settings.stop_grace_seconds, settings.activity_seconds)
+        methods = JobMethods(
+            registry, around, who.draining, settings.stop_grace_seconds, settings.activity_seconds, self._driver_named
+        )
         await self._open_doors(undo, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
         self._dial(tasks, links, methods)
@@ -189,6 +192,10 @@ class AgentApp:
             raise NotPossible("this agent has no plugin that starts processes (process_driver is switched off)")
         return self._drivers[_first(self._drivers)]
 
+    def _driver_named(self) -> Mapping[str, str] | None:
+        name = _first(self._drivers)
+        return {"name": name, "plugin": self._driver_plugins[name]} if name else None
+
     def _collect_drivers(self) -> dict[str, Driver]:
         drivers: dict[str, Driver] = {}
         for plugin, found in self._hooks.collect("prouter_drivers"):
@@ -196,6 +203,7 @@ class AgentApp:
                 if driver.name in drivers:
                     raise PluginFailure(plugin, "prouter_drivers", f"driver {driver.name!r} is there already")
                 drivers[driver.name] = driver
+                self._driver_plugins[driver.name] = plugin
         return drivers
 
     async def _start_plugins(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from prouter.agent.draining import DrainSwitch
@@ -41,6 +41,7 @@ class JobMethods:
         draining: DrainSwitch,
         stop_grace_seconds: float,
         activity_seconds: float,
+        driver: Callable[[], Mapping[str, str] | None],
     ) -> None:
         self._jobs = jobs
         self._around = around
@@ -49,6 +50,8 @@ class JobMethods:
         """Unless a stop names another."""
         self._activity_seconds = activity_seconds
         """Between two tellings of what goes through the jobs' ports."""
+        self.driver = driver
+        """The name of the driver that starts jobs, and of its plugin; None without one."""
 
     def of(self, link: RouterLink) -> Methods:
         """What the router at the other end of `link` can call."""
@@ -65,7 +68,14 @@ class JobMethods:
         return self._jobs
 
     async def create(
-        self, uid: Any, name: Any, labels: Any, link: RouterLink, asked: Any = "", resources: Any = None
+        self,
+        uid: Any,
+        name: Any,
+        labels: Any,
+        link: RouterLink,
+        asked: Any = "",
+        resources: Any = None,
+        trail: Any = "",
     ) -> JobRecord:
         if not isinstance(name, str | None) or not isinstance(uid, str | None):
             raise InvalidRequest("Invalid request: a job's uid and name are texts")
@@ -76,7 +86,8 @@ class JobMethods:
         except ValueError as error:
             raise InvalidRequest(f"Invalid request: {error}") from None
         sender, digest = link.sender(), str(asked or "")
-        return await self._jobs.create(uid, name or "", labels, taken, sender, self._around, digest)
+        kept = trail if isinstance(trail, str) else ""
+        return await self._jobs.create(uid, name or "", labels, taken, sender, self._around, digest, kept)
 
     async def _watch(self, context: CallContext, link: RouterLink) -> None:
         """Pages of all records, then every change and the jobs' activity, for as long as the router wants."""
@@ -141,9 +152,23 @@ class _Prouter:
         self._link = link
 
     async def prouter_create(
-        self, context: CallContext, uid: Any, name: Any, labels: Any, asked: Any = "", resources: Any = None
+        self,
+        context: CallContext,
+        uid: Any,
+        name: Any,
+        labels: Any,
+        asked: Any = "",
+        resources: Any = None,
+        trail: Any = "",
     ) -> Any:
-        return (await self._methods.create(uid, name, labels, self._link, asked, resources)).to_wire()
+        return (await self._methods.create(uid, name, labels, self._link, asked, resources, trail)).to_wire()
+
+    async def prouter_explain(self, context: CallContext, uid: Any = None) -> Any:
+        """What a router left here about a job, and which driver runs jobs here; without a uid the driver only."""
+        trail = None
+        if uid is not None:
+            trail = await asyncio.to_thread(self._methods.jobs.find(str(uid)).directory.read_trail)
+        return {"trail": trail, "driver": self._methods.driver()}
 
     async def prouter_drain(self, context: CallContext, on: Any) -> Any:
         if not isinstance(on, bool):

@@ -11,6 +11,7 @@ from prouter.errors import ConfigError, Forbidden, PluginFailure, Unauthorized
 from prouter.model.access import ANONYMOUS, MIN_TOKEN_BITS, Guards, Peer, Principal, Refusal, Resource
 from prouter.model.agents import Hello
 from prouter.model.http import RequestHead
+from prouter.model.trail import current
 from prouter.pluginkit.calling import Hooks
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,9 @@ class Access:
             return
         refused = await self._hooks.veto("prouter_authorize", principal=principal, action=action, resource=resource)
         if refused is not None:
+            trail = current.get()
+            if trail is not None:
+                log.info("%s is refused: %s", action, trail.objections())
             raise Forbidden(f"{action} is not allowed: {refused[1].reason}")
 
 

@@ -19,6 +19,7 @@ from prouter.core.agents.housekeeping import Housekeeping
 from prouter.core.agents.memory import AgentMemory
 from prouter.core.dispatch import ControlDispatcher
 from prouter.core.events import EventHub
+from prouter.core.explaining import Explanations
 from prouter.core.info import info_routes
 from prouter.core.jobs.service import JobsService
 from prouter.core.limits import pool_limits, spill_limits, web_limits
@@ -130,9 +131,12 @@ class RouterApp:
             directory,
             selection,
             max_per_agent=settings.max_jobs_per_agent,
+            trail_bytes=settings.trail_bytes,
             public_prefix=origins.public_prefix,
         )
-        await self._start_plugins(undo, identity, state, jobs, AgentsService(directory, dialer), events)
+        explanations = Explanations(self._hooks, directory, jobs)
+        agents = AgentsService(directory, dialer)
+        await self._start_plugins(undo, identity, state, jobs, agents, explanations, events)
         selection.collect()
         access = Access(self._hooks, settings)
         access.read_guards(settings, insecure=self._insecure)
@@ -148,6 +152,7 @@ class RouterApp:
             json_body_bytes=settings.json_body_bytes,
             missing=self._description.missing,
         )
+        explanations.rehearses_by(control.rehearse)
         if settings.server is not None:
             await self._listen(undo, "server", settings.server, AgentEndpoint(fleet, access).door(), CLOSE_SECONDS)
         undo.push_async_callback(directory.close)
@@ -166,6 +171,7 @@ class RouterApp:
         state: StateDirectory,
         jobs: JobsService,
         agents: AgentsService,
+        explanations: Explanations,
         events: EventHub,
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
@@ -182,6 +188,7 @@ class RouterApp:
                 tasks=tasks,
                 state_directory=state.path / "plugins" / plugin,
                 describe=self._description,
+                explanations=explanations,
                 failed=lambda about, detail: events.tell(Failed(about, detail)),
                 traffic=self._traffic,
             )

@@ -19,6 +19,7 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route
 from prouter.model.traffic import PROXIED
+from prouter.model.trail import Trail, current
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit.calling import Hooks
@@ -59,7 +60,10 @@ class ControlDispatcher:
         head = incoming.head
         ours = self._origins.host_is_ours(head)
         principal = ANONYMOUS
-        if not (ours and self._is_public(incoming)):
+        special = self._routes.special(head.method, head.path)
+        if special is not None and special.recorded:
+            current.set(Trail())
+        if not (ours and special is not None and special.public):
             principal = await self._access.check(head, incoming.peer)
         resolved = await self._resolve(incoming)
         if not ours and (resolved is None or not resolved.by_host):
@@ -70,6 +74,13 @@ class ControlDispatcher:
         return await self._routed(incoming, principal)
 
     # --- proxied requests ---
+
+    async def rehearse(self, incoming: Incoming, principal: Principal) -> None:
+        """Decide about a proxied request and send nothing. Raises what answers such a request instead of the job."""
+        resolved = await self._resolve(incoming)
+        if resolved is None:
+            raise RouteNotFound(f"no plugin that is loaded takes this path for a job's{self._missing()}")
+        await self._proxied(incoming, principal, resolved)
 
     async def _resolve(self, incoming: Incoming) -> Resolved | None:
         if not self._hooks.implemented("prouter_resolve_route"):
@@ -146,9 +157,6 @@ class ControlDispatcher:
         return take
 
     # --- routes ---
-
-    def _is_public(self, incoming: Incoming) -> bool:
-        return self._routes.is_public(incoming.head.method, incoming.head.path)
 
     async def _routed(self, incoming: Incoming, principal: Principal) -> Outcome:
         head = incoming.head

@@ -17,6 +17,7 @@ from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
 from prouter.model.resources import shortage
 from prouter.model.selection import no_agent
+from prouter.model.trail import choosing, current
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.schema import mistake_text
 
@@ -74,8 +75,9 @@ class Selection:
         _validate(selector.schema, request.locator)
         candidates, refused = await self._filter(request, principal, turned_down or {})
         try:
-            async with asyncio.timeout(CHOOSE_SECONDS):
-                chosen = await selector.choose(request.locator, candidates)
+            with choosing(str(kind), plugin):
+                async with asyncio.timeout(CHOOSE_SECONDS):
+                    chosen = await selector.choose(request.locator, candidates)
         except NoAgent as error:
             raise _with_filtered(error, refused) from error
         except ProuterError:
@@ -102,6 +104,9 @@ class Selection:
                 kept.append(candidate)
             else:
                 refused[info.uid] = why_not
+        trail = current.get()
+        if trail is not None:
+            trail.filtered({candidate.uid: candidate.name for candidate in kept}, refused)
         return kept, refused
 
     async def _why_not(

@@ -8,11 +8,13 @@ from typing import Any
 
 from prouter.core.agents.dialer import Dialer
 from prouter.core.agents.directory import AgentDirectory
-from prouter.errors import NotPossible, RemoteProtocolError
+from prouter.errors import NotPossible, ProuterError, RemoteProtocolError
 from prouter.model.access import Secret
 from prouter.model.agents import DRAIN, AgentInfo, Drain, this_platform
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
+from prouter.model.telling import clipped
+from prouter.model.trail import Trail, current
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.host import PluginHost
 
@@ -47,7 +49,28 @@ class AgentsService:
         return entry.info()
 
     async def dial(self, address: str, token: str) -> AgentUid:
+        trail = current.get()
+        if trail is not None and trail.dry:
+            return self._as_if_dialed(trail, address, token)
         return await self._dialer.dial(address, Secret(token))
+
+    def _as_if_dialed(self, trail: Trail, address: str, token: str) -> AgentUid:
+        """An explanation was asked for: nothing is dialed. Raises WouldDial where a create would have to."""
+        linked = self._dialer.linked(address, Secret(token))
+        if linked is None:
+            if trail.choice is not None:
+                trail.choice.would_dial = clipped(address)
+            raise WouldDial(address)
+        return linked
+
+
+class WouldDial(ProuterError):
+    """A dry run came to the point at which an agent has to be dialed. Never leaves the core."""
+
+    code = "would-dial"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address} would be dialed")
 
 
 class Description:

@@ -114,6 +114,12 @@ SECTIONS: tuple[ConfigSection, ...] = (
             ),
             "call_timeout": _seconds("Seconds within which an agent must answer a call about a job.", 60, 1),
             "max_per_agent": _count("Jobs that one agent may have, finished ones included.", 10000),
+            "trail_bytes": _count(
+                "Bytes of what was decided about a new job that its agent keeps for GET PATH/explain; 0: nothing.",
+                16384,
+                0,
+            )
+            | {"maximum": 65536},
         },
     ),
     ConfigSection(
@@ -209,6 +215,7 @@ class RouterSettings:
     orphan_seconds: float
     call_seconds: float
     max_jobs_per_agent: int
+    trail_bytes: int
     ping_interval_seconds: float
     handshake_seconds: float
     takeover_seconds: float
@@ -234,6 +241,7 @@ class RouterSettings:
             orphan_seconds=jobs["orphan_timeout"],
             call_seconds=jobs["call_timeout"],
             max_jobs_per_agent=jobs["max_per_agent"],
+            trail_bytes=jobs["trail_bytes"],
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],
             takeover_seconds=links["takeover_timeout"],

@@ -206,6 +206,8 @@ class Route:
     """Whether it changes state; None: every verb but GET and HEAD does."""
     public: bool = False
     """Served without credentials (health checks only)."""
+    recorded: bool = False
+    """What plugins decide about a request is recorded from its beginning (trail.py); for paths without parameters."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Schemas of the query's parameters, each with a `description`; what is not named is ignored."""
     answer: Mapping[str, Any] | None = None

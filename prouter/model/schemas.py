@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prouter.model.jobs import JobState, Reason
+from prouter.model.trail import Outcome
 
 Schema = Mapping[str, Any]
 
@@ -50,6 +51,88 @@ JOB_INFO = _object(
         "labels": _TEXTS,
         "resources": _COUNTS | {"description": "What it holds of its agent's counted resources until it has finished."},
         "activity": {"anyOf": [ACTIVITY, {"type": "null"}], "description": "Null: its agent tells of none."},
+    }
+)
+_OR_NULL: Schema = {"type": "null"}
+_REFUSED = {
+    "anyOf": [_object({"status": {"type": "integer"}, "code": _TEXT, "detail": _TEXT}), _OR_NULL],
+    "description": "As the answer would be.",
+}
+_DRIVER = {
+    "anyOf": [_object({"name": _TEXT, "plugin": _TEXT}), _OR_NULL],
+    "description": "What starts jobs on the agent; null where the agent does not say.",
+}
+_PRINCIPAL = {"anyOf": [_object({"name": _TEXT, "authenticator": _TEXT}), _OR_NULL]}
+_DECISIONS = {
+    "type": "array",
+    "items": _object(
+        {
+            "hook": _TEXT,
+            "plugin": _TEXT,
+            "outcome": {"enum": list(Outcome)},
+            "about": {"type": "string", "description": "An agent, or an action; empty where there is one matter only."},
+            "reason": _TEXT,
+            "changes": {"type": "array", "items": {"type": "object", "required": ["field"]}},
+            "milliseconds": {"type": "number"},
+        }
+    ),
+}
+_CREATION: Mapping[str, Schema] = {
+    "at": _TIME,
+    "principal": _PRINCIPAL,
+    "chosen": {"type": ["string", "null"], "description": "The agent; null: there is no job, see refused."},
+    "refused": _REFUSED,
+    "selector": {
+        "anyOf": [
+            _object(
+                {
+                    "type": _TEXT,
+                    "plugin": _TEXT,
+                    "would_dial": {"type": ["string", "null"], "description": "The agent that is not dialed yet."},
+                    "milliseconds": {"type": "number"},
+                }
+            ),
+            _OR_NULL,
+        ]
+    },
+    "agents": {
+        "type": "array",
+        "items": _object(
+            {
+                "agent": _TEXT,
+                "name": _TEXT,
+                "rank": _NUMBER_OR_NULL | {"description": "1 is the selector's first choice."},
+                "taken": {"type": "boolean"},
+                "refused_by": {"type": ["string", "null"], "description": "A plugin, or prouter itself."},
+                "reason": _TEXT,
+            }
+        ),
+    },
+    "decisions": _DECISIONS,
+    "left_out": _object({"agents": {"type": "integer"}, "decisions": {"type": "integer"}}),
+}
+EXPLAINED_CREATION = _object({**_CREATION, "driver": _DRIVER})
+EXPLAINED_JOB = _object(
+    {
+        "creation": {
+            "anyOf": [{"type": "object"}, _OR_NULL],
+            "description": "As of POST /jobs/explain, without the driver; null where none was kept.",
+        },
+        "driver": _DRIVER,
+        "proxying": {
+            "anyOf": [
+                _object(
+                    {
+                        "principal": _PRINCIPAL,
+                        "decisions": _DECISIONS,
+                        "answer_chain": {"type": "array", "items": _TEXT},
+                        "refused": _REFUSED,
+                    }
+                ),
+                _OR_NULL,
+            ],
+            "description": "Whom a GET of the default port would meet; null: the job serves none.",
+        },
     }
 )
 _NEXT = {"type": ["string", "null"], "description": "The cursor of the next page; null at the end."}

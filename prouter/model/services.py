@@ -14,7 +14,7 @@ from prouter.model.agents import AgentInfo, Identity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
-from prouter.model.plugin import HealthCheck, LaunchRequest, Route, Running
+from prouter.model.plugin import Call, HealthCheck, LaunchRequest, Route, Running
 from prouter.model.process import Exit
 from prouter.model.traffic import Traffic
 
@@ -120,6 +120,22 @@ class Agents(Protocol):
         """
 
 
+class Explanations(Protocol):
+    """Which plugin decided what, and why."""
+
+    async def creation(self, request: CreateRequest, principal: Principal) -> Mapping[str, Any]:
+        """What a create would come to, as the API shows it. A dry run: nothing is made, nothing is dialed.
+
+        A refusal is part of it. Raises InvalidRequest, SchemaMismatch.
+        """
+
+    async def job(self, call: Call) -> Mapping[str, Any]:
+        """Why the job of this call is where it is, which driver runs it, and whom a proxied request would meet.
+
+        Raises NotPossible for a job of an original agent.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Router:
     """What a plugin of the router gets at its start-up."""
@@ -133,6 +149,7 @@ class Router:
     state_directory: Path
     """The plugin's own, made when first asked for by `mkdir`."""
     describe: RouterDescription
+    explanations: Explanations
     failed: Callable[[str, str], None] = lambda subject, detail: None
     """Tell that something went wrong for which nobody waits: (subject, detail) become an event and a log line."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)

@@ -30,6 +30,11 @@ def clipped(text: str) -> str:
     return sane if len(sane) <= MAX_TEXT else sane[: MAX_TEXT - 1] + "…"
 
 
+def one_line(text: str) -> str:
+    """For the log, whatever a plugin wrote."""
+    return clipped(" ".join(text.split()))
+
+
 def about(arguments: Mapping[str, Any]) -> str:
     """What a hook was asked about, where it is asked about several things."""
     candidate, action = arguments.get("candidate"), arguments.get("action")

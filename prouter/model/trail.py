@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from prouter.model.access import Principal
 from prouter.model.ids import AgentUid
 from prouter.model.telling import Change, about, changes_of, clipped, reason_of
 from prouter.model.times import rfc3339
@@ -94,7 +95,8 @@ class Trail:
 
     dry: bool = False
     """Nothing is made: an explanation was asked for, no job. Nothing is dialed either (core asks for this)."""
-    router: Mapping[str, str] = field(default_factory=dict)
+    keep_bytes: int = 0
+    """How much of it an agent may keep with the job."""
     principal: Mapping[str, str] | None = None
     began_at: float = field(default_factory=time.time)
     decisions: list[Decision] = field(default_factory=list)
@@ -108,6 +110,17 @@ class Trail:
     """Why there is no job: the problem as a create answers it."""
     closed: bool = False
     _passed: int = 0
+
+    @classmethod
+    def of(cls, principal: Principal, *, dry: bool = False, keep_bytes: int = 0) -> Trail:
+        """For one job; what was decided about this request before belongs to it."""
+        before = current.get()
+        who = {"name": clipped(principal.name), "authenticator": clipped(principal.authenticator)}
+        trail = cls(dry=dry, keep_bytes=keep_bytes, principal=who)
+        if before is not None:
+            trail.began_at = before.began_at
+            trail.decisions = list(before.decisions)
+        return trail
 
     # --- who decides tells ---
 
@@ -185,7 +198,6 @@ class Trail:
         choice = self.choice
         return {
             "at": rfc3339(self.began_at),
-            "router": dict(self.router),
             "principal": dict(self.principal) if self.principal is not None else None,
             "chosen": self.chosen,
             "refused": dict(self.refused) if self.refused is not None else None,
@@ -222,6 +234,11 @@ class Trail:
             if not _shorten(document):
                 return None
         return None
+
+    def close(self) -> None:
+        """It was read; what still works in its context (a link that was dialed) adds nothing and keeps nothing."""
+        self.closed = True
+        self.decisions, self.agents = [], {}
 
     def objections(self) -> str:
         """Who refused, and why, in one line: for the log."""
@@ -263,14 +280,28 @@ current: ContextVar[Trail | None] = ContextVar("trail", default=None)
 
 
 @contextmanager
-def recorded(trail: Trail | None = None) -> Iterator[Trail]:
-    """Record in this context: to `trail`, else to the one that is there already, else to a new one."""
-    mine = trail or current.get() or Trail()
-    token = current.set(mine)
+def recorded(trail: Trail) -> Iterator[Trail]:
+    """Record in this context, until its end."""
+    token = current.set(trail)
     try:
-        yield mine
+        yield trail
     finally:
         current.reset(token)
+
+
+@contextmanager
+def choosing(type_: str, plugin: str) -> Iterator[None]:
+    """A selector chooses."""
+    trail = current.get()
+    if trail is None:
+        yield
+        return
+    choice = trail.choice = Choice(type_, plugin)
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        choice.milliseconds = _milliseconds(time.perf_counter() - begun)
 
 
 def tell_ranking(order: Sequence[AgentUid], reasons: Mapping[AgentUid, str]) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
 from prouter.errors import InvalidRequest
+from prouter.model.create_body import CREATE, TEXTS, create_request
 from prouter.model.http import Reply
-from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import CreateRequest, JobRecord, JobState, PortRequest, StartRequest
+from prouter.model.ids import AgentUid
+from prouter.model.jobs import JobRecord, JobState, PortRequest, StartRequest
 from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route, idempotency_key
-from prouter.model.resources import MAX_COUNT, MAX_NAMES, NAME_PATTERN
 from prouter.model.schemas import JOB_INFO, JOBS
 from prouter.model.services import Router
 
-_STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 _PORT = {
     "type": "object",
     "properties": {
@@ -29,39 +27,11 @@ _PORT = {
     },
     "additionalProperties": False,
 }
-CREATE = {
-    "type": "object",
-    "properties": {
-        "agent": {
-            "type": "object",
-            "properties": {"type": {"type": "string"}},
-            "required": ["type"],
-            "description": "A locator: which agent; each selector brings its own type.",
-        },
-        "name": {"type": ["string", "null"], "maxLength": 1024},
-        "labels": _STRINGS | {"maxProperties": 64, "description": "Kept with the job, shown in its info."},
-        "resources": {
-            "type": "object",
-            "propertyNames": {"pattern": NAME_PATTERN},
-            "additionalProperties": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT},
-            "maxProperties": MAX_NAMES,
-            "description": "What the job takes of its agent's counted resources until it has finished.",
-        },
-        "uid": {
-            "type": "string",
-            "pattern": "^[0-9a-f]{32}$",
-            "maxLength": 32,
-            "description": "Chosen by the client, so that a retry makes no second job.",
-        },
-    },
-    "required": ["agent"],
-    "additionalProperties": False,
-}
 START = {
     "type": "object",
     "properties": {
         "args": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        "env": _STRINGS | {"description": "Comes on top of the agent's environment."},
+        "env": TEXTS | {"description": "Comes on top of the agent's environment."},
         "name": {"type": ["string", "null"], "maxLength": 1024},
         "cwd": {"type": ["string", "null"], "description": "Relative to the sandbox."},
         "port_expected_count": {"type": "integer", "minimum": 0, "maximum": 1, "default": 1},
@@ -123,6 +93,7 @@ class JobsApi:
                 "Make an empty job.",
                 self._create,
                 schema=CREATE,
+                recorded=True,
                 answer=JOB_INFO,
             ),
             Route(
@@ -166,15 +137,7 @@ class JobsApi:
         return Reply.json(self.router.jobs.info(record, agent))
 
     async def _create(self, call: Call) -> Reply:
-        body: Mapping[str, Any] = call.body
-        uid = body.get("uid") or _uid_of(idempotency_key(call.head), call.principal.name)
-        request = CreateRequest(
-            locator=body["agent"],
-            name=body.get("name") or "",
-            labels=dict(body.get("labels") or {}),
-            uid=JobUid(uid) if uid is not None else None,
-            resources={name: int(count) for name, count in (body.get("resources") or {}).items()},
-        )
+        request = create_request(call)
         agent, record = await self.router.jobs.create(request, call.principal)
         return self._reply(agent, record)
 
@@ -212,11 +175,6 @@ class JobsApi:
         ref = call.job_ref()
         record = await self.router.jobs.remove(ref)
         return self._reply(ref.agent, record)
-
-
-def _uid_of(key: str | None, who: str) -> str | None:
-    """A key makes the uid, so that a repeated request is the same one wherever it is told."""
-    return hashlib.sha256(f"{who}\0{key}".encode()).hexdigest()[:32] if key is not None else None
 
 
 def start_request(body: Mapping[str, Any]) -> StartRequest:

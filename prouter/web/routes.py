@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prouter.errors import ConfigError, MethodNotAllowed, RouteNotFound
+from prouter.model.ids import is_job_uid
 from prouter.model.paths import decoded
 from prouter.model.plugin import Route
 
@@ -42,7 +43,7 @@ class RouteTable:
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, ...], _Place] = {}
-        self._public: set[tuple[str, str]] = set()
+        self._special: dict[tuple[str, str], Route] = {}
 
     def add(self, owner: str, routes: Iterable[Route]) -> None:
         """Raises ConfigError when a verb and path is somebody else's already; the message names both."""
@@ -54,8 +55,8 @@ class RouteTable:
                 if taken is not None:
                     raise ConfigError([f"{method} {route.path}: served by {taken[0]} and by {owner}; switch one off"])
                 place.routes[method] = (owner, route)
-                if route.public:
-                    self._public.add((method, route.path))
+                if route.public or route.recorded:
+                    self._special[(method, route.path)] = route
 
     def __iter__(self) -> Iterator[Route]:
         """Each once, in the order in which they were added."""
@@ -66,9 +67,9 @@ class RouteTable:
                     seen.append(route)
         return iter(seen)
 
-    def is_public(self, method: str, path: str) -> bool:
-        """Whether it is served without credentials; only paths without parameters can be. Asked for every request."""
-        return (method, path) in self._public
+    def special(self, method: str, path: str) -> Route | None:
+        """The route, if it is public or recorded; only paths without parameters can be. Asked for every request."""
+        return self._special.get((method, path))
 
     def match(self, method: str, path: str) -> Match:
         """Raises RouteNotFound, MethodNotAllowed (with those that are allowed)."""
@@ -78,6 +79,8 @@ class RouteTable:
         place, agent, values = found
         owned = place.routes.get(method)
         if owned is None:
+            if place.segments == ("jobs", "{job}") and not is_job_uid(values[0]):
+                raise RouteNotFound(f"there is nothing at {path[:200]!r}")  # a word like `create`, not a job
             raise MethodNotAllowed(method, sorted(place.routes))
         names = [segment.strip("{}.") for segment in place.segments if segment.startswith("{")]
         raw = dict(zip(names, values, strict=True))

@@ -27,7 +27,7 @@ async def test_each_answer_is_recorded_with_its_plugin_and_outcome() -> None:
         d=answering("prouter_changed", lambda value: value),
         e=answering("prouter_asked", lambda value: "found"),
     )
-    with recorded() as kept:
+    with recorded(Trail()) as kept:
         assert await hooks.veto("prouter_allowed", value=1) == ("a", Refusal("not on\nSundays"))
         assert await hooks.chain("prouter_changed", value=1) == 2
         assert await hooks.first("prouter_asked", value=1) == ("e", "found")
@@ -45,7 +45,7 @@ async def test_each_answer_is_recorded_with_its_plugin_and_outcome() -> None:
 
 async def test_nothing_is_recorded_where_nobody_asks() -> None:
     hooks = hooks_of(a=answering("prouter_asked", lambda value: "found"))
-    with recorded() as kept:
+    with recorded(Trail()) as kept:
         await hooks.first("prouter_asked", value=1)
     await hooks.first("prouter_asked", value=1)
     assert trail.current.get() is None
@@ -54,7 +54,7 @@ async def test_nothing_is_recorded_where_nobody_asks() -> None:
 
 async def test_a_plugin_that_fails_is_recorded_without_its_secrets() -> None:
     hooks = hooks_of(a=answering("prouter_asked", failing))
-    with recorded() as kept, pytest.raises(PluginFailure):
+    with recorded(Trail()) as kept, pytest.raises(PluginFailure):
         await hooks.first("prouter_asked", value=1)
     (decision,) = kept.decisions
     assert (decision.plugin, decision.outcome) == ("a", Outcome.FAILED)
@@ -83,7 +83,7 @@ def test_a_trail_is_bounded_in_entries_and_bytes() -> None:
 
 def test_a_closed_trail_takes_nothing_more() -> None:
     kept = Trail()
-    kept.closed = True
+    kept.close()
     kept.answered("prouter_asked", "p", {}, "", "late", 0.0)
     kept.filtered({"late": ""}, {})
     assert not kept.decisions
@@ -122,7 +122,7 @@ def test_a_selector_that_ranks_by_load_tells_its_order() -> None:
     candidates = [
         Candidate(AgentUid(uid), "", {}, jobs, 0, {"jobs": 2}) for uid, jobs in (("a", 1), ("b", 0), ("c", 2))
     ]
-    with recorded() as kept:
+    with recorded(Trail()) as kept:
         assert selection.least_loaded(candidates, {AgentUid("d"): "it is not connected"}) == "b"
     told = {uid: (agent.rank, agent.reason) for uid, agent in kept.agents.items()}
     assert told == {

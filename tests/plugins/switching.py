@@ -13,6 +13,7 @@ OWN_REQUESTS: dict[str, tuple[str, str, Any]] = {
     "archive_transfer": ("GET", f"{JOB}/archive", None),
     "draining": ("POST", "/agents/some-agent/drain", None),
     "events_api": ("GET", "/events", None),
+    "explain": ("GET", f"{JOB}/explain", None),
     "file_transfer": ("GET", f"{JOB}/file/x", None),
     "health": ("GET", "/healthz", None),
     "http_proxy": ("GET", f"{JOB}/http/", None),

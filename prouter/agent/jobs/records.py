@@ -25,11 +25,14 @@ log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 START = "start.json"
+TRAIL = "trail.json"
 SANDBOX = "sandbox"
 LAST_RUN = ("guardian.json", "exit.json")
 """What a guardian tells of the run before; it must not be taken for the next one's."""
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
+MAX_TRAIL_BYTES = 65536
+"""Of what the router decided about a job; more is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,21 @@ class JobDirectory:
             return {str(key): str(asked) for key, asked in (self._read(RECORD).get("keys") or {}).items()}
         except (ValueError, AttributeError):
             return {}
+
+    def keep_trail(self, text: str) -> None:
+        """What the router decided about this job, as it says. Nobody depends on it, so nobody waits for the disk."""
+        content = text.encode("utf-8", "replace")
+        if len(content) <= MAX_TRAIL_BYTES:
+            with contextlib.suppress(OSError):
+                (self.path / TRAIL).write_bytes(content)
+
+    def read_trail(self) -> str | None:
+        """None: there is none."""
+        try:
+            with (self.path / TRAIL).open("rb") as file:
+                return file.read(MAX_TRAIL_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return None
 
     def begin_run(self, request: StartRequest) -> None:
         """Keep how the job is started, for a restart; forget how it ended before. Raises NoRoom."""

@@ -127,8 +127,11 @@ class JobRegistry:
         sender: Sender,
         around: Surroundings,
         asked: str = "",
+        trail: str = "",
     ) -> JobRecord:
         """A new job, or the one that was made before with the same uid and arguments.
+
+        `trail` is kept with it as it is.
 
         Raises InvalidRequest, Conflict, TooManyRequests, NoAgent (draining, or no room for what it asks for), NoRoom.
         """
@@ -155,7 +158,7 @@ class JobRegistry:
             asked=asked,
             revision=1,
         )
-        return await self._make(Job(record, self._records.directory(chosen), around))
+        return await self._make(Job(record, self._records.directory(chosen), around), trail)
 
     async def recover(self, driver: Driver | None, around: Surroundings) -> None:
         """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile."""
@@ -202,7 +205,7 @@ class JobRegistry:
             raise Conflict(f"a job {uid!r} was made before with other arguments")
         return record
 
-    async def _make(self, job: Job) -> JobRecord:
+    async def _make(self, job: Job, trail: str) -> JobRecord:
         """Its directory and record on disk first; nobody sees the job before. It holds its resources at once."""
         uid = job.record.uid
         making = self._made[uid] = asyncio.get_running_loop().create_future()
@@ -210,6 +213,8 @@ class JobRegistry:
 
         def on_disk() -> None:
             job.directory.make()
+            if trail:
+                job.directory.keep_trail(trail)
             try:
                 job.directory.write(job.record)
             except ProuterError:

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from prouter.core.agents.link import AgentLink
 from prouter.errors import FileMissing, NotPossible, ProgramMissing, RemoteProtocolError
-from prouter.model.agents import RESOURCES
+from prouter.model.agents import EXPLAIN, RESOURCES
 from prouter.model.ids import JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, StartRequest
+from prouter.model.trail import current
 
 START_MARGIN_SECONDS = 30.0
 """What a start may take beyond the time that its ports have to be served."""
@@ -63,12 +64,23 @@ class OurJobs:
 
     async def create(self, request: CreateRequest, asked: str) -> JobRecord:
         arguments: list[Any] = [request.uid, request.name, dict(request.labels), asked]
-        if request.resources:
-            if RESOURCES not in self._link.hello.capabilities:
-                raise NotPossible(f"agent {self._link.hello.uid!r} is of a version that does not count resources")
+        kept = self._kept()
+        if request.resources and RESOURCES not in self._link.hello.capabilities:
+            raise NotPossible(f"agent {self._link.hello.uid!r} is of a version that does not count resources")
+        if request.resources or kept is not None:
             arguments.append(dict(request.resources))
+        if kept is not None:
+            arguments.append(kept)
         answer = await self._link.call("prouter_create", *arguments)
         return record_of(answer)
+
+    def _kept(self) -> str | None:
+        """Why the job is made here, for the agent to keep with it."""
+        trail = current.get()
+        if trail is None or not trail.keep_bytes or EXPLAIN not in self._link.hello.capabilities:
+            return None
+        trail.chosen = self._link.hello.uid
+        return trail.kept(trail.keep_bytes)
 
     async def start(self, job: JobUid, request: StartRequest, key: str | None) -> JobRecord:
         patience = start_patience_seconds(request)

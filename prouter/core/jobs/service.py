@@ -9,14 +9,25 @@ from dataclasses import replace
 from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
+from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.calls import JobCalls
 from prouter.core.selection import Selection
-from prouter.errors import AgentAway, AgentNotFound, JobNotFound, NoAgent, PortNotFound, TooManyRequests
+from prouter.errors import (
+    AgentAway,
+    AgentNotFound,
+    JobNotFound,
+    NoAgent,
+    PortNotFound,
+    ProuterError,
+    TooManyRequests,
+)
 from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
 from prouter.model.services import JobStream
+from prouter.model.telling import one_line
+from prouter.model.trail import Trail, recorded
 from prouter.pipe.bind import JobBinding
 
 log = logging.getLogger(__name__)
@@ -34,11 +45,13 @@ class JobsService:
         selection: Selection,
         *,
         max_per_agent: int,
+        trail_bytes: int,
         public_prefix: str,
     ) -> None:
         self._directory = directory
         self._selection = selection
         self._max_per_agent = max_per_agent
+        self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
 
     def find(self, job: JobUid, agent: AgentUid | None = None) -> JobRef:
@@ -59,28 +72,47 @@ class JobsService:
         return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
 
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
+        with recorded(Trail.of(principal, keep_bytes=self._trail_bytes)) as trail:
+            try:
+                return await self._create(request, principal)
+            except ProuterError as error:
+                by = trail.choice.plugin if trail.choice is not None else "prouter"
+                log.info("no job is made (%s): %s", error.code, trail.objections() or f"{by}: {one_line(error.detail)}")
+                raise
+            finally:
+                trail.close()
+
+    async def would_create(self, request: CreateRequest, principal: Principal) -> AgentUid:
+        """Everything that is decided before a job is made, and nothing of the rest; raises as `create` does."""
+        request = await self._selection.spec(request, principal)
+        agent = self._made_before(request.uid) or await self._selection.choose(request, principal)
+        self._with_room(agent)
+        return agent
+
+    async def _create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         asked = request.digest()
         request = await self._selection.spec(request, principal)
         before, turned_down = self._made_before(request.uid), dict[AgentUid, str]()
         while True:
             agent = before or await self._selection.choose(request, principal, turned_down)
+            entry = self._with_room(agent)
             try:
-                return agent, await self._create_on(agent, request, asked)
+                return agent, _learn(entry, await _link(entry).jobs.create(request, asked))
             except NoAgent as error:  # it knows better than we do; so another one may take it
                 if before is not None or agent in turned_down:
                     raise
                 turned_down[agent] = error.detail
 
-    async def _create_on(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
+    def _with_room(self, agent: AgentUid) -> AgentEntry:
+        """Raises AgentNotFound for one that is away, TooManyRequests."""
         entry = self._directory.entry(agent)
-        if entry.link is None:
-            raise AgentNotFound(agent, f"agent connection {agent!r} is not found: it is away for the moment")
+        _link(entry)
         if len(entry.mirror) >= self._max_per_agent:
             raise TooManyRequests(
                 f"agent {agent!r} has {len(entry.mirror)} jobs, which is the limit; remove some",
                 headers={"Retry-After": "10"},
             )
-        return _learn(entry, await entry.link.jobs.create(request, asked))
+        return entry
 
     async def start(
         self, ref: JobRef, request: StartRequest, key: str | None = None, public_prefix: str | None = None
@@ -135,6 +167,12 @@ class JobsService:
     def _calls(self, ref: JobRef) -> tuple[AgentEntry, JobCalls]:
         """Raises AgentAway, AgentNotFound."""
         return self._directory.entry(ref.agent), self._directory.connected(ref.agent).jobs
+
+
+def _link(entry: AgentEntry) -> AgentLink:
+    if entry.link is None:
+        raise AgentNotFound(entry.uid, f"agent connection {entry.uid!r} is not found: it is away for the moment")
+    return entry.link
 
 
 def _learn(entry: AgentEntry, record: JobRecord) -> JobRecord:

@@ -1,0 +1,124 @@
+"""Explanations: what was decided about a job, would be about a new one, and would be about a proxied request.
+
+Belongs here: running the decisions without their effects and putting the parts together. Does not: recording
+(model/trail.py), deciding (selection.py, dispatch.py, the plugins).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from prouter.core.agents.directory import AgentDirectory
+from prouter.core.jobs.service import JobsService
+from prouter.core.services import WouldDial
+from prouter.errors import InvalidRequest, NotPossible, ProuterError
+from prouter.model.access import Principal
+from prouter.model.agents import EXPLAIN
+from prouter.model.http import RequestHead
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRef, JobState
+from prouter.model.plugin import Call
+from prouter.model.telling import clipped
+from prouter.model.trail import Trail, recorded
+from prouter.pluginkit.calling import Hooks
+from prouter.web.outcomes import Incoming
+
+Rehearsal = Callable[[Incoming, Principal], Awaitable[None]]
+
+
+class Explanations:
+    """Implements model.services.Explanations."""
+
+    def __init__(self, hooks: Hooks, directory: AgentDirectory, jobs: JobsService) -> None:
+        self._hooks = hooks
+        self._directory = directory
+        self._jobs = jobs
+        self._rehearse: Rehearsal | None = None
+
+    def rehearses_by(self, rehearse: Rehearsal) -> None:
+        """How a proxied request is decided about without being sent."""
+        self._rehearse = rehearse
+
+    async def creation(self, request: CreateRequest, principal: Principal) -> Mapping[str, Any]:
+        with recorded(Trail.of(principal, dry=True)) as trail:
+            try:
+                trail.chosen = await self._jobs.would_create(request, principal)
+            except InvalidRequest:
+                raise
+            except WouldDial:
+                pass
+            except ProuterError as error:
+                trail.refused = _refusal(error)
+            explained = trail.shown()
+            trail.close()
+        driver = await self._driver(AgentUid(trail.chosen)) if trail.chosen is not None else None
+        return {**explained, "driver": driver}
+
+    async def job(self, call: Call) -> Mapping[str, Any]:
+        ref = call.job_ref()
+        told = await self._told(ref.agent, ref.job)
+        return {
+            "creation": _document(told.get("trail")),
+            "driver": _driver(told.get("driver")),
+            "proxying": await self._proxying(call, ref),
+        }
+
+    async def _told(self, agent: AgentUid, job: JobUid | None) -> Mapping[str, Any]:
+        """What the agent says. Raises NotPossible for an original; one of ours of an older version says nothing."""
+        link = self._directory.connected(agent)
+        if link.hello.original:
+            raise NotPossible(f"agent {agent!r} is an original pAgent, which keeps no record of why a job was made")
+        if EXPLAIN not in link.hello.capabilities:
+            return {}
+        told = await link.call("prouter_explain", job)
+        return told if isinstance(told, Mapping) else {}
+
+    async def _driver(self, agent: AgentUid) -> Mapping[str, str] | None:
+        """None where the agent can not say it."""
+        try:
+            return _driver((await self._told(agent, None)).get("driver"))
+        except ProuterError:
+            return None
+
+    async def _proxying(self, call: Call, ref: JobRef) -> Mapping[str, Any] | None:
+        """Whom an empty GET of the job's default port would meet, by this caller; None for a job that serves none."""
+        record = self._jobs.get(ref)
+        if record.state is not JobState.RUNNING or record.default_port() is None or self._rehearse is None:
+            return None
+        host = call.head.get("host")
+        head = RequestHead("GET", f"{ref.path}/http/", (("Host", host),) if host is not None else ())
+        refused: ProuterError | None = None
+        with recorded(Trail()) as trail:
+            try:
+                await self._rehearse(Incoming(head, call.peer, call.request_id), call.principal)
+            except ProuterError as error:
+                refused = error
+            decisions = [decision.shown() for decision in trail.decisions]
+            trail.close()
+        return {
+            "principal": {"name": clipped(call.principal.name), "authenticator": clipped(call.principal.authenticator)},
+            "decisions": decisions,
+            "answer_chain": self._hooks.plugins("prouter_proxy_response"),
+            "refused": _refusal(refused) if refused is not None else None,
+        }
+
+
+def _refusal(error: ProuterError) -> dict[str, Any]:
+    return {"status": error.status, "code": error.code, "detail": clipped(error.detail)}
+
+
+def _document(kept: object) -> Mapping[str, Any] | None:
+    """What the agent kept, as far as it is a document: an agent is not trusted to be well-formed."""
+    try:
+        found = json.loads(kept, parse_constant=lambda name: None) if isinstance(kept, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _driver(told: object) -> Mapping[str, str] | None:
+    if not isinstance(told, Mapping):
+        return None
+    return {name: clipped(str(told.get(name, ""))) for name in ("name", "plugin")}
