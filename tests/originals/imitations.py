@@ -60,6 +60,10 @@ class Imitation:
         """Whole lines of its log that begin so: "VIOLATION", "STALL", "LINK ", "LINK ENDED", "CALLED", ..."""
         return [line for line in self.log.splitlines(keepends=True) if line.startswith(prefix) and line.endswith("\n")]
 
+    def open_links(self) -> int:
+        ended = len(self.lines("LINK ENDED"))
+        return len(self.lines("LINK ")) - ended - ended
+
     def address(self, endpoint: str = "server") -> str:
         """HOST:PORT of an endpoint."""
         return f"127.0.0.1:{self.ready[endpoint]}"

@@ -29,10 +29,12 @@ class Wiretap:
     def calls(self) -> list[Recorded]:
         return [message for message in self.messages if message.kind == 2]
 
-    def has(self, sender: str, kind: int, call_id: int) -> bool:
-        return any((m.sender, m.kind, m.call_id) == (sender, kind, call_id) for m in self.messages)
+    def kinds_of(self, call_id: int) -> list[int]:
+        """The types of all messages of a call of the router's."""
+        return [message.kind for message in self.messages if message.call_id == call_id and message.kind not in (1, 6)]
 
     async def pass_on(self, sender: str, source: Socket, target: Socket) -> None:
+        """Until one of the two closes."""
         while True:
             got = await source.receive()
             if got.type is aiohttp.WSMsgType.BINARY:
@@ -41,15 +43,19 @@ class Wiretap:
             elif got.type is aiohttp.WSMsgType.TEXT:
                 await target.send_str(got.data)
             else:
-                self.closes.append((sender, source.close_code))
-                await target.close(code=source.close_code or 1000)
+                if not target.closed:
+                    self.closes.append((sender, source.close_code))
+                    await target.close(code=source.close_code or 1000)
                 return
 
 
 @asynccontextmanager
-async def wiretap(target: str, *, agent_dials: bool = True) -> AsyncIterator[Wiretap]:
-    """A tap in front of HOST:PORT."""
+async def wiretap(target: str, *, agent_dials: bool = True, port: int = 0) -> AsyncIterator[Wiretap]:
+    """A tap in front of HOST:PORT, on any free port or on this one."""
     tap = Wiretap(*(("agent", "router") if agent_dials else ("router", "agent")))
+
+    async def until_the_end() -> None:
+        await ending.wait()
 
     async def handle(request: web.Request) -> web.StreamResponse:
         near = web.WebSocketResponse(protocols=(SUBPROTOCOL,), max_msg_size=0)
@@ -62,21 +68,25 @@ async def wiretap(target: str, *, agent_dials: bool = True) -> AsyncIterator[Wir
                 asyncio.create_task(tap.pass_on(tap.dialer, near, far)),
                 asyncio.create_task(tap.pass_on(tap.dialed, far, near)),
             ]
+            pumps.append(asyncio.create_task(until_the_end()))
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
+            await near.close()
         return near
 
+    ending = asyncio.Event()
     app = web.Application()
     app.add_routes([web.get("/rpc/v1", handle)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, handler_cancellation=True)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         tap.address = f"127.0.0.1:{runner.addresses[0][1]}"
         yield tap
     finally:
+        ending.set()
         await runner.cleanup()

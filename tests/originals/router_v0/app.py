@@ -27,7 +27,7 @@ class Router:
         auth = {"uid": flags.uid or uuid.uuid4().hex, "name": flags.name}
         self._hello: dict[str, Any] = {"auth": auth, "platform": daemon.platform_facts()}
         self._links = Links(self._settings, self._hello, flags.accept_token, flags.polling_delay)
-        self._proxy = ProxyApi(self._links)
+        self._proxy = ProxyApi(self._links, cancels_after_close=flags.cancel_after_close)
         self._end = asyncio.Event()
 
     async def run(self) -> None:
@@ -88,6 +88,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--uid", help="made at each start when not given")
     parser.add_argument("--name", default="")
     parser.add_argument("--polling-delay", type=float, default=5.0, help="between two questions to a dialed agent")
+    parser.add_argument("--cancel-after-close", action="store_true", help="a cancel after each closed websocket")
     settings.add_flags(parser)
     return parser
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -20,13 +20,18 @@ from router_v0.links import Links
 MERGED_MESSAGES = 32
 ERROR_SECONDS = 5.0
 
+T = TypeVar("T")
+
 WebSocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class ProxyApi:
-    def __init__(self, links: Links) -> None:
+    """`cancels_after_close`: a closed websocket's call is cancelled at once, so that its result crosses the cancel."""
+
+    def __init__(self, links: Links, *, cancels_after_close: bool = False) -> None:
         self._links = links
-        self._bridges: set[asyncio.Task[None]] = set()
+        self._cancels_after_close = cancels_after_close
+        self._open: set[asyncio.Task[Any]] = set()
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -38,16 +43,15 @@ class ProxyApi:
         link = self._links.by_id(request.match_info["link"])
         socket = web.WebSocketResponse()
         if socket.can_prepare(request):
-            return await _websocket(request, socket, link)
+            # Its end is in its messages: a client that is gone must not cancel what the close still has to do.
+            return await asyncio.shield(self._keep(self._websocket(request, socket, link)))
         return await _http(request, link)
 
     async def _bridge(self, request: web.Request) -> web.Response:
         body = await request.json()
         link = self._links.by_id(request.match_info["link"])
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(_bridged(link, _place(request), body["url"], opened))
-        self._bridges.add(task)
-        task.add_done_callback(self._bridges.discard)
+        self._keep(self._bridged(link, _place(request), body["url"], opened))
         try:
             await opened
         except CallFailedError as error:
@@ -55,9 +59,36 @@ class ProxyApi:
         return web.Response()
 
     async def close(self) -> None:
-        for task in list(self._bridges):
+        for task in list(self._open):
             task.cancel()
-        await asyncio.gather(*self._bridges, return_exceptions=True)
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _websocket(self, request: web.Request, socket: web.WebSocketResponse, link: Link) -> web.StreamResponse:
+        async with link.call(BISTREAM, "ws_connect", _place(request)) as call:
+            if not _opened(await _stream_of(call).receive()):
+                return await _error_page(call)
+            await socket.prepare(request)
+            await _join(link, call, socket, cancels=self._cancels_after_close)
+            return socket
+
+    async def _bridged(self, link: Link, place: list[Any], url: str, opened: asyncio.Future[None]) -> None:
+        try:
+            async with link.call(BISTREAM, "ws_connect", place) as call:
+                if not _opened(await _stream_of(call).receive()):
+                    await link.result_of(call)
+                    raise RuntimeError("failed ws_connect call did not raise")
+                opened.set_result(None)
+                async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+                    await _join(link, call, socket, cancels=self._cancels_after_close)
+        except Exception as error:
+            if not opened.done():
+                opened.set_exception(error)
+
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        return task
 
 
 def _place(request: web.Request) -> list[Any]:
@@ -136,35 +167,12 @@ async def _error_page(link_result: OutgoingCall) -> web.Response:
     return web.Response(status=502, text="Malformed response from agent.")
 
 
-async def _websocket(request: web.Request, socket: web.WebSocketResponse, link: Link) -> web.StreamResponse:
-    async with link.call(BISTREAM, "ws_connect", _place(request)) as call:
-        if not _opened(await _stream_of(call).receive()):
-            return await _error_page(call)
-        await socket.prepare(request)
-        await _join(call, socket)
-        return socket
-
-
-async def _bridged(link: Link, place: list[Any], url: str, opened: asyncio.Future[None]) -> None:
-    try:
-        async with link.call(BISTREAM, "ws_connect", place) as call:
-            if not _opened(await _stream_of(call).receive()):
-                await link.result_of(call)
-                raise RuntimeError("failed ws_connect call did not raise")
-            opened.set_result(None)
-            async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
-                await _join(call, socket)
-    except Exception as error:
-        if not opened.done():
-            opened.set_exception(error)
-
-
 def _opened(first: Any) -> bool:
     checks.expect(first is None or isinstance(first, bool), "a websocket begins with true or false", first)
     return bool(first)
 
 
-async def _join(call: OutgoingCall, socket: WebSocket) -> None:
+async def _join(link: Link, call: OutgoingCall, socket: WebSocket, *, cancels: bool) -> None:
     """Both directions through one queue, until either side closes; then the result."""
     stream = _stream_of(call)
     merged: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue(MERGED_MESSAGES)
@@ -196,6 +204,8 @@ async def _join(call: OutgoingCall, socket: WebSocket) -> None:
         try:
             await socket.close()
             await stream.close()
+            if cancels:
+                await link.cancel(call, LinkClosedError("call is cancelled by client"))
         finally:
             for task in listening:
                 task.cancel()
