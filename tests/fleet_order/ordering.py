@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from prouter.client import Client
 from prouter.client.client import RequestFailed
 from prouter.errors import NoAgent
-from prouter.model.agents import PRODUCT_CAPABILITIES, Hello
+from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello
 from prouter.rpc import websocket
 from prouter.rpc.calls import CallContext
 from prouter.rpc.connection import Link
@@ -23,6 +24,7 @@ from prouter.testing import AgentDaemon, RouterDaemon
 OURS = frozenset(PRODUCT_CAPABILITIES)
 OLDER = frozenset(("jobs/1", "watch/1", "pipes/1"))
 """What one of ours said before agents could be drained."""
+NOT_DRAINING = Drain()
 Locator = dict[str, Any]
 
 
@@ -57,11 +59,17 @@ def router_link(agent: AgentDaemon, uid: str = "bare router", capabilities: froz
     return linked(agent.address("server"), said)
 
 
-def agent_link(router: RouterDaemon, uid: str, methods: Methods, capabilities: frozenset[str] | None = OURS) -> Any:
+def agent_link(
+    router: RouterDaemon,
+    uid: str,
+    methods: Methods,
+    capabilities: frozenset[str] | None = OURS,
+    drain: Drain = NOT_DRAINING,
+) -> Any:
     """A link of an agent; without capabilities of an original."""
     said = Hello(uid, uid, router.agent_token)
     if capabilities is not None:
-        said = Hello(uid, uid, router.agent_token, version="1", boot=uid, link=1, capabilities=capabilities)
+        said = replace(said, version="1", boot=uid, link=1, capabilities=capabilities, drain=drain)
     return linked(router.address("server"), said, methods)
 
 
@@ -70,12 +78,18 @@ class Lazy:
 
     def __init__(self) -> None:
         self.asked = 0
+        self._watches: list[CallContext] = []
         self.methods = Methods()
         self.methods.add("prouter_watch", self._watch, CallType.ISTREAM)
         self.methods.add("prouter_create", self._create)
         self.methods.add("job_count_current_connection", self._count)
 
+    async def tell(self, news: Mapping[str, Any]) -> None:
+        for context in self._watches:
+            await context.send(news)
+
     async def _watch(self, context: CallContext) -> None:
+        self._watches.append(context)
         await context.send({"jobs": [], "more": False})
         await asyncio.Event().wait()
 

@@ -29,7 +29,9 @@ from ordering import (
 from prouter.agent.draining import DrainSwitch
 from prouter.client import Client
 from prouter.errors import InvalidRequest, NoAgent, NoRoom
-from prouter.model.ids import new_uid
+from prouter.model.agents import Drain
+from prouter.model.ids import JobUid, new_uid
+from prouter.model.jobs import JobRecord, Sender
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.messages import CallType
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
@@ -171,6 +173,31 @@ async def test_news_of_it_go_only_to_routers_that_know_them(fleet) -> None:
     async with router_link(agent, "newer") as rpc:
         told = await news(rpc)
         assert {"drain"} < set(told)
+
+
+async def test_the_newest_that_an_agent_says_counts_whatever_comes_last(fleet) -> None:
+    router, lazy = fleet.router(), Lazy()
+
+    async def after(*news: Drain) -> bool:
+        """Whether it counts as draining once all this was told."""
+        for drain in news:
+            await lazy.tell({"drain": drain.to_wire()})
+        last = JobRecord(JobUid(new_uid()), "the last news", Sender("CLIENT", "r", "r"), revision=1)
+        await lazy.tell({"job": last.to_wire()})
+        await eventually(lambda: _has(client, last.uid))
+        (shown,) = await client.agents()
+        return bool(shown["draining"])
+
+    async with router.client() as client, agent_link(router, "a", lazy.methods, drain=Drain(True, 5)):
+        await eventually(lambda: _there(client, "a"))
+        assert await after(), "as it said in the handshake"
+        assert await after(Drain(False, 4), Drain(False, 5))
+        assert not await after(Drain(False, 7), Drain(True, 6))
+        assert router.log.count("takes new jobs again") == 1
+
+
+async def _has(client: Client, job: str) -> bool:
+    return any(found.info["uid"] == job for found in await client.jobs())
 
 
 async def test_who_can_not_be_drained_is_said(fleet) -> None:
