@@ -12,6 +12,7 @@ COMMANDS = {
     "up": "a router and one local agent, for a first look",
     "drain": "tell an agent to take no new jobs",
     "undrain": "tell an agent to take new jobs again",
+    "explain": "tell why a job is where it is, or where a new one would go",
 }
 
 

@@ -101,9 +101,22 @@ class Client:
 
         `resources` is what it takes of the agent's counted resources: {"gpu": 1}.
         """
-        body: dict[str, Any] = {"agent": dict(locator), "name": name, "labels": dict(labels or {})}
-        body |= {"resources": dict(resources)} if resources else {}
-        return Job(self, await self.request("POST", "/jobs/create", body | ({"uid": uid} if uid else {})))
+        body = _create_body(locator, name, labels, uid, resources)
+        return Job(self, await self.request("POST", "/jobs/create", body))
+
+    async def explain(
+        self,
+        locator: Mapping[str, Any],
+        name: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        uid: str = "",
+        resources: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
+        """What `create` would come to, and which plugin decides what; nothing is made. A refusal is in `refused`."""
+        body = _create_body(locator, name, labels, uid, resources)
+        found: dict[str, Any] = await self.request("POST", "/jobs/explain", body)
+        return found
 
     async def shutdown(self) -> None:
         await self.request("POST", "/shutdown")
@@ -148,6 +161,11 @@ class Job:
 
     async def remove(self) -> Self:
         return await self._call("POST", "/remove")
+
+    async def explain(self) -> dict[str, Any]:
+        """Which plugin decided what about it, which driver runs it, whom a request to it meets."""
+        found: dict[str, Any] = await self._client.request("GET", self.path + "/explain")
+        return found
 
     async def output(
         self, *, stream: str | None = None, follow: bool = False, offset: int | None = None, tail: int | None = None
@@ -222,6 +240,18 @@ class Job:
 
 def _segment(text: str) -> str:
     return quote(text, safe="", errors="surrogateescape")
+
+
+def _create_body(
+    locator: Mapping[str, Any],
+    name: str,
+    labels: Mapping[str, str] | None,
+    uid: str,
+    resources: Mapping[str, int] | None,
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"agent": dict(locator), "name": name, "labels": dict(labels or {})}
+    body |= {"resources": dict(resources)} if resources else {}
+    return body | ({"uid": uid} if uid else {})
 
 
 async def check(answer: aiohttp.ClientResponse) -> None:

@@ -155,6 +155,10 @@ class Trail:
         for uid, reason in refused.items():
             self._consider(uid, Considered(refused_by=by.get(clipped(uid), "prouter"), reason=clipped(reason)))
 
+    def has_it(self, uid: AgentUid) -> None:
+        """The job is there already: nothing was chosen."""
+        self._consider(uid, Considered(reason="it has this job already"))
+
     def ranked(self, order: Sequence[AgentUid], reasons: Mapping[AgentUid, str]) -> None:
         """From a selector: agents by uid, the first choice first, with a word to each, and those that it can not use.
 
@@ -216,13 +220,18 @@ class Trail:
                     "rank": agent.rank,
                     "taken": uid == self.chosen,
                     "refused_by": agent.refused_by,
-                    "reason": agent.reason,
+                    "reason": agent.reason or self._silence(uid, agent),
                 }
                 for uid, agent in self.agents.items()
             ],
             "decisions": [decision.shown() for decision in self.decisions],
             "left_out": {"agents": self.agents_left_out, "decisions": self.left_out},
         }
+
+    def _silence(self, uid: str, agent: Considered) -> str:
+        """What is said of an agent of which nobody said anything."""
+        passed_over = self.choice is not None and uid != self.chosen and agent.rank is None
+        return "the selector does not say why not" if passed_over else ""
 
     def kept(self, limit_bytes: int) -> str | None:
         """As JSON of at most so many bytes, for the job's record: what tells least goes first. None: nothing fits."""

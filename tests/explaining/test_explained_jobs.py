@@ -157,7 +157,7 @@ async def test_a_job_that_runs_tells_why_it_is_there_and_whom_a_request_meets(fl
     )
     agent = fleet.agent(router)
     async with router.client(TOKEN) as client:
-        await eventually(lambda: "is connected" in router.log)
+        await eventually(client.agents)
         job = await serving_job(client, agent, SERVE, "named")
         found = await client.request("GET", f"{job.path}/explain")
         made, proxied = found["creation"], found["proxying"]
@@ -267,3 +267,15 @@ async def test_switched_off_there_is_nothing_to_ask_and_jobs_are_made_as_ever(fl
             with pytest.raises(RequestFailed, match="explain") as refused:
                 await client.request(verb, path, {"agent": uid(agent)} if verb == "POST" else None)
             assert refused.value.http_status == 404
+
+
+async def test_a_job_that_is_there_already_is_told_from_a_new_one_and_from_another(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    chosen = "0123456789abcdef" * 2
+    async with router.client() as client:
+        await client.create(uid(agent), "one", uid=chosen)
+        found = await explained(client, uid(agent), name="one", uid=chosen)
+        assert (found["chosen"], found["selector"]) == (agent.uid, None)
+        assert found["agents"][0]["reason"] == "it has this job already"
+        found = await explained(client, uid(agent), name="another", uid=chosen)
+        assert (found["chosen"], found["refused"]["status"]) == (None, 409)

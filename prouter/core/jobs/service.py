@@ -15,6 +15,7 @@ from prouter.core.selection import Selection
 from prouter.errors import (
     AgentAway,
     AgentNotFound,
+    Conflict,
     JobNotFound,
     NoAgent,
     PortNotFound,
@@ -27,7 +28,7 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
 from prouter.model.services import JobStream
 from prouter.model.telling import one_line
-from prouter.model.trail import Trail, recorded
+from prouter.model.trail import Trail, current, recorded
 from prouter.pipe.bind import JobBinding
 
 log = logging.getLogger(__name__)
@@ -84,8 +85,18 @@ class JobsService:
 
     async def would_create(self, request: CreateRequest, principal: Principal) -> AgentUid:
         """Everything that is decided before a job is made, and nothing of the rest; raises as `create` does."""
+        asked = request.digest()
         request = await self._selection.spec(request, principal)
-        agent = self._made_before(request.uid) or await self._selection.choose(request, principal)
+        before = self._made_before(request.uid)
+        if before is not None and request.uid is not None:
+            record = self._directory.entry(before).mirror.get(request.uid)
+            if record.asked and record.asked != asked:
+                raise Conflict(f"a job {record.uid!r} was made before with other arguments")
+            trail = current.get()
+            if trail is not None:
+                trail.has_it(before)
+            return before
+        agent = await self._selection.choose(request, principal)
         self._with_room(agent)
         return agent
 
