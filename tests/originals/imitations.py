@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 GONE_SECONDS = 5.0
+COMPLAINTS = ("VIOLATION", "Traceback", "Task exception", "Unhandled")
 
 
 class Imitation:
@@ -29,6 +30,7 @@ class Imitation:
         self.ready: dict[str, Any] = {}
         """What its line READY says: pid, uid, and the ports "server", "control", of an agent also "report"."""
         self._log = place / "log"
+        self._forgotten = 0
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PROUTER_", "PAGENT_"))}
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -58,7 +60,12 @@ class Imitation:
 
     def lines(self, prefix: str) -> list[str]:
         """Whole lines of its log that begin so: "VIOLATION", "STALL", "LINK ", "LINK ENDED", "CALLED", ..."""
-        return [line for line in self.log.splitlines(keepends=True) if line.startswith(prefix) and line.endswith("\n")]
+        lines = self.log[self._forgotten :].splitlines(keepends=True)
+        return [line for line in lines if line.startswith(prefix) and line.endswith("\n")]
+
+    def forget(self) -> None:
+        """Lines until now count no more, for a program that several tests use."""
+        self._forgotten = len(self.log)
 
     def open_links(self) -> int:
         ended = len(self.lines("LINK ENDED"))
@@ -128,8 +135,7 @@ class Originals:
 
     def complaints(self) -> list[str]:
         """Violations that no test expects, and tracebacks of the imitations themselves."""
-        lines = [line for each in self.started for line in each.log.splitlines()]
-        bad = [line for line in lines if line.startswith(("VIOLATION", "Traceback", "Task exception", "Unhandled"))]
+        bad = [line for each in self.started for start in COMPLAINTS for line in each.lines(start)]
         return [line for line in bad if not any(part in line for part in self.expected_violations)]
 
     def _begin(self, imitation: Imitation) -> Imitation:

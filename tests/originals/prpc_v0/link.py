@@ -212,6 +212,7 @@ class Link:
         _, _, result, status, error = message.fields
         if status == SUCCESS:
             self._welcome.set_result(result)
+            self.connected = not self.settings.connected_turns
         else:
             self._welcome.set_exception(CallFailedError(status, error or ["refused", None, None, None]))
 

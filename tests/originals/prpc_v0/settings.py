@@ -18,9 +18,9 @@ class LinkSettings:
     """Until a link without a handshake is dropped."""
     largest_message_bytes: int = 4 * 1024 * 1024
     """A larger one ends the link: aiohttp's default."""
-    connected_turns: int = 5
+    connected_turns: int = 3
     """Turns of the loop until the connecting side has noticed that it is connected: a call that came in the same packet
-    as the handshake's answer is dropped by an original."""
+    as the handshake's answer is dropped by an original. 0: it is connected at once."""
     receive_delay_seconds: float = 0.0
     """A quirk that originals do not have: a slow reader of every stream, for tests of pacing."""
     cancel_delay_seconds: float = 0.0
