@@ -318,3 +318,9 @@ def tell_ranking(order: Sequence[AgentUid], reasons: Mapping[AgentUid, str]) -> 
     trail = current.get()
     if trail is not None:
         trail.ranked(order, reasons)
+
+
+def is_dry_run() -> bool:
+    """Whether an explanation is asked for and no job follows: for plugins whose choice has effects of its own."""
+    trail = current.get()
+    return trail is not None and trail.dry

@@ -37,6 +37,31 @@ PLUGINS = {
         path = pathlib.Path(__file__).with_name("forbidden")
         return path.read_text().split() if path.exists() else ()
 """,
+    "broken": """
+    @hookimpl
+    def prouter_admit_job(self, request):
+        raise RuntimeError("hidden-words-of-a-bug")
+""",
+    "farm": """
+    name = "farm"
+    schema = {"type": "object"}
+
+    @hookimpl
+    def prouter_startup(self, router):
+        self.router = router
+
+    @hookimpl
+    def prouter_selectors(self):
+        return [self]
+
+    async def choose(self, locator, candidates):
+        from prouter.model.trail import is_dry_run, tell_ranking
+        order = sorted(candidate.uid for candidate in candidates)
+        tell_ranking(order, {uid: f"dry run: {is_dry_run()}" for uid in order})
+        if "address" in locator:
+            return await self.router.agents.dial(locator["address"], locator["token"])
+        return order[0]
+""",
     "headers": """
     @hookimpl
     def prouter_proxy_request(self, head, target):

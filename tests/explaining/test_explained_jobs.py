@@ -143,12 +143,19 @@ async def test_an_agent_that_would_be_dialed_is_not_and_its_token_is_told_nobody
         assert found["selector"]["plugin"] == "selector_address"
         assert agent.token not in json.dumps(found)
         assert not await client.agents()
+        wrong = dict(locator, token="hidden-token-that-is-wrong")
+        with pytest.raises(RequestFailed, match="not found"):
+            await client.create(wrong)
+        await eventually(lambda: "no job is made (agent-not-found): selector_address: " in router.log)
         job = await client.create(locator)
         found = await explained(client, locator)
         assert (found["chosen"], found["selector"]["would_dial"]) == (agent.uid, None)
         told = await client.request("GET", f"{job.path}/explain")
         assert told["creation"]["chosen"] == agent.uid
         assert agent.token not in json.dumps(told)
+        assert (await explained(client, wrong))["selector"]["would_dial"] == f"{host}:{port}"
+    assert agent.token not in router.log
+    assert "hidden-token" not in router.log
 
 
 async def test_a_job_that_runs_tells_why_it_is_there_and_whom_a_request_meets(fleet: Fleet, tmp_path: Path) -> None:
@@ -279,3 +286,30 @@ async def test_a_job_that_is_there_already_is_told_from_a_new_one_and_from_anoth
         assert found["agents"][0]["reason"] == "it has this job already"
         found = await explained(client, uid(agent), name="another", uid=chosen)
         assert (found["chosen"], found["refused"]["status"]) == (None, 409)
+
+
+async def test_selectors_of_other_people_rank_and_dial_nothing_in_a_dry_run(fleet: Fleet, tmp_path: Path) -> None:
+    router, listening = router_with(fleet, tmp_path, "farm"), fleet.agent()
+    agents = await two_agents(fleet, router)
+    order = sorted(agent.uid for agent in agents)
+    host, port = listening.address("server")
+    async with router.client() as client:
+        found = await explained(client, {"type": "farm"})
+        assert found["chosen"] == order[0]
+        told = [(agent["agent"], agent["rank"], agent["reason"]) for agent in ranked(found)]
+        assert told == [(order[0], 1, "dry run: True"), (order[1], 2, "dry run: True")]
+        made = (await (await client.create({"type": "farm"})).explain())["creation"]
+        assert [agent["reason"] for agent in ranked(made)] == ["dry run: False"] * 2
+        found = await explained(client, {"type": "farm", "address": f"{host}:{port}", "token": listening.token})
+        assert (found["chosen"], found["selector"]["would_dial"]) == (None, f"{host}:{port}")
+        assert len(await client.agents()) == 2
+
+
+async def test_a_plugin_that_fails_is_named_as_the_reason(fleet: Fleet, tmp_path: Path) -> None:
+    router = router_with(fleet, tmp_path, "broken")
+    fleet.expected_errors += ["plugin broken failed in prouter_admit_job", "Traceback"]
+    async with router.client() as client:
+        found = await explained(client, {"type": "uid", "uid": "x"})
+    assert said(found["decisions"], "admit_job")[0][:2] == ("broken", "failed")
+    assert (found["refused"]["status"], found["chosen"]) == (500, None)
+    assert "hidden-words" not in json.dumps(found)

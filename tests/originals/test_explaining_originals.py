@@ -1,4 +1,4 @@
-"""Explanations where the agent is an original: what the router decides is told, what such an agent can not keep is 501."""
+"""Explanations where the agent is an original: what the router decides is told, what nobody kept is 501."""
 
 from __future__ import annotations
 

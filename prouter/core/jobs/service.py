@@ -16,6 +16,7 @@ from prouter.errors import (
     AgentAway,
     AgentNotFound,
     Conflict,
+    InvalidRequest,
     JobNotFound,
     NoAgent,
     PortNotFound,
@@ -76,6 +77,8 @@ class JobsService:
         with recorded(Trail.of(principal, keep_bytes=self._trail_bytes)) as trail:
             try:
                 return await self._create(request, principal)
+            except InvalidRequest:  # nobody refused; and what was sent stands in no log
+                raise
             except ProuterError as error:
                 by = trail.choice.plugin if trail.choice is not None else "prouter"
                 log.info("no job is made (%s): %s", error.code, trail.objections() or f"{by}: {one_line(error.detail)}")
