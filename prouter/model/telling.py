@@ -31,8 +31,8 @@ def clipped(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """For the log, whatever a plugin wrote."""
-    return clipped(" ".join(text.split()))
+    """For the log, whatever a plugin wrote: no ends of lines, nothing that steers a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(clipped(text).split()))
 
 
 def about(arguments: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from prouter.model.access import Principal
 from prouter.model.ids import AgentUid
-from prouter.model.telling import Change, about, changes_of, clipped, reason_of
+from prouter.model.telling import Change, about, changes_of, clipped, one_line, reason_of
 from prouter.model.times import rfc3339
 
 MAX_DECISIONS = 1000
@@ -253,13 +253,13 @@ class Trail:
         """Who refused, and why, in one line: for the log."""
         said = [
             f"{decision.hook} of {decision.plugin}"
-            + (f" about {decision.about}" if decision.about else "")
-            + f": {decision.reason or decision.outcome}"
+            + (f" about {one_line(decision.about)}" if decision.about else "")
+            + f": {one_line(decision.reason) or decision.outcome}"
             for decision in self.decisions
             if decision.outcome in (Outcome.REFUSED, Outcome.FAILED)
         ]
         more = f"; and {len(said) - 10} more" if len(said) > 10 else ""
-        return " ".join(("; ".join(said[:10]) + more).split())
+        return "; ".join(said[:10]) + more
 
 
 def _shorten(document: dict[str, Any]) -> bool:

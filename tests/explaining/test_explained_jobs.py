@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from reasons import router_with, said
 
+from prouter.agent.jobs.records import MAX_TRAIL_BYTES, JobDirectory
 from prouter.client import Client
 from prouter.client.client import RequestFailed
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
@@ -313,3 +314,11 @@ async def test_a_plugin_that_fails_is_named_as_the_reason(fleet: Fleet, tmp_path
     assert said(found["decisions"], "admit_job")[0][:2] == ("broken", "failed")
     assert (found["refused"]["status"], found["chosen"]) == (500, None)
     assert "hidden-words" not in json.dumps(found)
+
+
+def test_an_agent_keeps_no_more_than_its_own_bound_whatever_a_router_sends(tmp_path: Path) -> None:
+    directory = JobDirectory(tmp_path)
+    directory.keep_trail("é" * (MAX_TRAIL_BYTES // 2 + 1))
+    assert directory.read_trail() is None
+    directory.keep_trail("é" * (MAX_TRAIL_BYTES // 2))
+    assert directory.read_trail() == "é" * (MAX_TRAIL_BYTES // 2)

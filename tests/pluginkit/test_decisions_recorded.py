@@ -21,14 +21,14 @@ from prouter.model.trail import MAX_AGENTS, MAX_DECISIONS, MAX_PASSED, Outcome, 
 
 async def test_each_answer_is_recorded_with_its_plugin_and_outcome() -> None:
     hooks = hooks_of(
-        a=answering("prouter_allowed", lambda value: Refusal("not on\nSundays")),
+        a=answering("prouter_allowed", lambda value: Refusal("not on\n\x1b[2JSundays")),
         b=answering("prouter_allowed", lambda value: None),
         c=answering("prouter_changed", lambda value: value + 1),
         d=answering("prouter_changed", lambda value: value),
         e=answering("prouter_asked", lambda value: "found"),
     )
     with recorded(Trail()) as kept:
-        assert await hooks.veto("prouter_allowed", value=1) == ("a", Refusal("not on\nSundays"))
+        assert await hooks.veto("prouter_allowed", value=1) == ("a", Refusal("not on\n\x1b[2JSundays"))
         assert await hooks.chain("prouter_changed", value=1) == 2
         assert await hooks.first("prouter_asked", value=1) == ("e", "found")
     told = [(decision.hook, decision.plugin, decision.outcome.value) for decision in kept.decisions]
@@ -40,7 +40,7 @@ async def test_each_answer_is_recorded_with_its_plugin_and_outcome() -> None:
         ("prouter_asked", "e", "answered"),
     ]
     assert all(0 <= decision.milliseconds < 10_000 for decision in kept.decisions)
-    assert kept.objections() == "prouter_allowed of a: not on Sundays"
+    assert kept.objections() == "prouter_allowed of a: not on ?[2JSundays"
 
 
 async def test_nothing_is_recorded_where_nobody_asks() -> None:
