@@ -49,6 +49,8 @@ from prpc_v0.streams import Stream
 SUBPROTOCOL = "v1.prpc.datadvance"
 PATH = "/rpc/v1"
 CLEAN, UNCLEAN = 1000, 1002
+CLOSE_SECONDS = 2.0
+"""For the other side to answer a close."""
 
 WebSocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 Method = Callable[..., Awaitable[Any]]
@@ -149,7 +151,11 @@ class Link:
             if answered.task is not None and answered.task is not asyncio.current_task():
                 answered.task.cancel()
         if self._socket is not None and not self._socket.closed:
-            await self._socket.close(code=code)
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._socket.close(code=code)
+            except TimeoutError:
+                pass  # the other side does not say goodbye
 
     def _no_handshake(self) -> None:
         if not self.connected:
