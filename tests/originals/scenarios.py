@@ -19,9 +19,16 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from recordings import read
 from yarl import URL
 
 TIMEOUT = aiohttp.ClientTimeout(total=60)
+
+
+def job_server() -> bytes:
+    """The program of the recordings, as it was uploaded in them."""
+    messages = read("http_get").messages
+    return bytes(next(each.fields[2] for each in messages if each.kind == 4 and b"golden-job" in each.fields[2]))
 
 
 @dataclass(frozen=True)

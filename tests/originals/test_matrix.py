@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 from imitations import Originals
-from recordings import read
-from scenarios import STORIES, OriginalClient
+from scenarios import STORIES, OriginalClient, job_server
 
 from prouter.testing import Fleet, eventually
 
@@ -21,12 +20,6 @@ STORY_SECONDS = 60.0
 class Pair:
     base: str
     locator: dict[str, str]
-
-
-def job_server() -> bytes:
-    """The program of the recordings, as it was uploaded in them."""
-    messages = read("http_get").messages
-    return bytes(next(each.fields[2] for each in messages if each.kind == 4 and b"golden-job" in each.fields[2]))
 
 
 def address(host: str, port: int) -> str:

@@ -99,6 +99,7 @@ class Fleet:
             pass
         except* ProuterError as errors:
             why = "; ".join(_details(errors))
+            log.info("the link of agent %s ends: %s", link.name, why)
             if any(isinstance(error, RemoteProtocolError) for error in errors.exceptions):
                 log.warning("agent %s broke the protocol: %s", link.name, why)
         finally:

@@ -16,7 +16,8 @@ from typing import IO, Any
 
 import msgpack
 
-from prouter.errors import NoRoom, ProuterError, RemoteProtocolError
+from prouter.core.agents.originals.alongside import alongside
+from prouter.errors import NoRoom, ProuterError
 from prouter.rpc.calls import Call
 
 READ_BYTES = 1024 * 1024
@@ -128,25 +129,26 @@ class Spill:
 
 @asynccontextmanager
 async def spilled(call: Call, limits: SpillLimits) -> AsyncIterator[Spill]:
-    """The callee's stream of `call`, read on in the background for as long as the context lasts."""
+    """The callee's stream of `call`, read on in the background for as long as the context lasts.
+
+    Raises NoRoom in the middle of it when more waits than the limits allow.
+    """
     spill = Spill(limits)
-    filling = asyncio.get_running_loop().create_task(_fill(spill, call), name=f"stream of {call.method}")
     try:
-        yield spill
+        async with alongside(_fill(spill, call), f"stream of {call.method}"):
+            yield spill
     finally:
-        filling.cancel()
-        await asyncio.wait((filling,))
         spill.close()
 
 
 async def _fill(spill: Spill, call: Call) -> None:
+    """Raises NoRoom, which ends whoever reads: it may be waiting for its client just now."""
     try:
         while (value := await call.receive()) is not None:
             await spill.put(value)
+    except NoRoom:
+        raise
     except ProuterError as error:
         spill.end(error)
-    except Exception:
-        spill.end(RemoteProtocolError("the agent's stream could not be read"))
-        raise
     else:
         spill.end()

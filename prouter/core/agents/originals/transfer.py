@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from prouter.core.agents.originals.alongside import alongside
 from prouter.core.agents.originals.pacing import PacedSender
 from prouter.core.agents.originals.requests import Answer, Body
 from prouter.core.agents.originals.spill import Spill, SpillLimits, spilled
@@ -20,7 +20,6 @@ from prouter.errors import (
     InvalidRequest,
     NotPossible,
     PeerBusy,
-    ProuterError,
     RemoteError,
     RemoteProtocolError,
 )
@@ -106,7 +105,7 @@ async def _send(link: Link, asked: Asked, body: Body) -> dict[str, Any]:
     digest = hashlib.sha256()
     sent = 0
     async with link.open(CallType.OSTREAM, method, *args, **switches) as call:
-        async with _until_answered(call):
+        async with alongside(_failure(call), f"answer of {call.method}"):
             sender = PacedSender(link, call)
             async for chunk in body.chunks():
                 digest.update(chunk)
@@ -119,30 +118,9 @@ async def _send(link: Link, asked: Asked, body: Body) -> dict[str, Any]:
     return {"size": sent, "sha256": digest.hexdigest()} if method == "file_upload" else {"entries": None, "bytes": sent}
 
 
-@asynccontextmanager
-async def _until_answered(call: Call) -> AsyncIterator[None]:
-    """A call that fails ends the sending: the rest of a long body need not come."""
-    current = asyncio.current_task()
-    assert current is not None
-    failed = False
-
-    async def watch() -> None:
-        nonlocal failed
-        try:
-            await call.result()
-        except ProuterError:
-            failed = True
-            current.cancel()
-
-    watching = asyncio.get_running_loop().create_task(watch(), name=f"answer of {call.method}")
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not failed or current.uncancel() > 0:
-            raise
-    finally:
-        watching.cancel()
-        await asyncio.wait((watching,))
+async def _failure(call: Call) -> None:
+    """Raises the call's error as soon as it comes: the rest of a long body need not be sent then."""
+    await call.result()
 
 
 def _masks(request: web.BaseRequest) -> dict[str, Any]:
