@@ -238,9 +238,9 @@ class JobRecord:
             labels={str(k): str(v) for k, v in (value.get("labels") or {}).items()},
             exit_code=value.get("exit_code"),
             reason=Reason(value["reason"]) if value.get("reason") else None,
-            created_at=value.get("created_at"),
-            started_at=value.get("started_at"),
-            finished_at=value.get("finished_at"),
+            created_at=_time(value.get("created_at")),
+            started_at=_time(value.get("started_at")),
+            finished_at=_time(value.get("finished_at")),
             pid=value.get("pid"),
             ports={port.name: port for port in ports},
             resources=resources.parse(value.get("resources") or {}),
@@ -251,6 +251,13 @@ class JobRecord:
     def changed(self, **fields: Any) -> JobRecord:
         """A copy with these fields and the next revision."""
         return replace(self, revision=self.revision + 1, **fields)
+
+
+def _time(value: object) -> float | None:
+    """Raises TypeError for what is no number."""
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError("a time is a number of seconds")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from prouter.core.jobs.mirror import JobMirror
+from prouter.core.jobs.mirror import MAX_REMOVED, JobMirror
 from prouter.errors import AgentNotFound, JobNotFound
 from prouter.model import job_machine
 from prouter.model.ids import JobUid, new_uid
@@ -14,7 +15,7 @@ from prouter.model.jobs import JobRecord, JobState, Reason, Sender
 
 
 def a_job() -> JobRecord:
-    return JobRecord(JobUid(new_uid()), "", Sender("CLIENT", "r", ""))
+    return JobRecord(JobUid(new_uid()), "", Sender("CLIENT", "r", ""), created_at=1.0)
 
 
 def finished(record: JobRecord) -> JobRecord:
@@ -103,3 +104,57 @@ def test_finished_jobs_that_are_gone_after_a_restart_are_forgotten(mirror: JobMi
     mirror.apply(record)
     mirror.reconcile([], same_boot=False)
     assert record.uid not in mirror
+
+
+def test_older_news_of_a_removed_job_does_not_bring_it_back(mirror: JobMirror, told: list[JobRecord]) -> None:
+    record = a_job()
+    mirror.apply(record)
+    mirror.apply(job_machine.closed(finished(record)))
+    mirror.apply(finished(record))
+    assert record.uid not in mirror
+    assert [news.state for news in told] == [JobState.NEW, JobState.CLOSED]
+
+
+def test_nor_when_the_removal_was_the_first_that_was_told(mirror: JobMirror, told: list[JobRecord]) -> None:
+    record = a_job()
+    mirror.apply(job_machine.closed(record))
+    mirror.apply(record)
+    assert record.uid not in mirror
+    assert not told
+
+
+def test_nor_when_the_removal_was_learned_from_a_new_link(mirror: JobMirror) -> None:
+    record = a_job()
+    mirror.apply(record)
+    mirror.reconcile([], same_boot=True)
+    mirror.apply(finished(record))
+    mirror.reconcile([finished(record)], same_boot=True)
+    assert record.uid not in mirror
+
+
+def test_what_a_newer_boot_has_counts_whatever_an_earlier_one_said(mirror: JobMirror) -> None:
+    record = finished(a_job())
+    mirror.apply(record)
+    mirror.reconcile([], same_boot=False)
+    mirror.reconcile([record], same_boot=False)
+    assert record.uid in mirror
+
+
+def test_a_uid_that_is_chosen_again_is_another_job(mirror: JobMirror, told: list[JobRecord]) -> None:
+    first = a_job()
+    again = replace(first, created_at=2.0)
+    mirror.apply(first)
+    mirror.apply(finished(first))
+    mirror.apply(again)  # of the removal in between nobody told
+    mirror.apply(finished(first))
+    assert mirror.get(first.uid) == again
+    assert [news.state for news in told] == [JobState.NEW, JobState.FINISHED, JobState.CLOSED, JobState.NEW]
+
+
+def test_what_is_remembered_of_removals_is_bounded(mirror: JobMirror) -> None:
+    first = a_job()
+    mirror.apply(job_machine.closed(first))
+    for _ in range(MAX_REMOVED):
+        mirror.apply(job_machine.closed(a_job()))
+    mirror.apply(first)
+    assert first.uid in mirror

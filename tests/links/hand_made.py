@@ -21,14 +21,15 @@ def hello(uid: str, token: str, *, boot: str, link: int) -> Mapping[str, Any]:
     return Hello(uid, uid, token, version="1", boot=boot, link=link, capabilities=capabilities).to_wire()
 
 
-def record(uid: str, revision: int = 1) -> dict[str, Any]:
+def record(uid: str, revision: int = 1, state: str = "NEW") -> dict[str, Any]:
     """A job, as an agent tells of it."""
     sender = {"direction": "CLIENT", "uid": "r", "name": "r"}
     return {
         "uid": uid,
         "name": "job",
         "sender": sender,
-        "state": "NEW",
+        "state": state,
+        "created_at": 1.0,
         "labels": {},
         "ports": [],
         "revision": revision,
@@ -46,9 +47,9 @@ class HandMadeAgent:
         self.methods.add("prouter_watch", self._watch, CallType.ISTREAM)
         self.methods.add("job_count_current_connection", self._count)
 
-    async def tell(self, uid: str) -> None:
+    async def tell(self, uid: str, revision: int = 1, state: str = "NEW") -> None:
         for context in self._watches:
-            await context.send({"job": record(uid)})
+            await context.send({"job": record(uid, revision, state)})
 
     async def _watch(self, context: CallContext) -> None:
         self._watches.append(context)

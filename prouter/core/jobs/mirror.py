@@ -17,16 +17,25 @@ from prouter.model.activity import Activity
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, JobState, Reason
 
+MAX_REMOVED = 4096
+"""Removals that are remembered for each agent. News are late by some turns of a loop, not by thousands of jobs."""
+
+_Made = tuple[JobUid, float | None]
+"""One job and no other: a uid that a client chose can come again, for a job that is made later."""
+
 
 class JobMirror:
     """The jobs of one agent.
 
     What is always true: a record is replaced only by one of a higher revision of the same agent's boot; a job that is
-    removed is forgotten; everybody who waits for a change is told of each.
+    removed is forgotten, and older news of it (answers travel beside the watch) do not bring it back; everybody who
+    waits for a change is told of each.
     """
 
     def __init__(self, told: Callable[[JobRecord], None]) -> None:
         self._records: dict[JobUid, JobRecord] = {}
+        self._removed: dict[_Made, None] = {}
+        """Oldest first."""
         self._activities: dict[JobUid, Activity] = {}
         """What was told last of what goes through their ports, of known jobs only; no change of a job."""
         self._waiting: dict[JobUid, set[asyncio.Future[JobRecord | None]]] = {}
@@ -60,31 +69,48 @@ class JobMirror:
 
     def apply(self, record: JobRecord) -> None:
         """News from the agent; older news than what is known is dropped."""
+        if _made(record) in self._removed:
+            return
         known = self._records.get(record.uid)
-        if known is not None and record.revision <= known.revision:
+        if known is not None and _made(known) != _made(record):  # of the removal in between nobody told
+            self._close(known, job_machine.closed(known))
+            known = None
+        if known is not None and not _newer(record, known):
             return
         if record.state is JobState.CLOSED:
-            if known is None:
-                return
-            del self._records[record.uid]
-            self._activities.pop(record.uid, None)
-        else:
-            self._records[record.uid] = record
+            self._close(known, record)
+            return
+        self._records[record.uid] = record
+        self._tell(record)
+
+    def _close(self, known: JobRecord | None, closed: JobRecord) -> None:
+        self._removed[_made(closed)] = None
+        while len(self._removed) > MAX_REMOVED:
+            del self._removed[next(iter(self._removed))]
+        if known is not None:
+            del self._records[closed.uid]
+            self._activities.pop(closed.uid, None)
+            self._tell(closed)
+
+    def _tell(self, record: JobRecord) -> None:
         self._wake(record.uid, record)
         self._told(record)
 
     def reconcile(self, records: Iterable[JobRecord], *, same_boot: bool) -> None:
         """All that the agent has, after it came back: that is the truth from now on.
 
-        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost.
+        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost. What
+        this boot has told already to be removed stays so: its list may have been made before.
         """
         if not same_boot:
             self._activities.clear()
         present = set()
         for record in records:
             present.add(record.uid)
+            if not same_boot:
+                self._removed.pop(_made(record), None)
             known = self._records.get(record.uid)
-            if known is not None and not same_boot and record.revision <= known.revision:
+            if known is not None and not same_boot and _made(known) == _made(record) and not _newer(record, known):
                 del self._records[record.uid]
             self.apply(record)
         for job in [job for job in self._records if job not in present]:
@@ -146,3 +172,11 @@ class JobMirror:
         for future in self._waiting.pop(job, ()):
             if not future.done():
                 future.set_result(record)
+
+
+def _made(record: JobRecord) -> _Made:
+    return record.uid, record.created_at
+
+
+def _newer(record: JobRecord, known: JobRecord) -> bool:
+    return record.revision > known.revision
