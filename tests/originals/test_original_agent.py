@@ -276,7 +276,8 @@ async def test_a_dialed_original_is_dropped_when_its_last_job_is_gone(fleet, ori
 
 
 async def test_a_second_agent_of_the_same_uid_waits_until_the_first_is_gone(fleet, originals) -> None:
-    async with place(fleet, originals) as here:
+    patient = ("links.takeover_timeout=20",)  # a first one on a slow machine is alive all the same
+    async with place(fleet, originals, settings=patient) as here:
         path = await here.job()
         host, port = here.router.address("server")
         other = originals.agent(
