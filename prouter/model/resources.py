@@ -50,10 +50,10 @@ def asked_by(resources: Mapping[str, int]) -> dict[str, int]:
 
 def in_use(jobs: Iterable[Holder]) -> dict[str, int]:
     """What all these hold together."""
-    holders = [job for job in jobs if not job.ended]
-    used = {JOBS: len(holders)}
-    for job in holders:
-        for name, count in job.resources.items():
+    held = [job.resources for job in jobs if not job.ended]
+    used = {JOBS: len(held)}
+    for resources in filter(None, held):
+        for name, count in resources.items():
             used[name] = used.get(name, 0) + count - (name == JOBS)
     return used
 

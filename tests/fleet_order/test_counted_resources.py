@@ -27,14 +27,16 @@ from ordering import (
 
 from prouter.client import Client, Job
 from prouter.client.client import RequestFailed
+from prouter.core.agents.holdings import Holdings
 from prouter.errors import InvalidRequest, NoAgent
-from prouter.model.ids import new_uid
-from prouter.model.jobs import CreateRequest
+from prouter.model.ids import JobUid, new_uid
+from prouter.model.jobs import CreateRequest, JobRecord, JobState, Sender
 from prouter.model.resources import JOBS, MAX_NAMES, asked_by, in_use, shortage
 from prouter.testing import eventually
 
 GPUS = "jobs.resources.gpu=2"
 SLEEP = ["sleep", "600"]
+COUNTS = st.dictionaries(st.sampled_from([JOBS, "gpu", "licence"]), st.integers(1, 5))
 
 
 async def test_what_is_declared_and_held_is_shown(fleet) -> None:
@@ -233,7 +235,16 @@ class Held:
         self.resources, self.ended = resources, ended
 
 
-COUNTS = st.dictionaries(st.sampled_from([JOBS, "gpu", "licence"]), st.integers(1, 5))
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(JobState), COUNTS), max_size=30))
+def test_a_router_counts_what_jobs_hold_as_news_come(news) -> None:
+    holdings, known = Holdings(), dict[int, JobRecord]()
+    for number, state, resources in news:
+        known[number] = JobRecord(JobUid(f"{number:032x}"), "", Sender("", "", ""), state, resources=resources)
+        holdings.note(known[number])
+        states = [record.state for record in known.values()]
+        assert holdings.used == {JOBS: 0} | in_use(known.values())
+        assert holdings.waiting == states.count(JobState.NEW)
+        assert holdings.started == states.count(JobState.PENDING) + states.count(JobState.RUNNING)
 
 
 @given(capacity=COUNTS, wanted=st.lists(st.tuples(COUNTS, st.booleans()), max_size=12))

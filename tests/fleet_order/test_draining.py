@@ -38,6 +38,8 @@ from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 DRAINING = "it is draining"
 SLEEP = ["sleep", "600"]
+SILENT = "jobs.activity_interval=3600"
+"""Nothing else wakes the watches, so that what is told is told at once."""
 
 
 async def two_routers(fleet: Fleet) -> tuple[RouterDaemon, RouterDaemon, AgentDaemon]:
@@ -45,7 +47,7 @@ async def two_routers(fleet: Fleet) -> tuple[RouterDaemon, RouterDaemon, AgentDa
     first = fleet.router()
     second = fleet.router(environ={"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([first.agent_token])})
     addresses = ["{}:{}".format(*router.address("server")) for router in (first, second)]
-    agent = fleet.agent(first, f"client.addresses={addresses!r}", "client.reconnect_delay=0.3")
+    agent = fleet.agent(first, f"client.addresses={addresses!r}", "client.reconnect_delay=0.3", SILENT)
     for router in (first, second):
         await router.agent_is_there(agent)
     return first, second, agent

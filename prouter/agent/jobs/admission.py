@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from prouter.agent.draining import DrainSwitch
 from prouter.errors import NoAgent
 from prouter.model.jobs import JobRecord
-from prouter.model.resources import in_use, shortage
+from prouter.model.resources import JOBS, in_use, shortage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Admission:
 
     def check_room(self, resources: Mapping[str, int], present: Iterable[JobRecord]) -> None:
         """Raises NoAgent when what a job asks for is not free beside those that are `present`."""
+        if not resources and JOBS not in self.capacity:
+            return
         why = shortage(resources, self.capacity, in_use(present))
         if why is not None:
             raise NoAgent(f"the agent can not take the job: {why}")

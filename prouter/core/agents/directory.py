@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from prouter.core.agents.holdings import Holdings
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.mirror import JobMirror
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
@@ -16,8 +17,7 @@ from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, AgentInfo, Drain, Hello
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import JobRef, JobState, Reason
-from prouter.model.resources import in_use
+from prouter.model.jobs import JobRecord, JobRef, Reason
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class AgentEntry:
         """Monotonic."""
         self.drain = link.hello.drain
         self._told = told
-        self.mirror = JobMirror(lambda record: told(JobChanged(self.info(), record)))
+        self._holdings = Holdings()
+        self.mirror = JobMirror(self._changed)
 
     @property
     def uid(self) -> AgentUid:
@@ -67,9 +68,11 @@ class AgentEntry:
             log.info("agent %s takes %s", self.uid, "no new jobs: it is draining" if drain.on else "new jobs again")
             self._told(AgentDraining(self.info()))
 
+    def _changed(self, record: JobRecord) -> None:
+        self._holdings.note(record)
+        self._told(JobChanged(self.info(), record))
+
     def info(self) -> AgentInfo:
-        records = list(self.mirror)
-        states = [record.state for record in records]
         return AgentInfo(
             uid=self.uid,
             name=self.hello.name,
@@ -79,12 +82,13 @@ class AgentEntry:
             connected=self.link is not None,
             connected_at=self.connected_at,
             mode=self.mode,
-            jobs=states.count(JobState.PENDING) + states.count(JobState.RUNNING),
-            waiting=states.count(JobState.NEW),
+            jobs=self._holdings.started,
+            waiting=self._holdings.waiting,
             capacity=self.hello.capacity,
             pipes=self.link.pool.size if self.link is not None else 0,
-            used=in_use(records),
+            used=dict(self._holdings.used),
             draining=self.drain.on,
+            limits=self.hello.limits,
         )
 
 
