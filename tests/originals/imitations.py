@@ -108,10 +108,14 @@ class Originals:
     def agent(
         self, *words: str, router: str | None = None, token: str = "", uid: str = "old-agent", name: str = "old agent"
     ) -> Imitation:
-        """Dials `router` (HOST:PORT) with `token`; without one it waits to be dialed and accepts `token`."""
+        """Dials `router` (HOST:PORT) with `token`; without one it waits to be dialed and accepts `token`.
+
+        It is connected at once, unlike an original, which for some turns of its loop loses calls (`--connected-turns`):
+        a test that creates a job as soon as the router knows the agent would fail now and then on a busy machine.
+        """
         place = self._place("original-agent")
         how = ["--router", router, "--token", token] if router else ["--listen", "--accept-token", token]
-        known = ["--uid", uid, "--name", name, "--root", str(place.parent)]
+        known = ["--uid", uid, "--name", name, "--root", str(place.parent), "--connected-turns", "0"]
         return self._begin(Imitation(place, "pagent.py", [*how, *known, *words], self.tag))
 
     def router(self, *words: str, token: str = "", uid: str = "old-router", name: str = "old router") -> Imitation:

@@ -249,10 +249,10 @@ async def test_a_call_in_the_same_packet_as_the_handshakes_answer_is_dropped(ori
 
     originals.expected_violations.append("unexpected message dropped")
     async with bare_router(serve) as address:
-        agent = originals.agent(router=address, token=TOKEN)
+        agent = originals.agent("--connected-turns", "3", router=address, token=TOKEN)
         await eventually(lambda: agent.lines("VIOLATION"))
         agent.stop()
-        ready = originals.agent("--connected-turns", "0", router=address, token=TOKEN)
+        ready = originals.agent(router=address, token=TOKEN)
         await eventually(lambda: msgpack.packb([7, 1, msgpack.packb(0), 0, None]) in answered)
         ready.stop()
         assert not ready.lines("VIOLATION")
