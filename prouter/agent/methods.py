@@ -19,15 +19,15 @@ from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, DRAIN, Drain
 from prouter.model.ids import JobUid
-from prouter.model.jobs import JobRecord, PortRequest, StartRequest
+from prouter.model.jobs import MAX_LABELS, JobRecord, PortRequest, StartRequest
 from prouter.model.resources import parse as parse_resources
 from prouter.rpc.calls import CallContext
 from prouter.rpc.messages import CallType
 from prouter.rpc.methods import Methods
 
 MAX_GRACE_SECONDS = 3600.0
-PAGE = 200
-"""Records in one message of a watch."""
+PAGE = 100
+"""Records in one message of a watch, or jobs whose activity is told: with all that they may have they fit into one."""
 NO_ACTIVITY = Activity()
 
 
@@ -81,6 +81,8 @@ class JobMethods:
             raise InvalidRequest("Invalid request: a job's uid and name are texts")
         if not isinstance(labels, Mapping) or not all(isinstance(v, str) for pair in labels.items() for v in pair):
             raise InvalidRequest("Invalid request: labels are texts by name")
+        if len(labels) > MAX_LABELS:
+            raise InvalidRequest(f"Invalid request: a job has at most {MAX_LABELS} labels")
         try:
             taken = parse_resources(resources or {})
         except ValueError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prouter.model.ids import JobUid
-from prouter.model.jobs import CreateRequest
+from prouter.model.jobs import MAX_LABELS, CreateRequest
 from prouter.model.plugin import Call, idempotency_key
 from prouter.model.resources import MAX_COUNT, MAX_NAMES, NAME_PATTERN
 
@@ -25,7 +25,7 @@ CREATE = {
             "description": "A locator: which agent; each selector brings its own type.",
         },
         "name": {"type": ["string", "null"], "maxLength": 1024},
-        "labels": TEXTS | {"maxProperties": 64, "description": "Kept with the job, shown in its info."},
+        "labels": TEXTS | {"maxProperties": MAX_LABELS, "description": "Kept with the job, shown in its info."},
         "resources": {
             "type": "object",
             "propertyNames": {"pattern": NAME_PATTERN},

@@ -21,6 +21,10 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.times import rfc3339
 
 
+MAX_LABELS = 64
+"""Of one job."""
+
+
 class JobState(StrEnum):
     """NEW → PENDING (being started) → RUNNING → FINISHED; CLOSED once removed."""
 

@@ -203,7 +203,7 @@ class Machine:
         """Connecting, first of all: say who we are."""
         self._mine(self.role is Role.CONNECTING and self._hello_id is None, "hello")
         self._hello_id = self._ids.take()
-        return encode(Hello(self._hello_id, user_data), self._limits.handshake_bytes)
+        return encode(Hello(self._hello_id, user_data), self._limits.handshake_bytes, limits=self._limits)
 
     def welcome(self, connection_id: str, user_data: Mapping[str, Any]) -> bytes:
         """Accepting, after `HelloReceived`: the link is open."""
@@ -211,7 +211,8 @@ class Machine:
         if self._hello_id is None:
             raise LocalProtocolError("welcome before a handshake came")
         self.state = State.OPEN
-        return encode(Welcome(self._hello_id, connection_id, user_data), self._limits.handshake_bytes)
+        welcome = Welcome(self._hello_id, connection_id, user_data)
+        return encode(welcome, self._limits.handshake_bytes, limits=self._limits)
 
     def refuse(self, error: ErrorInfo) -> bytes:
         """Accepting, instead of `welcome`: why not. Only for a peer of ours; an original is refused without a word."""
@@ -296,7 +297,7 @@ class Machine:
 
     def _encode(self, message: Message, max_bytes: int) -> bytes:
         if self.peer_is_prouter:
-            return encode(message, max_bytes, unicode_errors=UNICODE_ERRORS)
+            return encode(message, max_bytes, limits=self._limits, unicode_errors=UNICODE_ERRORS)
         return encode(message, min(max_bytes, self._limits.original_bytes), unicode_errors="strict")
 
     @staticmethod

@@ -301,18 +301,38 @@ def _fields(message: Message, unicode_errors: str) -> list[Any]:
             return [9, call_id]
 
 
-def encode(message: Message, max_bytes: int, *, unicode_errors: str = UNICODE_ERRORS) -> bytes:
-    """The bytes of a message; `unicode_errors="strict"` for a peer that takes only valid UTF-8.
+def encode(
+    message: Message, max_bytes: int, *, limits: Limits | None = None, unicode_errors: str = UNICODE_ERRORS
+) -> bytes:
+    """The bytes of a message; `unicode_errors="strict"` for a peer that takes only valid UTF-8, `limits` those of a
+    peer that counts elements: more would cost us the whole link, here it costs but this message.
 
-    Raises `TooLarge` over `max_bytes`, `InvalidRequest` for a text or number that can not travel (they come from
-    users), and `LocalProtocolError` for a nil in a stream or a type that msgpack does not know.
+    Raises `TooLarge` over `max_bytes` and `limits`, `InvalidRequest` for a text or number that can not travel (they
+    come from users), and `LocalProtocolError` for a nil in a stream or a type that msgpack does not know.
     """
     if isinstance(message, CallerData | CalleeData) and message.data is None:
         raise LocalProtocolError("a stream can not carry None")
-    data = _pack(_fields(message, unicode_errors), unicode_errors)
+    fields = _fields(message, unicode_errors)
+    data = _pack(fields, unicode_errors)
     if len(data) > max_bytes:
         raise TooLarge(f"a message of {len(data)} bytes can not be sent over this link, at most {max_bytes}")
+    if limits is not None:
+        _check_elements(fields, data, limits)
     return data
+
+
+def _check_elements(fields: list[Any], data: bytes, limits: Limits) -> None:
+    """As `decode` counts them. Raises TooLarge."""
+    _, max_elements, _, length = _DECODERS[fields[0]]
+    allowed = max_elements(limits)
+    try:
+        count_elements(data, 1 + length + allowed)
+        if fields[0] == 7 and fields[2] is not None:
+            count_elements(fields[2], allowed)
+    except RemoteProtocolError:
+        raise TooLarge(
+            f"this has more than {allowed} texts, names and values together, which is what a link takes at once"
+        ) from None
 
 
 def _pack(value: Any, unicode_errors: str) -> bytes:

@@ -7,8 +7,11 @@ import os
 import aiohttp
 import msgpack
 import pytest
+from hand_made import hello, linked
 from strangers import Door, flood, said_until_closed
 
+from prouter.errors import InvalidRequest
+from prouter.model.jobs import MAX_LABELS
 from prouter.testing import eventually
 
 MIB = 2**20
@@ -77,3 +80,12 @@ async def test_an_original_that_says_nothing_more_is_an_agent_until_its_link_end
             return not any(found["connected"] for found in await client.agents())
 
         await eventually(away)
+
+
+async def test_a_router_can_not_give_a_job_more_labels_than_other_routers_are_told_of(fleet) -> None:
+    agent = fleet.agent()
+    labels = {str(number): "" for number in range(MAX_LABELS + 1)}
+    async with linked(agent.address("server"), hello("r", agent.token, boot="b", link=1)) as rpc:
+        with pytest.raises(InvalidRequest, match="64 labels"):
+            await rpc.call("prouter_create", None, "", labels, timeout_seconds=20)
+        assert await rpc.call("prouter_create", None, "", dict(list(labels.items())[1:]), timeout_seconds=20)

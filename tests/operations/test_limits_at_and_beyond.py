@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from prouter.agent.jobs.ports import MAX_PORTS
+from prouter.agent.methods import PAGE
 from prouter.client import Client
 from prouter.client.client import RequestFailed
+from prouter.model.ids import JobUid, new_uid
+from prouter.model.jobs import MAX_LABELS, JobRecord, Port, Sender
+from prouter.model.resources import MAX_NAMES
+from prouter.rpc.limits import Limits
+from prouter.rpc.messages import CalleeData, encode
 from prouter.testing import Fleet, RouterDaemon
 
 
@@ -78,6 +86,44 @@ async def test_a_json_body_has_a_length(fleet: Fleet) -> None:
             await client.request("POST", "/jobs/create", body | {"labels": {"a": "b" * 3000}})
     assert refused.value.http_status == 413
     assert "2048" in str(refused.value)
+
+
+TOO_MANY: dict[str, dict[str, Any]] = {
+    "arguments": {"args": ["true"] * 70_000},
+    "variables": {"args": ["true"], "env": {f"A{number}": "" for number in range(40_000)}},
+}
+
+
+@pytest.mark.parametrize("many", TOO_MANY.values(), ids=TOO_MANY)
+async def test_a_start_of_more_texts_than_a_link_takes_is_refused_and_nobody_else_suffers(fleet: Fleet, many) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        link = (await client.request("GET", "/connections"))["connections"][0]["uid"]
+        job, other = [await client.create({"type": "uid", "uid": agent.uid}, "job") for _ in range(2)]
+        await other.start(["sleep", "60"], port_expected_count=0)
+        async with asyncio.TaskGroup() as group:
+            waits = group.create_task(other.stop(grace_seconds=5))
+            with pytest.raises(RequestFailed) as refused:
+                await client.request("POST", f"{job.path}/start", many | {"port_expected_count": 0})
+            assert (await waits).info["reason"] == "stopped"
+        assert refused.value.http_status == 413
+        assert "65536" in str(refused.value)
+        assert (await client.request("GET", "/connections"))["connections"][0]["uid"] == link
+        assert (await job.refresh()).info["state"] == "NEW"
+        assert (await job.start(["true"], port_expected_count=0)).info["uid"] == job.info["uid"]
+
+
+def test_as_many_jobs_as_a_watch_tells_at_once_fit_into_a_message_whatever_they_have() -> None:
+    most = JobRecord(
+        JobUid(new_uid()),
+        "",
+        Sender("CLIENT", "r", ""),
+        labels={f"l{number}": "" for number in range(MAX_LABELS)},
+        ports={name: Port(name, 1) for name in map(str, range(MAX_PORTS))},
+        resources={f"r{number}": 1 for number in range(MAX_NAMES)},
+    )
+    told = {"jobs": [most.to_wire()] * PAGE, "more": True}
+    assert encode(CalleeData(1, told), Limits().stream_bytes, limits=Limits())
 
 
 async def test_connections_are_counted_and_one_more_is_told(fleet: Fleet) -> None:

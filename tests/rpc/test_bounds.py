@@ -9,12 +9,12 @@ import msgpack
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from two_ends import ends, opened
+from two_ends import ORIGINAL, ends, hand, only, opened
 
-from prouter.errors import RemoteProtocolError
+from prouter.errors import RemoteProtocolError, TooLarge
 from prouter.rpc.limits import MIB, Limits
 from prouter.rpc.machine import Machine
-from prouter.rpc.messages import decode
+from prouter.rpc.messages import CallType, decode
 from prouter.rpc.msgpack_scan import count_elements
 
 SIZE = 16 * MIB
@@ -151,3 +151,43 @@ def test_the_elements_of_a_result_count_as_those_of_any_other_message(count: int
         else:
             with pytest.raises(RemoteProtocolError, match="elements"):
                 decode(data, limits)
+
+
+FEW = Limits(elements=20, handshake_elements=20)
+AT_MOST = {"a": list(range(17))}
+"""20 elements: the map, the name, the list, what is in it."""
+MORE = {"a": list(range(30))}
+
+
+def test_what_the_peer_would_not_take_is_not_sent_and_costs_no_link() -> None:
+    near, far = opened(limits=FEW)
+    with pytest.raises(TooLarge, match="more than 20"):
+        near.start_call(CallType.UNARY, "m", [list(range(20))], {})
+    assert not near.outgoing
+    call, start = near.start_call(CallType.BISTREAM, "m", [list(range(18))], {})
+    hand(start, far)
+    for send, finish, value in (
+        (near.send_to_callee, far.receive, MORE),
+        (far.send_to_caller, near.receive, MORE),
+        (far.finish_call, near.receive, MORE),
+    ):
+        with pytest.raises(TooLarge, match="more than 20"):
+            send(call, value)
+        message = send(call, AT_MOST)
+        assert message is not None
+        assert only(finish(message))
+    assert not far.incoming
+
+
+def test_nor_in_a_handshake() -> None:
+    near, far = ends(FEW)
+    with pytest.raises(TooLarge):
+        near.hello({"a": list(range(40))})
+    far.receive(ends(FEW)[0].hello({"prouter": {}}))
+    with pytest.raises(TooLarge):
+        far.welcome("c" * 32, {"a": list(range(40))})
+
+
+def test_an_original_counts_no_elements() -> None:
+    near, _ = opened(ORIGINAL, limits=FEW)
+    assert near.start_call(CallType.UNARY, "m", [list(range(100))], {})
