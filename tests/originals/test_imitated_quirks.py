@@ -183,8 +183,7 @@ async def test_a_cancelled_call_has_no_result_unless_it_crosses(originals: Origi
         agent = originals.agent(*words, token=TOKEN)
         async with greeted(agent.address(), TOKEN) as peer:
             uid = (await peer.call(1, "job_create", "job"))[2]["uid"]
-            await peer.call(2, "job_start", uid, ["sh", "-c", "read x"], {}, None, 0)
-            await peer.call(3, "job_start", uid, ["true"], {}, None, 0)
+            await peer.call(2, "job_start", uid, ["sleep", "60"], {}, None, 0)
             await peer.say(2, 4, 20, "job_wait", [uid], {})
             await peer.say(3, 4)
             await peer.say(2, 5, 20, "job_remove", [uid], {})
