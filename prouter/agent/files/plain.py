@@ -110,6 +110,12 @@ class PathDirectory:
         _check(name)
         (self.path / name).replace(to)
 
+    def link_out(self, name: str, to: Path) -> None:
+        _check(name)
+        if (self.path / name).is_symlink():  # not every system can give one a second name
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        to.hardlink_to(self.path / name)
+
     def unlink(self, name: str) -> None:
         _check(name)
         (self.path / name).unlink()

@@ -6,10 +6,9 @@ import asyncio
 import errno
 import os
 import stat
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -20,6 +19,7 @@ from prouter.agent.files.parts import PartedFile
 from prouter.agent.files.paths import split, split_directory
 from prouter.agent.files.plain import PathTree
 from prouter.agent.files.trees import DescriptorTree, Tree, explain
+from prouter.agent.files.turns import Turn, Turns
 from prouter.agent.files.unpack import StagedFiles
 from prouter.agent.files.upload import FileUpload
 from prouter.errors import InvalidRequest
@@ -55,7 +55,7 @@ class SandboxOpener:
         """Raises StartupError when openat2 is asked for and can not be used."""
         self._beneath = Beneath(resolution) if os.open in os.supports_dir_fd else None
         self._threads = threads
-        self._changing = threading.Lock()
+        self._turns = Turns()
         self._busy: set[Path] = set()
 
     def __call__(self, sandbox: Path) -> AbstractAsyncContextManager[SandboxFiles]:
@@ -66,7 +66,7 @@ class SandboxOpener:
     async def _open(self, sandbox: Path) -> AsyncIterator[SandboxFiles]:
         tree = PathTree(sandbox) if self._beneath is None else DescriptorTree(sandbox, self._beneath)
         try:
-            yield Sandbox(tree, sandbox.parent, self._threads, self._changing, self._busy)
+            yield Sandbox(tree, sandbox.parent, self._threads, self._turns.of(sandbox), self._busy)
         finally:
             tree.close()
 
@@ -112,15 +112,14 @@ class SandboxOpener:
 class Sandbox:
     """Implements model.services.SandboxFiles."""
 
-    def __init__(self, tree: Tree, beside: Path, threads: Executor, changing: threading.Lock, busy: set[Path]) -> None:
+    def __init__(self, tree: Tree, beside: Path, threads: Executor, turn: Turn, busy: set[Path]) -> None:
         self._tree = tree
         self._beside = beside
         """The job's own directory, for what is staged."""
         self._threads = threads
         self._busy = busy
         """Uploads in parts at which a request is; seen on the event loop only."""
-        self._changing = changing
-        """Held in threads only, for a few system calls."""
+        self._turn = turn
 
     @asynccontextmanager
     async def reading(self, path: str) -> AsyncIterator[OpenedFile]:
@@ -144,26 +143,32 @@ class Sandbox:
     ) -> AsyncIterator[Upload]:
         names = split(path)
         upload = FileUpload(
-            self._tree, names, executable, expected_size, self._off_loop, lambda: self._allowed(condition, names)
+            self._tree,
+            names,
+            executable,
+            expected_size,
+            self._off_loop,
+            self._in_turn,
+            lambda: self._check(condition, names),
         )
         try:
-            await self._off_loop(upload.begin)
+            await self._in_turn(upload.begin)
             yield upload
         finally:
-            await self._off_loop(upload.clean)
+            await self._turn.surely(lambda: self._off_loop(upload.clean))
 
     async def remove(self, path: str, *, directories: bool = False, condition: Condition | None = None) -> None:
         names = split(path)
 
         def work() -> None:
-            with self._allowed(condition, names):
-                changes.remove(self._tree, names, path, directories=directories)
+            self._check(condition, names)
+            changes.remove(self._tree, names, path, directories=directories)
 
-        await self._off_loop(work)
+        await self._in_turn(work)
 
     @asynccontextmanager
     async def unpacking(self) -> AsyncIterator[Unpacking]:
-        staged = StagedFiles(self._tree, self._beside, self._off_loop)
+        staged = StagedFiles(self._tree, self._beside, self._off_loop, self._in_turn)
         try:
             yield staged
         finally:
@@ -185,27 +190,20 @@ class Sandbox:
 
     async def make_directory(self, path: str) -> FileEntry:
         names = split(path.removesuffix("/"))
-        return await self._off_loop(lambda: changes.make_directory(self._tree, names, path))
+        return await self._in_turn(lambda: changes.make_directory(self._tree, names, path))
 
     async def move(self, path: str, to: str) -> FileEntry:
         names, target = split(path), split(to)
+        return await self._in_turn(lambda: changes.move(self._tree, names, target, to))
 
-        def work() -> FileEntry:
-            with self._changing:
-                return changes.move(self._tree, names, target, to)
+    def _check(self, condition: Condition | None, names: tuple[str, ...]) -> None:
+        """In a thread and in turn, so that of two who ask the same one comes second. Raises what the condition does."""
+        if condition is not None:
+            condition(changes.current_etag(self._tree, names))
 
-        return await self._off_loop(work)
-
-    @contextmanager
-    def _allowed(self, condition: Condition | None, names: tuple[str, ...]) -> Iterator[None]:
-        """In a thread: alone from the question for what is there until it is changed, so that of two one comes second.
-
-        Raises what the condition refuses with.
-        """
-        with self._changing:
-            if condition is not None:
-                condition(changes.current_etag(self._tree, names))
-            yield
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        """In a thread, while nobody else changes this sandbox."""
+        return await self._turn(lambda: self._off_loop(work))
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         """In a thread. When cancelled it waits for the thread first: work on files never runs on behind our back."""

@@ -48,6 +48,9 @@ class Directory(Protocol):
     def hand_out(self, name: str, to: Path) -> None:
         """The other way."""
 
+    def link_out(self, name: str, to: Path) -> None:
+        """The same, and it stays here too: a second name of a file, or of a symlink itself."""
+
     def sync(self) -> None:
         """Make what was renamed here last."""
 
@@ -165,6 +168,9 @@ class DescriptorDirectory:
 
     def hand_out(self, name: str, to: Path) -> None:
         os.rename(name, to, src_dir_fd=self.fd)
+
+    def link_out(self, name: str, to: Path) -> None:
+        os.link(name, to, src_dir_fd=self.fd, follow_symlinks=False)
 
     def sync(self) -> None:
         """An O_PATH descriptor can not be synced, so the directory is opened anew; one that is not readable is not."""

@@ -1,22 +1,25 @@
 """Many files at once, all or nothing: staged beside the sandbox, then put into their places; undone when one fails.
 
 Blocks, apart from the methods that plugins call. What is placed is renamed, so nothing appears in parts;
-directories that are there are kept and filled, files are replaced, links as the last name go themselves.
+directories that are there are kept and filled, files are replaced, links as the last name go themselves. All of that
+is one turn of the sandbox: what is undone is never somebody else's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prouter.agent.files.paths import split
-from prouter.agent.files.trees import Names, Tree, explain
+from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.errors import Conflict, InvalidRequest
 
 STAGING_PREFIX = ".unpacking-"
@@ -24,18 +27,32 @@ FLUSH_BYTES = 1024 * 1024
 FLUSH_STEPS = 256
 """One thread hop writes so much."""
 
+NO_SECOND_NAME = frozenset((errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS))
+"""Of a hard link that can not be made: the file system knows none, the file is somebody else's, or it has too many."""
+
 OffLoop = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rename: `name`, staged below `names`, into its place."""
+
+    names: Names
+    name: str
+    replaces: bool
 
 
 class StagedFiles:
     """Implements model.services.Unpacking. `close` removes whatever was not placed."""
 
-    def __init__(self, tree: Tree, beside: Path, off_loop: OffLoop) -> None:
+    def __init__(self, tree: Tree, beside: Path, off_loop: OffLoop, in_turn: OffLoop | None = None) -> None:
+        """`in_turn` is `off_loop` while nobody else changes the sandbox."""
         self._tree = tree
         self._root = beside / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
         self._kept = Path(f"{self._root}-replaced")
         """What stood where a file was placed, until all is placed."""
         self._off_loop = off_loop
+        self._in_turn = in_turn or off_loop
         self._steps: list[Callable[[], None]] = []
         self._waiting_bytes = 0
         self._file: int | None = None
@@ -54,7 +71,7 @@ class StagedFiles:
 
     async def place(self) -> None:
         await self._flush()
-        await self._off_loop(self._place_all)
+        await self._in_turn(self._place_all)
 
     def close(self) -> None:
         """In a thread."""
@@ -124,7 +141,8 @@ class StagedFiles:
             return
         try:
             self._kept.mkdir(mode=0o700)
-            self._place(self._root, ())
+            for step in self._planned():
+                self._take(step)
         except BaseException as error:
             for undo in reversed(self._undo):
                 with contextlib.suppress(OSError):
@@ -133,37 +151,65 @@ class StagedFiles:
                 raise explain(error, "the archive") from None
             raise
 
-    def _place(self, staged: Path, names: Names) -> None:
-        for entry in sorted(staged.iterdir()):
-            here = (*names, entry.name)
-            with contextlib.closing(self._tree.directory(names)) as target:
-                there = target.kind(entry.name)
-                if entry.is_dir() and there and not stat.S_ISLNK(there) and not stat.S_ISDIR(there):
+    def _planned(self) -> list[Step]:
+        """All that is to be done, before any of it is: what is in the way is found while nothing has changed."""
+        steps: list[Step] = []
+        todo: list[Names] = [()]
+        while todo:
+            names = todo.pop()
+            try:
+                with contextlib.closing(self._tree.directory(names)) as target:
+                    steps += self._planned_in(target, names, todo)
+            except OSError as error:
+                raise explain(error, "/".join(names) or "the archive") from None
+        return steps
+
+    def _planned_in(self, target: Directory, names: Names, todo: list[Names]) -> list[Step]:
+        """Of one staged directory; what is there already goes to `todo`."""
+        steps = []
+        for entry in sorted(self._root.joinpath(*names).iterdir()):
+            here, there, directory = (*names, entry.name), target.kind(entry.name), entry.is_dir()
+            if directory and there:
+                if not stat.S_ISLNK(there) and not stat.S_ISDIR(there):
                     raise Conflict(f"{'/'.join(here)!r}: a file stands where a directory is needed")
-                if not entry.is_dir() and stat.S_ISDIR(there):
-                    raise Conflict(f"{'/'.join(here)!r} is a directory")
-                if not (entry.is_dir() and there):
-                    self._take(entry, names, there)
-            if entry.is_dir() and there:
-                self._place(entry, here)
+                todo.append(here)
+            elif stat.S_ISDIR(there):
+                raise Conflict(f"{'/'.join(here)!r} is a directory")
+            else:
+                steps.append(Step(names, entry.name, bool(there)))
+        return steps
 
-    def _take(self, entry: Path, names: Names, there: int) -> None:
-        """One rename into its place, what stood there set aside, and how both are undone."""
-        name, kept = entry.name, self._kept / str(len(self._undo))
-        with contextlib.closing(self._tree.directory(names)) as target:
-            if there:
-                target.hand_out(name, kept)
-                self._undo.append(lambda: self._give_back(names, kept, name))
-            target.adopt(entry, name)
-            self._undo.append(lambda: self._take_out(names, name, entry))
+    def _take(self, step: Step) -> None:
+        """What stood there has a second name until all is done, so that a reader always finds the one or the other."""
+        staged, kept = self._root.joinpath(*step.names, step.name), self._kept / str(len(self._undo))
+        ours = staged.lstat()
+        with contextlib.closing(self._tree.directory(step.names)) as target:
+            replaced = step.replaces and _set_aside(target, step.name, kept)
+            self._undo.append(lambda: self._put_back(step, ours, kept if replaced else None))
+            target.adopt(staged, step.name)
 
-    def _give_back(self, names: Names, kept: Path, name: str) -> None:
-        with contextlib.closing(self._tree.directory(names)) as target:
-            target.adopt(kept, name)
+    def _put_back(self, step: Step, ours: os.stat_result, kept: Path | None) -> None:
+        """Unless the job has put something else there meanwhile."""
+        with contextlib.closing(self._tree.directory(step.names)) as target:
+            there = target.facts(step.name) if target.kind(step.name) else None
+            placed = there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+            if kept is not None and (placed or there is None):
+                target.adopt(kept, step.name)
+            elif placed:
+                target.hand_out(step.name, self._root.joinpath(*step.names, step.name))
 
-    def _take_out(self, names: Names, name: str, entry: Path) -> None:
-        with contextlib.closing(self._tree.directory(names)) as target:
-            target.hand_out(name, entry)
+
+def _set_aside(target: Directory, name: str, kept: Path) -> bool:
+    """False: it went meanwhile. Where it can not have a second name, it is missing until the next rename."""
+    try:
+        target.link_out(name, kept)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_SECOND_NAME:
+            raise
+        target.hand_out(name, kept)
+    return True
 
 
 def clean_staging(job_directory: Path) -> None:

@@ -9,7 +9,6 @@ import re
 import secrets
 import stat
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ OffLoop = Callable[[Callable[[], Any]], Awaitable[Any]]
 class FileUpload:
     """Implements model.services.Upload. `begin`, `clean` and the underscored methods run in a thread, one at a time.
 
-    That holds because `off_loop` returns, also when cancelled, only after the thread is done.
+    That holds because `off_loop` returns, also when cancelled, only after the thread is done. `begin`, `clean` and
+    the step that puts the file into its place change what others see: they are called in the sandbox's turn.
     """
 
     def __init__(
@@ -39,15 +39,21 @@ class FileUpload:
         executable: bool,
         expected_size: int | None,
         off_loop: OffLoop,
-        allowed: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        in_turn: OffLoop | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`allowed` is entered at the beginning and around the last step; it raises what the upload is refused with."""
+        """`in_turn` is `off_loop` while nobody else changes the sandbox.
+
+        `check` is called at the beginning and before the file takes its place, both in turn; it raises what the
+        upload is refused with.
+        """
         self._tree = tree
         self._names = names
         self._mode = 0o755 if executable else 0o644
         self._expected_size = expected_size
         self._off_loop = off_loop
-        self._allowed = allowed
+        self._in_turn = in_turn or off_loop
+        self._check = check
         self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
         self._parent: Directory | None = None
         self._made: list[Names] = []
@@ -67,8 +73,7 @@ class FileUpload:
     def begin(self) -> None:
         """The parents and the temporary file. Raises InvalidRequest, Conflict, Forbidden, FileMissing, NoRoom."""
         try:
-            with self._allowed():
-                pass
+            self._check()
             for _ in range(PARENT_TRIES):
                 try:
                     self._parent = self._open_parent()
@@ -88,7 +93,9 @@ class FileUpload:
             await self._off_loop(self._flush)
 
     async def commit(self) -> tuple[int, str]:
-        await self._off_loop(self._finish)
+        await self._off_loop(self._complete)
+        await self._in_turn(self._place)
+        await self._off_loop(self._keep)
         return self._size, self._digest.hexdigest()
 
     def clean(self) -> None:
@@ -129,7 +136,8 @@ class FileUpload:
             self._failure = explain(error, self._path)
             raise self._failure from None
 
-    def _finish(self) -> None:
+    def _complete(self) -> None:
+        """All of it is on disk, under its temporary name."""
         self._flush()
         if self._expected_size is not None and self._size != self._expected_size:
             raise InvalidRequest(f"Invalid request: {self._size} bytes came of {self._expected_size}")
@@ -139,9 +147,24 @@ class FileUpload:
             self._parent.permit(self._file, self._mode)
             os.fsync(self._file)
             self._close_file()
-            with self._allowed():
-                self._parent.rename(self._temporary, self._names[-1])
-                self._committed = True
+        except OSError as error:
+            raise explain(error, self._path) from None
+
+    def _place(self) -> None:
+        self._check()
+        assert self._parent is not None
+        try:
+            self._parent.rename(self._temporary, self._names[-1])
+            self._committed = True
+        except FileNotFoundError:
+            raise Conflict(f"{self._path!r}: its directory was removed meanwhile") from None
+        except OSError as error:
+            raise explain(error, self._path) from None
+
+    def _keep(self) -> None:
+        """Its name is on disk, too."""
+        assert self._parent is not None
+        try:
             self._parent.sync()
             for made in self._made:
                 self._sync_above(made)
