@@ -40,6 +40,22 @@ async def test_removing_by_reading_takes_the_file_once_it_was_sent_whole(filing:
     assert (await filing.ask("GET", "f?remove=1")).status == 404
 
 
+async def test_removing_by_reading_takes_no_file_that_was_not_sent(filing: Filing) -> None:
+    """Uploaded anew, or written on by the job, while the one before was sent."""
+    for change in ("upload", "write"):
+        (filing.sandbox / "f").write_bytes(b"old" + b"x" * SIZE)
+        async with filing.begun(filing.head("GET", "f?remove=1")) as (reader, _):
+            await reader.readuntil(b"\r\n\r\n")
+            if change == "upload":
+                assert (await filing.ask("PUT", "f", b"new")).status == 200
+            else:
+                with (filing.sandbox / "f").open("ab") as file:
+                    file.write(b"new")
+            assert (await reader.readexactly(SIZE + 3)).startswith(b"old")
+            await eventually(lambda: open_files(filing.agent, "sandbox/f") == 0, what="a closed file")
+        assert (filing.sandbox / "f").read_bytes().endswith(b"new"), change
+
+
 async def test_a_file_that_shrinks_while_it_is_sent_is_a_cut(filing: Filing, fleet) -> None:
     fleet.expected_errors.append("became shorter")
     (filing.sandbox / "f").write_bytes(b"x" * SIZE)

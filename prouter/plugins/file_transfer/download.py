@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from prouter.errors import Internal, InvalidRequest
+from prouter.errors import FileMissing, Internal, InvalidRequest, PreconditionFailed
 from prouter.model.http import Reply
 from prouter.model.plugin import Call
 from prouter.model.services import OpenedFile, SandboxFiles
@@ -30,9 +31,20 @@ async def download(call: Call, files: SandboxFiles) -> Reply | web.StreamRespons
         if Conditions(call.head).unchanged(opened.etag):
             return Reply(304, tuple(_headers(opened).items()))
         answer = await _sent(call, opened)
-    if remove:
-        await files.remove(path)
+        if remove:
+            await remove_sent(files, path, opened)
     return answer
+
+
+async def remove_sent(files: SandboxFiles, path: str, opened: OpenedFile) -> None:
+    """Delete a file that was sent whole and is still open; another one that has its name by now was not, and stays."""
+
+    def same(etag: str | None) -> None:
+        if etag != opened.etag:
+            raise PreconditionFailed(f"{path!r} was changed while it was sent")
+
+    with contextlib.suppress(PreconditionFailed, FileMissing):
+        await files.remove(path, condition=same)
 
 
 async def _sent(call: Call, opened: OpenedFile) -> web.StreamResponse:
