@@ -109,6 +109,22 @@ async def place(
         yield made
 
 
+async def test_nothing_is_asked_of_it_before_it_knows_that_it_is_connected(fleet, originals) -> None:
+    """An original loses a call that comes too early, and nobody would ever answer it."""
+    router = fleet.router()
+    host, port = router.address("server")
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+
+        async def created() -> bool:
+            body = {"agent": {"type": "uid", "uid": "early"}, "name": "x"}
+            async with session.post(f"{router.url()}/jobs/create", json=body) as answer:
+                return answer.status == 200
+
+        creating = asyncio.create_task(eventually(created))
+        originals.agent("--connected-turns", "3", router=f"{host}:{port}", token=router.agent_token, uid="early")
+        await creating
+
+
 async def test_what_it_does_not_tell_is_null(fleet, originals) -> None:
     async with place(fleet, originals) as here:
         path = await here.serving()

@@ -126,6 +126,8 @@ class Fleet:
 
     async def _follow(self, link: AgentLink, registered: Callable[[AgentEntry], None] | None) -> None:
         if link.hello.original:
+            # One that dialed loses a call that comes in the same packet as the answer to its handshake.
+            await link.rpc.round_trip(self.settings.call_seconds)
             entry = await self.directory.register(link, ())
             if registered is not None:
                 registered(entry)
