@@ -21,6 +21,7 @@ from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.job import Surroundings
+from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.orphans import Orphans
 from prouter.agent.jobs.ports import PortFinders
 from prouter.agent.jobs.records import Records
@@ -126,10 +127,11 @@ class AgentApp:
         undo.callback(state.close)
         tasks = TaskOwner("agent")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
-        who = introduce(settings, state, DrainSwitch(state.path, tasks))
+        guarded = make_keeper(tasks, cgroups=settings.cgroups)
+        enforced = await asyncio.to_thread(guarded.enforced)
+        who = introduce(settings, state, DrainSwitch(state.path, tasks), enforced)
         threads = ThreadPoolExecutor(settings.background_threads, "files")
         undo.callback(threads.shutdown, cancel_futures=True)
-        guarded = make_keeper(tasks, cgroups=settings.cgroups)
         await guarded.start()
         undo.push_async_callback(guarded.close)
         opener = SandboxOpener(settings.path_resolution, threads)
@@ -179,7 +181,7 @@ class AgentApp:
         return Surroundings(
             tasks=tasks,
             ports=ports,
-            limits={"processes": self._settings.max_processes, "output_bytes": self._settings.max_output_bytes},
+            limits=JobLimits.read(self._settings.limits, self._settings.max_limits, who.limits),
             driver=self._driver,
             environment=environment,
             told=registry.told,

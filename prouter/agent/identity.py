@@ -28,6 +28,8 @@ class Self:
     capacity: Mapping[str, int]
     """Of each counted resource, how much there is in all; `jobs` is one."""
     draining: DrainSwitch
+    limits: Mapping[str, str]
+    """How each limit of a job is kept here; one that is not named can not be."""
 
     def hello(self, link: int, token: str = "") -> Hello:
         """`link` is the number of the link whose handshake this is; `token` only where we dial."""
@@ -44,6 +46,7 @@ class Self:
             needs=NEEDED,
             capacity=self.capacity,
             drain=self.draining.drain,
+            limits=self.limits,
         )
 
 
@@ -55,11 +58,12 @@ def open_state(settings: AgentSettings) -> StateDirectory:
     return StateDirectory.open(settings.root, "agent")
 
 
-def introduce(settings: AgentSettings, state: StateDirectory, draining: DrainSwitch) -> Self:
+def introduce(settings: AgentSettings, state: StateDirectory, draining: DrainSwitch, limits: Mapping[str, str]) -> Self:
     """Raises StartupError when the uid can not be kept."""
     identity = Identity(settings.uid or state.uid(), settings.name)
     slots = {} if settings.capacity is None else {JOBS: settings.capacity}
-    return Self(identity, new_uid(), this_platform(), settings.properties, slots | dict(settings.resources), draining)
+    capacity = slots | dict(settings.resources)
+    return Self(identity, new_uid(), this_platform(), settings.properties, capacity, draining, limits)
 
 
 def jobs_directory(state: StateDirectory) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.jobs.limits import SECTIONS as LIMIT_SECTIONS
 from prouter.errors import ConfigError
 from prouter.model.access import MIN_TOKEN_BITS, Secret, token_bits
 from prouter.model.plugin import ConfigSection
@@ -152,18 +153,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
             },
         },
     ),
-    ConfigSection(
-        "jobs.limits",
-        {
-            "processes": _count("Processes of one job, unless its start names another limit.", 512),
-            "output_bytes": _count(
-                "Bytes of a job's output that are kept, the newest; its files .pagent.stdout and .pagent.stderr are "
-                "limited in the same way. A start can name a lower limit.",
-                256 * 1024 * 1024,
-                4096,
-            ),
-        },
-    ),
+    *LIMIT_SECTIONS,
     ConfigSection(
         "links",
         {
@@ -265,8 +255,8 @@ class AgentSettings:
     max_jobs: int
     capacity: int | None
     resources: Mapping[str, int]
-    max_processes: int
-    max_output_bytes: int
+    limits: Mapping[str, int | None]
+    max_limits: Mapping[str, int | None]
     ping_interval_seconds: float
     handshake_seconds: float
     takeover_seconds: float
@@ -295,8 +285,8 @@ class AgentSettings:
             max_jobs=jobs["max_count"],
             capacity=jobs["capacity"],
             resources=_resources(jobs["resources"]),
-            max_processes=section("jobs.limits")["processes"],
-            max_output_bytes=section("jobs.limits")["output_bytes"],
+            limits=_without_sections(section("jobs.limits")),
+            max_limits=section("jobs.limits.max"),
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],
             takeover_seconds=links["takeover_timeout"],
@@ -337,6 +327,10 @@ def _properties(section: Mapping[str, Any]) -> Mapping[str, str]:
             raise ConfigError([f"properties.{name}: a name may not be empty or hold '=', neither may hold NUL"])
         found[name] = text
     return found
+
+
+def _without_sections(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in section.items() if not isinstance(value, Mapping)}
 
 
 def _resources(declared: Mapping[str, int]) -> Mapping[str, int]:

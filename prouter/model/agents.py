@@ -23,6 +23,9 @@ RESOURCES = "resources/1"
 EXPLAIN = "explain/1"
 """Of an agent, that it keeps with a job why it was made there, and says which driver runs jobs."""
 
+LIMITS = ("memory_bytes", "processes", "cpu_seconds", "file_bytes", "output_bytes", "sandbox_bytes")
+"""Of a job, by the names that a start gives them."""
+
 PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
@@ -89,6 +92,8 @@ class Hello:
     """How much of each counted resource the agent has in all; `jobs` is one, not limited where it is missing."""
     drain: Drain = Drain()
     """Of an agent, as it is at the handshake."""
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """Of an agent: how each limit of a job is kept there (cgroup2, cgroup1, watched, ...); others can not be."""
 
     @property
     def original(self) -> bool:
@@ -118,6 +123,7 @@ class Hello:
             needs=_texts(ours.get("needs")),
             capacity=_count_map(ours.get("capacity")),
             drain=_drain(ours.get("drain")),
+            limits=_text_map(ours.get("limits")),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -133,6 +139,7 @@ class Hello:
                 "needs": sorted(self.needs),
                 "capacity": dict(self.capacity),
                 "drain": self.drain.to_wire(),
+                "limits": dict(self.limits),
             }
         return data
 
@@ -161,6 +168,8 @@ class AgentInfo:
     used: Mapping[str, int] = field(default_factory=dict)
     """What its jobs hold of each counted resource."""
     draining: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """As the agent says (Hello); it may say nothing."""
     """It takes no new jobs."""
 
     def in_job(self) -> dict[str, Any]:
@@ -187,6 +196,7 @@ class AgentInfo:
             "jobs": self.jobs,
             "capacity": {n: {"total": self.capacity.get(n), "used": self.used.get(n, 0)} for n in names},
             "draining": self.draining,
+            "limits": {name: self.limits.get(name) for name in LIMITS},
         }
 
 

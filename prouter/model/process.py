@@ -29,3 +29,5 @@ class Exit:
     reason: str
     finished_at: float
     """Seconds since the epoch."""
+    detail: str = ""
+    """What the job did to be ended, for people: "it used more memory than its limit of 64 MiB"; or nothing."""

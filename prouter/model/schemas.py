@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prouter.model.agents import LIMITS
 from prouter.model.jobs import JobState, Reason
 from prouter.model.trail import Outcome
 
@@ -153,6 +154,12 @@ AGENT = _object(
             "description": "By resource; `jobs` is one, its total null where it is not limited.",
         },
         "draining": {"type": "boolean", "description": "It takes no new jobs."},
+        "limits": {
+            "type": "object",
+            "properties": {name: {"type": ["string", "null"]} for name in LIMITS},
+            "description": "How it keeps each limit of a job: cgroup2, cgroup1, watched, rlimit, truncated; null: it "
+            "can not, or does not say.",
+        },
     }
 )
 AGENTS = _object({"agents": {"type": "array", "items": AGENT}, "next": _NEXT})

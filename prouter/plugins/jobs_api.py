@@ -41,8 +41,9 @@ START = {
         "timeout": {"type": ["number", "null"], "exclusiveMinimum": 0, "description": "Seconds."},
         "limits": {
             "type": "object",
+            "description": "Of all its processes together. Who goes beyond is ended: out-of-memory, else limit.",
             "properties": {
-                name: {"type": "integer", "minimum": 1}
+                name: {"type": "integer", "minimum": 1, "maximum": 1 << 53}
                 for name in (
                     "memory_bytes",
                     "processes",
@@ -64,7 +65,11 @@ LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     **QUERY,
     "agent": {"type": "string", "description": "Jobs of this agent only."},
     "state": {"enum": list(JobState), "description": "Jobs in this state only."},
-    "label": {"type": "string", "pattern": "^[^:]+:", "description": "KEY:VALUE; all that are given must fit."},
+    "label": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[^:]+:"},
+        "description": "KEY:VALUE; all that are given must fit.",
+    },
 }
 WAIT_QUERY = {
     "timeout": {"type": "number", "minimum": 0, "description": "Seconds; then the job as it is is the answer."}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Protocol
 
 from prouter.model.services import Guarded, Tasks
@@ -10,6 +11,9 @@ from prouter.model.services import Guarded, Tasks
 
 class Keeper(Guarded, Protocol):
     """A Guarded with a beginning and an end."""
+
+    def enforced(self) -> Mapping[str, str]:
+        """How each limit of a job is kept here, by its name; one that is not named can not be. Blocks."""
 
     async def start(self) -> None: ...
 

@@ -13,10 +13,12 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prouter.agent.guard import sweep
+from prouter.agent.guard.held import controllers
 from prouter.agent.guard.running import GuardedTree
 from prouter.errors import ProgramMissing, StartFailed
 from prouter.model.ids import JobUid
@@ -48,6 +50,12 @@ class GuardKeeper:
         self._trees: set[GuardedTree] = set()
         self._closing = False
         self._starting = asyncio.Lock()
+
+    def enforced(self) -> Mapping[str, str]:
+        """How each limit is kept here, by its name; what is not named can not be."""
+        kinds = dict.fromkeys(("memory_bytes", "processes", "cpu_seconds", "sandbox_bytes"), "watched")
+        kinds |= {"file_bytes": "rlimit", "output_bytes": "truncated"}
+        return kinds | (controllers.kinds() if self._cgroups else {})
 
     async def start(self) -> None:
         """Until the keeper runs."""
@@ -141,7 +149,9 @@ class GuardKeeper:
             str(answer["cgroup"]),
             writer,
             end_hard=self._end_hard,
-            sweep=lambda: asyncio.to_thread(sweep.end_tagged, str(request.job), str(answer["cgroup"])),
+            sweep=lambda: asyncio.to_thread(
+                sweep.end_tagged, str(request.job), str(answer["cgroup"]), answer["controllers"]
+            ),
         )
         self._trees.add(tree)
         self._tasks.start(f"guardian of {request.job}", self._follow(tree, reader))

@@ -106,7 +106,12 @@ class GuardedTree:
         elif "finished_at" in message:
             self.final_output = str(message.get("tail", ""))
             code = message["exit_code"]
-            ended = Exit(None if code is None else int(code), str(message["reason"]), float(message["finished_at"]))
+            ended = Exit(
+                None if code is None else int(code),
+                str(message["reason"]),
+                float(message["finished_at"]),
+                str(message.get("detail", "")),
+            )
             if not self._exit.done():
                 self._exit.set_result(ended)
 

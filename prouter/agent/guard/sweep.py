@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,28 @@ def recover(job: str, directory: Path) -> Exit | None:
         time.sleep(0.01)
     if _lives(guardian, held):
         trees.kill_all([*trees.descendants(int(guardian["pid"])), int(guardian["pid"])])
-    end_tagged(job, str(held.get("cgroup") or ""))
+    end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
     ended = _read(directory / "exit.json")
     if not ended:
         return None
     try:
         code = ended["exit_code"]
-        return Exit(None if code is None else int(code), str(ended["reason"]), float(ended["finished_at"]))
+        return Exit(
+            None if code is None else int(code),
+            str(ended["reason"]),
+            float(ended["finished_at"]),
+            str(ended.get("detail", "")),
+        )
     except (KeyError, TypeError, ValueError):
         log.error("%s holds no whole account of the job's end", directory / "exit.json")
         return None
 
 
-def end_tagged(job: str, group: str) -> None:
-    """Kill what is in the job's cgroup or has its tag, again and again until nothing is found."""
+def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
+    """Kill what is in the job's cgroup or has its tag, again and again until nothing is found.
+
+    Its groups are removed then, those of `controllers` too.
+    """
     tag = f"{TAG}={job}"
     for round_number in range(SWEEP_ROUNDS):
         if group:
@@ -59,8 +68,9 @@ def end_tagged(job: str, group: str) -> None:
         time.sleep(trees.PAUSE_SECONDS)
     else:
         log.error("processes of job %s can not be ended: %s", job, sorted(trees.with_tag(tag)))
-    if group:
-        cgroup.remove(group)
+    for path in (group, *controllers):
+        if path.endswith(f"/{cgroup.PREFIX}{job}"):
+            cgroup.remove(path)
 
 
 def _is_dead(pid: int) -> bool:

@@ -15,7 +15,6 @@ LAST_LINES = 20
 OUTPUT_SECONDS = 2.0
 ENDED_BY_US = {
     Reason.TIMEOUT.value: "was ended at its `timeout`",
-    Reason.LIMIT.value: "had more processes than its limit allows and was ended",
 }
 """What ended the process, where that was not the process itself."""
 
@@ -46,6 +45,8 @@ async def exits(running: Running) -> None:
 
 def how_it_ended(ended: Exit) -> str:
     """For people."""
+    if ended.detail:
+        return f"was ended ({ended.detail})"
     if ended.reason in ENDED_BY_US:
         return ENDED_BY_US[ended.reason]
     if ended.exit_code is None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prouter.agent.jobs.ending import exits, last_lines, reason_of
+from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.once import Once
 from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
 from prouter.agent.jobs.records import JobDirectory
@@ -52,8 +53,7 @@ class Surroundings:
 
     tasks: Tasks
     ports: PortFinders
-    limits: Mapping[str, int]
-    """Unless a start names others."""
+    limits: JobLimits
     driver: Callable[[], Driver]
     """The driver of new starts. Raises NotPossible when no plugin provides it."""
     environment: Callable[[JobRecord, StartRequest], Awaitable[Mapping[str, str]]]
@@ -324,7 +324,7 @@ class Job:
         ended = await running.wait()
         self.running = None
         reason = self.ending or reason_of(ended, stopping=self._stopping)
-        await self._finish(job_machine.ended(self.record, ended.exit_code, reason, ended.finished_at))
+        await self._finish(job_machine.ended(self.record, ended.exit_code, reason, ended.finished_at), ended.detail)
 
     async def _undo(self, reason: Reason) -> Exit | None:
         running, self.running = self.running, None
@@ -338,15 +338,16 @@ class Job:
             log.error("the tree of job %s could not be ended: %s", self.record.uid, str(error) or "it takes too long")
             return None
 
-    async def _finish(self, record: JobRecord) -> None:
-        """The tree is gone. Told once it is on disk, so that a restart never takes it back."""
+    async def _finish(self, record: JobRecord, detail: str = "") -> None:
+        """The tree is gone. Told once it is on disk, so that a restart never takes it back; `detail` is for the log."""
         before, self.record = self.record, record
         try:
             await self._save()
         except NoRoom as error:
             if self._removal is None:  # else its directory may be gone already
                 log.error("the end of job %s is not on disk: %s", record.uid, error.detail)
-        log.info("job %s ended: %s, exit code %s", record.uid, record.reason, record.exit_code)
+        why = f": {detail}" if detail else ""
+        log.info("job %s ended: %s, exit code %s%s", record.uid, record.reason, record.exit_code, why)
         self._around.told(record)
         self._ended.set()
         if before.state is not JobState.NEW:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.ports import PortFinder
 from prouter.errors import InvalidRequest, StartFailed
 from prouter.model.jobs import StartRequest
@@ -47,8 +48,8 @@ class Placeholders:
         return value
 
 
-def check_request(request: StartRequest, limits: Mapping[str, int]) -> None:
-    """What no process can be started with on an agent of these limits. Raises InvalidRequest."""
+def check_request(request: StartRequest, limits: JobLimits) -> None:
+    """What no process can be started with on an agent of these limits. Raises InvalidRequest, NotPossible."""
     if not request.args or not request.args[0]:
         raise InvalidRequest("Invalid request: `args` names no program")
     texts = (*request.args, *request.env, *request.env.values(), request.cwd or "")
@@ -59,9 +60,7 @@ def check_request(request: StartRequest, limits: Mapping[str, int]) -> None:
         raise InvalidRequest(f"Invalid request: {wrong[0]!r} can not be the name of an environment variable")
     if request.cwd is not None and Path(request.cwd).is_absolute():
         raise InvalidRequest("Invalid request: job working directory path must be relative")
-    most = limits["output_bytes"]
-    if request.limits.get("output_bytes", 0) > most:
-        raise InvalidRequest(f"Invalid request: this agent keeps at most {most} output_bytes of a job")
+    limits.check(request.limits)
 
 
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +78,7 @@ def build_command(
     inherited: Mapping[str, str],
     finders: Sequence[PortFinder],
     sandbox: Path,
-    limits: Mapping[str, int],
+    limits: JobLimits,
 ) -> Command:
     """Everything resolved; blocks on the file system, so it is called off the event loop.
 
@@ -100,7 +99,7 @@ def build_command(
         env=env | named,
         cwd=resolve_cwd(sandbox, cwd),
         timeout_seconds=request.timeout_seconds,
-        limits=dict(limits) | dict(request.limits),
+        limits=limits.of(request.limits),
         forward_stdout=request.forward_stdout,
     )
 

@@ -88,6 +88,7 @@ class AgentEntry:
             pipes=self.link.pool.size if self.link is not None else 0,
             used=dict(self._holdings.used),
             draining=self.drain.on,
+            limits=self.hello.limits,
         )
 
 

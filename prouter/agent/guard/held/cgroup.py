@@ -11,12 +11,39 @@ REMOVE_TRIES = 50
 
 
 def parent() -> str:
-    """The directory of this process's own v2 cgroup, if groups can be made in it; else empty."""
+    """Where groups of jobs can be made: the directory of a v2 cgroup, or empty.
+
+    This process's own group, or the one above it when that is delegated (systemd: Delegate= and DelegateSubgroup=): it
+    holds no process, so its groups can have the memory controller.
+    """
     mount, own = _mount(), _own()
     if not mount or own is None:
         return ""
     path = os.path.normpath(mount + "/" + own)
-    return path if os.access(path, os.W_OK) else ""
+    above = os.path.dirname(path)
+    if path != mount and _delegated(above) and os.access(above, os.W_OK) and limits_memory(above):
+        return above
+    if not os.access(path, os.W_OK):
+        return ""
+    limits_memory(path)
+    return path
+
+
+def limits_memory(path: str) -> bool:
+    """Whether groups below have the memory controller; it is turned on where that is possible."""
+    switch = f"{path}/cgroup.subtree_control"
+    try:
+        with open(f"{path}/cgroup.controllers", encoding="ascii") as file:
+            if "memory" not in file.read().split():
+                return False
+        with open(switch, encoding="ascii") as file:
+            if "memory" in file.read().split():
+                return True
+        with open(switch, "w", encoding="ascii") as file:
+            file.write("+memory")
+    except OSError:
+        return False  # most often: there are processes in it
+    return True
 
 
 def make(job: str) -> str:
@@ -78,6 +105,14 @@ def _mount() -> str:
     except OSError:
         pass
     return ""
+
+
+def _delegated(path: str) -> bool:
+    """Whether systemd gave that group to us, to do with as we like."""
+    try:
+        return os.getxattr(path, "user.delegate") == b"1"
+    except OSError:
+        return False
 
 
 def _own() -> str | None:

@@ -1,10 +1,11 @@
 """The guardian: parent and subreaper of one job's tree; holds its output, its limits and its exit code.
 
-It ends the tree when the main process exits, when it is told to, at the timeout, over the limit of processes, and when
+It ends the tree when the main process exits, when it is told to, at the timeout, beyond a limit (bounds.py), and when
 the agent is gone, which it sees by its socket and by a pidfd (a fork of the agent may hold the socket).
 
 Messages are JSON lines over its socket. In: first the command, then {"op": "signal" | "kill" | "tail", ...}. Out:
-{"started": PID} or {"failed": ERRNO, "what": TEXT}, {"tail": TEXT}, and last {"exit_code", "reason", "finished_at"}.
+{"started": PID} or {"failed": ERRNO, "what": TEXT}, {"tail": TEXT}, and last {"exit_code", "reason", "finished_at",
+"detail"}.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import time
 from typing import Any
 
 from . import cgroup, trees
+from .bounds import Bounds
 from .launch import Launched, launch
+from .segments import STDERR
 
 PROTOCOL = 1
-TICK_SECONDS = 0.1
-"""Between two counts of the tree."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """A command: arguments and environment; the kernel takes 2 MiB of both together."""
 
@@ -54,8 +55,9 @@ class Guardian:
         self._main_over = False
         self._reason = ""
         """Why the tree is being ended, when it was not the main process's own end."""
+        self._detail = ""
+        """What the job did to be ended, for people; empty when there is nothing to say."""
         self._deadline: float | None = None
-        self._max_processes = 0
 
     def run(self) -> None:
         command = self._first_command()
@@ -68,11 +70,13 @@ class Guardian:
             return
         if command.get("timeout") is not None:
             self._deadline = time.clock_gettime(time.CLOCK_BOOTTIME) + float(command["timeout"])
-        self._max_processes = int(command.get("limits", {}).get("processes", 0))
-        self._write("guardian.json", self._describe(launched))
-        self._say({"started": launched.pid, "guardian": os.getpid(), "cgroup": launched.cgroup})
-        self._watch(launched)
-        self._end(launched)
+        limits = {str(name): int(limit) for name, limit in command.get("limits", {}).items()}
+        bounds = Bounds(limits, launched.cgroup, launched.controllers, f"{self._directory}/sandbox")
+        held = {"cgroup": launched.cgroup, "controllers": list(launched.controllers.made.values())}
+        self._write("guardian.json", self._describe(launched) | held)
+        self._say({"started": launched.pid, "guardian": os.getpid()} | held)
+        self._watch(launched, bounds)
+        self._end(launched, bounds)
 
     def _first_command(self) -> dict[str, Any] | None:
         while True:
@@ -86,7 +90,7 @@ class Guardian:
                 return None
             self._received += data
 
-    def _watch(self, launched: Launched) -> None:
+    def _watch(self, launched: Launched, bounds: Bounds) -> None:
         """Until there is a reason to end the tree."""
         poll = select.poll()
         for fd in (self._channel.fileno(), self._woken, self._agent_fd, *(o.source for o in launched.outlets)):
@@ -100,7 +104,7 @@ class Guardian:
             trees.reap(self._ended)
             if self._main_over:
                 return
-            ready = poll.poll(int(TICK_SECONDS * 1000))
+            ready = poll.poll(int(bounds.seconds * 1000))
             for fd, _ in ready:
                 if fd in outlets:
                     if not outlets[fd].pump():
@@ -113,15 +117,19 @@ class Guardian:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._woken, 4096)
             if not ready or time.monotonic() >= next_check or any(fd not in outlets for fd, _ in ready):
-                self._check_limits(launched)
-                next_check = time.monotonic() + TICK_SECONDS
+                self._check_limits(bounds)
+                next_check = time.monotonic() + bounds.seconds
 
-    def _end(self, launched: Launched) -> None:
+    def _end(self, launched: Launched, bounds: Bounds) -> None:
         """End the tree, wait until it is gone, tell how the job ended."""
         trees.end_below(self._ended, also=lambda: cgroup.kill(launched.cgroup) if launched.cgroup else None)
+        if not self._reason and (found := bounds.at_end(self._exit_code)):
+            self._reason, self._detail = found
+        words = f"\n[the job was ended: {self._detail}]\n".encode() if self._detail else b""
         for outlet in launched.outlets:
-            outlet.drain()
+            outlet.drain(words if outlet.stream == STDERR else b"")
         launched.spool.close()
+        launched.controllers.remove()
         if launched.cgroup:
             cgroup.remove(launched.cgroup)
         natural = "signaled" if (self._exit_code or 0) < 0 else "exited"
@@ -129,6 +137,7 @@ class Guardian:
             "exit_code": self._exit_code,
             "reason": self._reason or natural,
             "finished_at": time.time(),
+            "detail": self._detail,
         }
         self._write("exit.json", outcome)
         self._say(outcome | {"tail": self._tail()})
@@ -138,15 +147,11 @@ class Guardian:
             self._main_over = True
             self._exit_code = os.waitstatus_to_exitcode(status)
 
-    def _check_limits(self, launched: Launched) -> None:
+    def _check_limits(self, bounds: Bounds) -> None:
         if self._deadline is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._deadline:
             self._reason = self._reason or "timeout"
-        if self._max_processes:
-            count = len(cgroup.pids(launched.cgroup) if launched.cgroup else trees.descendants(os.getpid()))
-            if count > self._max_processes // 4:
-                trees.take_over()
-            if count > self._max_processes:
-                self._reason = self._reason or "limit"
+        if not self._reason and (found := bounds.excess()):
+            self._reason, self._detail = found
 
     # --- the agent ---
 
@@ -195,7 +200,6 @@ class Guardian:
             "boot_id": trees.boot_id(),
             "guardian": {"pid": own, "start": trees.start_time(own)},
             "main": {"pid": launched.pid, "start": trees.start_time(launched.pid)},
-            "cgroup": launched.cgroup,
         }
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from . import cgroup, trees
+from . import cgroup, controllers, trees
 from .outlet import Copy, Forward, NewestFile, Outlet
 from .segments import STDERR, STDOUT
 from .spool import NO_LIMIT, Spool
@@ -20,6 +20,8 @@ from .spool import NO_LIMIT, Spool
 FILES = {STDOUT: ".pagent.stdout", STDERR: ".pagent.stderr"}
 """In the sandbox."""
 NET_FACTOR = 4
+NET_BYTES = 1 << 30
+"""More than the stacks of a hundred threads."""
 TAG = "PROUTER_JOB"
 """In the environment of every job, with its uid: what is left when keeper and guardian died together is found by it."""
 
@@ -33,14 +35,17 @@ class Launched:
     spool: Spool
     cgroup: str
     """Its path, empty when there is none."""
+    controllers: controllers.Controllers
 
 
 def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
     """Start it. Raises OSError; nothing is left then."""
+    limits = command.get("limits", {})
     group = cgroup.make(job) if command.get("cgroups") else ""
+    kernel = controllers.claim(job, group, limits) if command.get("cgroups") else controllers.Controllers()
     outlets: list[Outlet] = []
     writers: list[int] = []
-    spool = Spool(directory, int(command.get("limits", {}).get("output_bytes", NO_LIMIT)))
+    spool = Spool(directory, int(limits.get("output_bytes", NO_LIMIT)))
     report, reporter = os.pipe2(os.O_CLOEXEC)
     try:
         for stream, name in FILES.items():
@@ -55,7 +60,7 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
             writers.append(writer)
         pid = os.fork()
         if pid == 0:
-            _child(job, command, writers, reporter, group)
+            _child(job, command, writers, reporter, kernel)
         os.close(reporter)
         reporter = -1
         failure = _failure(report)
@@ -65,6 +70,7 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
     except BaseException:
         for outlet in outlets:
             outlet.close()
+        kernel.remove()
         if group:
             cgroup.remove(group)
         raise
@@ -72,7 +78,7 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
         for fd in (*writers, report, reporter):
             if fd >= 0:
                 os.close(fd)
-    return Launched(pid, tuple(outlets), spool, group)
+    return Launched(pid, tuple(outlets), spool, group, kernel)
 
 
 def _failure(report: int) -> OSError | None:
@@ -85,7 +91,9 @@ def _failure(report: int) -> OSError | None:
     return OSError(int(number), os.strerror(int(number)), os.fsdecode(name))
 
 
-def _child(job: str, command: dict[str, Any], writers: list[int], reporter: int, group: str) -> None:
+def _child(
+    job: str, command: dict[str, Any], writers: list[int], reporter: int, kernel: controllers.Controllers
+) -> None:
     """In the fork: never returns."""
     step = ""
     try:
@@ -99,9 +107,10 @@ def _child(job: str, command: dict[str, Any], writers: list[int], reporter: int,
         os.dup2(null, 0)
         os.dup2(writers[0], 1)
         os.dup2(writers[1], 2)
-        if group:
-            cgroup.enter(group)
-        _set_limits(command.get("limits", {}))
+        if kernel.group:
+            cgroup.enter(kernel.group)
+        kernel.enter()
+        _set_limits(command.get("limits", {}), watched=not kernel.memory)
         step = command["cwd"]
         os.chdir(step)
         step = command["args"][0]
@@ -119,18 +128,31 @@ def _close_others(keep: int) -> None:
     os.closerange(keep + 1, highest)
 
 
-def _set_limits(limits: dict[str, int]) -> None:
-    """What the kernel keeps for each process; the hard CPU limit stands above the soft one, which says SIGXCPU first.
+def _set_limits(limits: dict[str, int], *, watched: bool) -> None:
+    """What the kernel keeps for each process; nets below what the guardian sees (bounds.py), should it be late.
 
-    The guardian counts processes; RLIMIT_NPROC, which counts all of the user's, is only the net below: far enough above
-    that others can not starve this job, and near enough that a storm of forks leaves the guardian time to see it.
+    Processes: RLIMIT_NPROC counts all of the user's, so it is far enough above that others can not starve this job, and
+    near enough that a storm of forks leaves the guardian time to see it. CPU time: SIGXCPU comes a second after the
+    guardian should have looked. Memory, where no cgroup has it (`watched`): RLIMIT_DATA and not RLIMIT_AS, since
+    address space that is only reserved (Go, Java, JavaScript) costs nothing; it counts stacks of threads in whole, and
+    a program that meets it ends in its own way, so that it stands well above the limit.
     """
     if "processes" in limits:
         net = trees.all_tasks() + NET_FACTOR * limits["processes"]
-        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        net = net if hard == resource.RLIM_INFINITY else min(net, hard)
-        resource.setrlimit(resource.RLIMIT_NPROC, (net, hard))
+        _lower(resource.RLIMIT_NPROC, net, resource.RLIM_INFINITY)
     if "cpu_seconds" in limits:
-        resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"] + 5))
+        _lower(resource.RLIMIT_CPU, limits["cpu_seconds"] + 1, limits["cpu_seconds"] + 5)
     if "file_bytes" in limits:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
+        _lower(resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"])
+    if "memory_bytes" in limits and watched:
+        net = NET_FACTOR * limits["memory_bytes"] + NET_BYTES
+        _lower(resource.RLIMIT_DATA, net, net)
+
+
+def _lower(kind: int, soft: int, hard: int) -> None:
+    """Never above what holds for us already."""
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+        hard = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(kind, (soft, hard))

@@ -37,7 +37,7 @@ class Outlet:
     def __init__(self, source: int, stream: int, spool: Spool, copy: Copy) -> None:
         self.source = source
         self.open = True
-        self._stream = stream
+        self.stream = stream
         self._spool = spool
         self._copy = copy
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -47,17 +47,24 @@ class Outlet:
         self._pass_on()
         return self.open
 
-    def drain(self) -> None:
-        """What is still in the pipe, once nobody writes any more."""
+    def drain(self, last_words: bytes = b"") -> None:
+        """What is still in the pipe, once nobody writes any more; then words of ours."""
         while self._pass_on():
             pass
+        if last_words:
+            self._spool.write(self.stream, memoryview(last_words))
+            self._copy.write(memoryview(last_words))
         self.close()
 
     def close(self) -> None:
+        """For good: the copy too, which stays open behind the end of the stream."""
+        self._end_reading()
+        self._copy.close()
+
+    def _end_reading(self) -> None:
         if self.open:
             self.open = False
             os.close(self.source)
-            self._copy.close()
 
     def _pass_on(self) -> bool:
         """Whether there was something."""
@@ -70,10 +77,10 @@ class Outlet:
         except OSError:
             size = 0
         if not size:
-            self.close()
+            self._end_reading()
             return False
         data = self._buffer[:size]
-        self._spool.write(self._stream, data)
+        self._spool.write(self.stream, data)
         self._copy.write(data)
         return True
 

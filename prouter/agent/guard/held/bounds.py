@@ -1,0 +1,176 @@
+"""Watching a job's tree against its limits: what the kernel counts in its groups, else what /proc says of each process.
+
+How long a look took says when the next may come, so that a job pays a few percent for being watched, however large its
+tree is. Belongs here: how much is used, and in which words it was too much. Ending the tree is the guardian's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from . import cgroup, trees
+from .controllers import Controllers
+from .measure import Measure
+
+COST = 20
+"""Rests are so many times longer than looks."""
+MEMORY_SECONDS, OTHER_SECONDS, SANDBOX_SECONDS = 0.05, 0.1, 0.5
+"""From one look to the next, at least."""
+SLICE_SECONDS = 0.005
+"""Of a walk through the sandbox: the job's output waits so long."""
+UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+Excess = tuple[str, str]
+"""A job's reason, and what it did, for people."""
+
+
+class Bounds:
+    """Of one run of a job. `excess` is asked often and looks when it is time to."""
+
+    def __init__(self, limits: dict[str, int], group: str, controllers: Controllers, sandbox: str) -> None:
+        self._limits = limits
+        self._group = group
+        self._controllers = controllers
+        self._oom_kills = controllers.oom_kills()
+        self._cpu_before = controllers.cpu_seconds()
+        self._cpu = CpuOfTree()
+        self._measure = Measure(sandbox)
+        self._due: dict[Callable[[], Excess | None], float] = {}
+        looks = {"processes": self._processes, "memory_bytes": self._memory, "cpu_seconds": self._cpu_time}
+        for name, look in (looks | {"sandbox_bytes": self._sandbox}).items():
+            if limits.get(name):
+                self._due[look] = 0.0
+        self._pss_due = 0.0
+        self._rest = -1.0
+        """What the look that is under way says of the next one; negative: nothing."""
+        self._walked = 0.0
+        self.seconds = MEMORY_SECONDS if limits.get("memory_bytes") and not controllers.memory else OTHER_SECONDS
+        """Between two times at which to ask."""
+
+    def excess(self) -> Excess | None:
+        """The limit that the job is beyond, if any."""
+        for look, due in self._due.items():
+            began = time.monotonic()
+            if began < due:
+                continue
+            self._rest = -1.0
+            found = look()
+            if found is not None:
+                return found
+            ended = time.monotonic()
+            rest = max(self.seconds, COST * (ended - began)) if self._rest < 0 else self._rest
+            self._due[look] = ended + rest
+        return None
+
+    def at_end(self, exit_code: int | None) -> Excess | None:
+        """Why the main process ended, where that was a limit that the kernel keeps."""
+        if self._controllers.oom_kills() > self._oom_kills:
+            return self._out_of_memory()
+        if exit_code == -signal.SIGXFSZ and "file_bytes" in self._limits:
+            return "limit", f"a file of it grew beyond its limit of {in_units(self._limits['file_bytes'])}"
+        if exit_code == -signal.SIGXCPU and "cpu_seconds" in self._limits:
+            return self._too_long()
+        return None
+
+    # --- looks ---
+
+    def _pids(self) -> list[int]:
+        return cgroup.pids(self._group) if self._group else trees.descendants(os.getpid())
+
+    def _processes(self) -> Excess | None:
+        most, count = self._limits["processes"], len(self._pids())
+        self._rest = 0.0  # a storm of forks is quick
+        if count > most // 4:
+            trees.take_over()
+        return ("limit", f"it had more processes than its limit of {most}") if count > most else None
+
+    def _memory(self) -> Excess | None:
+        if self._controllers.memory:
+            return self._out_of_memory() if self._controllers.oom_kills() > self._oom_kills else None
+        most, pids = self._limits["memory_bytes"], self._pids()
+        if sum(resident_bytes(pid) for pid in pids) <= most or time.monotonic() < self._pss_due:
+            return None
+        began = time.monotonic()  # what processes share was counted for each of them: exact is slow
+        if sum(proportional_bytes(pid) for pid in pids) > most:
+            return self._out_of_memory()
+        self._pss_due = time.monotonic() + COST * (time.monotonic() - began)
+        return None
+
+    def _cpu_time(self) -> Excess | None:
+        if self._controllers.cpu:
+            used = self._controllers.cpu_seconds() - self._cpu_before
+        else:
+            used = self._cpu.seconds(self._pids())
+        return self._too_long() if used > self._limits["cpu_seconds"] else None
+
+    def _sandbox(self) -> Excess | None:
+        """Slice by slice; after a whole walk it rests."""
+        began = time.monotonic()
+        size = self._measure.step(SLICE_SECONDS)
+        self._walked += time.monotonic() - began
+        if size is None:
+            self._rest = OTHER_SECONDS / 2
+            return None
+        self._rest, self._walked = max(SANDBOX_SECONDS, COST * self._walked), 0.0
+        most = self._limits["sandbox_bytes"]
+        return ("limit", f"its sandbox grew beyond its limit of {in_units(most)}") if size > most else None
+
+    def _out_of_memory(self) -> Excess:
+        return "out-of-memory", f"it used more memory than its limit of {in_units(self._limits['memory_bytes'])}"
+
+    def _too_long(self) -> Excess:
+        return "limit", f"it used more CPU time than its limit of {self._limits['cpu_seconds']} s"
+
+
+class CpuOfTree:
+    """CPU time of all below this process, from two counts that are both too low, never too high.
+
+    What parents were told when they waited misses children that nobody waits for; what was seen of each process misses
+    those that came and went between two looks.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, str], int] = {}
+        self._gone = 0
+        """Ticks of processes that were seen and are not there any more."""
+
+    def seconds(self, pids: list[int]) -> float:
+        waited_for = trees.cpu_ticks(os.getpid())[1]
+        now: dict[tuple[int, str], int] = {}
+        for pid in pids:
+            fields = trees.stat_fields(pid)
+            if len(fields) > 19:
+                own = int(fields[11]) + int(fields[12])
+                waited_for += own + int(fields[13]) + int(fields[14])
+                now[pid, fields[19]] = own
+        self._gone += sum(own for key, own in self._seen.items() if key not in now)
+        self._seen = now
+        return max(waited_for, self._gone + sum(now.values())) / TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    """Pages in memory, shared ones too; 0 when it is gone."""
+    fields = trees.stat_fields(pid)
+    return int(fields[21]) * PAGE_BYTES if len(fields) > 21 else 0
+
+
+def proportional_bytes(pid: int) -> int:
+    """Its own pages and its part of shared ones, swapped ones too; all that are in memory where we may not see that."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        lines = [line.split() for line in file]
+        return sum(int(words[1]) for words in lines if words[0] in (b"Pss:", b"SwapPss:")) * 1024
+    return resident_bytes(pid)
+
+
+def in_units(size: int) -> str:
+    """Exactly."""
+    for name, unit in UNITS:
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"

@@ -1,0 +1,161 @@
+"""What the kernel limits and counts for a whole job in cgroups: memory and CPU time; version 2, else version 1.
+
+A version 2 group with the memory controller needs a parent without processes; cgroup.py looks for one. CPU time is
+counted in every version 2 group. Version 1 groups are made only for the limits that a job has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+
+from . import cgroup
+
+CGROUP1, CGROUP2 = "cgroup1", "cgroup2"
+PROBE = "probe-"
+
+
+@dataclass
+class Controllers:
+    """Of one job. Counters may stand above zero when its group was there before: what counts is how far they rise."""
+
+    memory: str = ""
+    """CGROUP1, CGROUP2 or empty: nobody limits it here."""
+    cpu: str = ""
+    made: dict[str, str] = field(default_factory=dict)
+    """Version 1 groups that are the job's own, by controller."""
+    group: str = ""
+    """Of version 2, empty when there is none."""
+
+    def enter(self) -> None:
+        """Put this process into the version 1 groups. Raises OSError."""
+        for path in self.made.values():
+            cgroup.enter(path)
+
+    def remove(self) -> None:
+        """Once nobody is in them."""
+        for path in self.made.values():
+            cgroup.remove(path)
+
+    def oom_kills(self) -> int:
+        """Processes that the kernel killed for want of memory."""
+        if self.memory == CGROUP2:
+            return _field(f"{self.group}/memory.events", "oom_kill")
+        return _field(f"{self.made['memory']}/memory.oom_control", "oom_kill") if self.memory else 0
+
+    def cpu_seconds(self) -> float:
+        if self.cpu == CGROUP2:
+            return _field(f"{self.group}/cpu.stat", "usage_usec") / 1e6
+        return int(_read(f"{self.made['cpuacct']}/cpuacct.usage") or 0) / 1e9 if self.cpu else 0.0
+
+
+def claim(job: str, group: str, limits: dict[str, int]) -> Controllers:
+    """For a job with these limits, whose version 2 group is `group`; what is not possible is left to be watched."""
+    found = Controllers(group=group)
+    if "memory_bytes" in limits:
+        _claim_memory(job, found, limits["memory_bytes"])
+    if "cpu_seconds" in limits:
+        if group and os.path.exists(f"{group}/cpu.stat"):
+            found.cpu = CGROUP2
+        elif path := _make_v1(job, "cpuacct"):
+            found.made["cpuacct"], found.cpu = path, CGROUP1
+    return found
+
+
+def kinds() -> dict[str, str]:
+    """How memory and CPU time can be limited here: CGROUP1 or CGROUP2 by name of the limit; tried, not guessed."""
+    name = f"{PROBE}{os.getpid()}"
+    group = cgroup.make(name)
+    found = claim(name, group, {"memory_bytes": 1 << 30, "cpu_seconds": 1})
+    found.remove()
+    if group:
+        cgroup.remove(group)
+    pairs = {"memory_bytes": found.memory, "cpu_seconds": found.cpu}
+    return {limit: kind for limit, kind in pairs.items() if kind}
+
+
+def _claim_memory(job: str, found: Controllers, limit: int) -> None:
+    """No swap beyond it where that is counted, or a limit would only make the machine slow."""
+    if found.group and os.path.exists(f"{found.group}/memory.max"):
+        with contextlib.suppress(OSError):
+            _write(f"{found.group}/memory.max", limit)
+            for name, value in (("memory.swap.max", 0), ("memory.oom.group", 1)):
+                with contextlib.suppress(OSError):
+                    _write(f"{found.group}/{name}", value)
+            found.memory = CGROUP2
+            return
+    if not (path := _make_v1(job, "memory")):
+        return
+    if not _limit_v1(path, limit):
+        cgroup.remove(path)
+        return
+    found.made["memory"], found.memory = path, CGROUP1
+
+
+def _limit_v1(path: str, limit: int) -> bool:
+    """The count of kills (Linux 4.13) has to be there: nobody could tell why a job ended without it."""
+    if "oom_kill " not in _read(f"{path}/memory.oom_control"):
+        return False
+    with contextlib.suppress(OSError):  # a group of an earlier run has a lower limit of both together
+        _write(f"{path}/memory.memsw.limit_in_bytes", -1)
+    try:
+        _write(f"{path}/memory.limit_in_bytes", limit)
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        _write(f"{path}/memory.memsw.limit_in_bytes", limit)
+    return True
+
+
+def _make_v1(job: str, controller: str) -> str:
+    above = _v1_own(controller)
+    path = f"{above}/{cgroup.PREFIX}{job}"
+    if not above or not os.access(above, os.W_OK):
+        return ""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError:
+        return ""
+    return path
+
+
+def _v1_own(controller: str) -> str:
+    """The directory of this process's group of that controller; empty when there is none, or it can not be seen."""
+    own = next(
+        (where for _, names, where in _fields("/proc/self/cgroup", ":", 2) if controller in names.split(",")), None
+    )
+    if own is None:
+        return ""
+    for line in _read("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.partition(" ")
+        if kind == "cgroup" and controller in options.rpartition(" ")[2].split(","):
+            root, mount = before.split()[3:5]
+            below = os.path.relpath(own, root)
+            return "" if below.startswith("..") else os.path.normpath(f"{mount}/{below}")
+    return ""
+
+
+def _fields(path: str, separator: str, count: int) -> list[list[str]]:
+    lines = (line.split(separator, count) for line in _read(path).splitlines())
+    return [fields for fields in lines if len(fields) == count + 1]
+
+
+def _field(path: str, name: str) -> int:
+    """Of a file of lines `NAME NUMBER`; 0 when it is not there."""
+    return next((int(value) for key, value in _fields(path, " ", 1) if key == name), 0)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, value: int) -> None:
+    """Raises OSError."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(value))

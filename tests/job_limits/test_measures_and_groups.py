@@ -1,0 +1,95 @@
+"""How a sandbox is measured, and what is written into cgroups of a kind that the machine of the tests may not have."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("guardians are Linux's", allow_module_level=True)
+
+from prouter.agent.guard.held import cgroup, controllers
+from prouter.agent.guard.held.bounds import Bounds, in_units
+from prouter.agent.guard.held.measure import MAX_DEPTH, TOO_DEEP, Measure
+
+LIMITS = {"memory_bytes": 64 * 1024 * 1024}
+
+
+def measured(path: Path) -> int:
+    measure = Measure(str(path))
+    while (size := measure.step(0.01)) is None:
+        pass
+    return size
+
+
+def test_a_measure_counts_blocks_once_and_stays_inside(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    (outside / "large").write_bytes(os.urandom(1 << 20))
+    empty = measured(inside)
+    (inside / "file").write_bytes(os.urandom(1 << 18))
+    (inside / "again").hardlink_to(inside / "file")
+    (inside / "link").symlink_to(outside)
+    (inside / "loop").symlink_to(inside)
+    with (inside / "sparse").open("wb") as file:
+        file.truncate(1 << 30)
+    with (inside / "file").open("rb") as file:
+        os.fsync(file)
+    assert 1 << 18 <= measured(inside) - empty < 1 << 19
+    (tmp_path / "name").symlink_to(outside)
+    assert measured(tmp_path / "name") == 0, "a sandbox that became a link is not followed"
+
+
+def test_a_measure_goes_on_where_it_was(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / str(number)).write_bytes(b"x" * 5000)
+    measure, steps = Measure(str(tmp_path)), 1
+    while (size := measure.step(0)) is None:
+        steps += 1
+    assert steps > 50
+    assert size == measured(tmp_path)
+
+
+def test_nothing_can_hide_in_the_depth(tmp_path: Path) -> None:
+    os.makedirs(tmp_path / "/".join("d" * (MAX_DEPTH + 5)))
+    before = len(os.listdir("/dev/fd"))
+    assert measured(tmp_path) >= TOO_DEEP
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_version_2_group_with_memory(tmp_path: Path) -> None:
+    for name in ("memory.max", "memory.swap.max", "memory.oom.group", "cpu.stat"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+    found = controllers.claim("job", str(tmp_path), LIMITS | {"cpu_seconds": 1})
+    assert (found.memory, found.cpu, found.made) == ("cgroup2", "cgroup2", {})
+    assert (tmp_path / "memory.max").read_text() == str(LIMITS["memory_bytes"])
+    assert (tmp_path / "memory.swap.max").read_text() == "0"
+    assert (tmp_path / "memory.oom.group").read_text() == "1"
+    bounds = Bounds(LIMITS, str(tmp_path), found, str(tmp_path))
+    assert bounds.at_end(-9) is None, "kills of an earlier run are not this one's"
+    (tmp_path / "memory.events").write_text("low 0\noom 4\noom_kill 3\n")
+    assert bounds.at_end(-9) == ("out-of-memory", "it used more memory than its limit of 64 MiB")
+
+
+def test_jobs_are_put_where_memory_can_be_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "service" / "agent"
+    own.mkdir(parents=True)
+    monkeypatch.setattr(cgroup, "_mount", lambda: str(tmp_path))
+    monkeypatch.setattr(cgroup, "_own", lambda: "/service/agent")
+    for group in (own, own.parent):
+        (group / "cgroup.controllers").write_text("cpu memory pids\n")
+        (group / "cgroup.subtree_control").write_text("")
+    assert cgroup.parent() == str(own), "what is above is not ours"
+    monkeypatch.setattr(cgroup, "_delegated", lambda path: True)
+    assert cgroup.parent() == str(own.parent)
+    assert (own.parent / "cgroup.subtree_control").read_text() == "+memory"
+
+
+@pytest.mark.parametrize(("size", "words"), [(1 << 30, "1 GiB"), (1536, "1536 bytes"), (3 << 20, "3 MiB")])
+def test_limits_are_told_exactly(size: int, words: str) -> None:
+    assert in_units(size) == words
