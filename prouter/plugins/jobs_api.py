@@ -65,11 +65,7 @@ LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     **QUERY,
     "agent": {"type": "string", "description": "Jobs of this agent only."},
     "state": {"enum": list(JobState), "description": "Jobs in this state only."},
-    "label": {
-        "type": "array",
-        "items": {"type": "string", "pattern": "^[^:]+:"},
-        "description": "KEY:VALUE; all that are given must fit.",
-    },
+    "label": {"type": "string", "pattern": "^[^:]+:", "description": "KEY:VALUE; all that are given must fit."},
 }
 WAIT_QUERY = {
     "timeout": {"type": "number", "minimum": 0, "description": "Seconds; then the job as it is is the answer."}
