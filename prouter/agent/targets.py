@@ -7,7 +7,6 @@ import asyncio
 from prouter.agent.files.sandbox import SandboxOpener
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.registry import JobRegistry
-from prouter.agent.jobs.serving import LOOPBACK
 from prouter.agent.service import Service
 from prouter.errors import JobNotFound
 from prouter.model.jobs import JobState, Port
@@ -43,7 +42,7 @@ class PipeTargets:
         loop = asyncio.get_running_loop()
         number = port.number
         assert number is not None
-        return lambda made: loop.create_connection(made, LOOPBACK, number)
+        return lambda made: loop.create_connection(made, port.host, number)
 
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         if self.service is None:

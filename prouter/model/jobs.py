@@ -20,7 +20,6 @@ from prouter.model.activity import Activity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.times import rfc3339
 
-
 MAX_LABELS = 64
 """Of one job."""
 
@@ -153,13 +152,28 @@ class Port:
     socket: str | None = None
     """Path of a unix socket relative to the sandbox."""
     keep_prefix: bool = False
+    host: str = "127.0.0.1"
+    """Of a TCP port: the address of the loopback, 127.0.0.1 or ::1."""
+
+    @property
+    def authority(self) -> str:
+        """What a client on the agent's machine would call it, as in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return "localhost" if self.number is None else f"{host}:{self.number}"
 
     def to_wire(self) -> dict[str, Any]:
-        return {"name": self.name, "number": self.number, "socket": self.socket, "keep_prefix": self.keep_prefix}
+        wire = {"name": self.name, "number": self.number, "socket": self.socket, "keep_prefix": self.keep_prefix}
+        return wire | {"host": self.host}
 
     @classmethod
     def from_wire(cls, value: Mapping[str, Any]) -> Port:
-        return cls(str(value["name"]), value.get("number"), value.get("socket"), bool(value.get("keep_prefix")))
+        return cls(
+            str(value["name"]),
+            value.get("number"),
+            value.get("socket"),
+            bool(value.get("keep_prefix")),
+            "::1" if value.get("host") == "::1" else "127.0.0.1",
+        )
 
 
 @dataclass(frozen=True, slots=True)

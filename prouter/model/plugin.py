@@ -283,11 +283,12 @@ class Running(Protocol):
     async def wait(self) -> Exit:
         """Until the main process is over and the rest of its tree is gone. May be awaited by several."""
 
-    async def owns_port(self, number: int) -> bool:
-        """Whether a process of this tree listens on that TCP port."""
+    async def ports(self, only: int | None = None) -> Mapping[int, Sequence[str]]:
+        """TCP ports on which processes of this tree listen (of `only` that one); empty where that can not be told.
 
-    async def listening_ports(self) -> frozenset[int]:
-        """TCP ports on which processes of this tree listen, on whatever address; empty where that can not be told."""
+        For each the loopback addresses, 127.0.0.1 or ::1, at which a connection comes to this tree and to nobody else,
+        in the order in which they are tried; none for a port of other addresses.
+        """
 
     async def cpu_seconds(self) -> float | None:
         """CPU time that this tree has used, processes that are gone included; None where that can not be told."""

@@ -96,7 +96,7 @@ class HttpProxy:
         if bare and head.method in ("GET", "HEAD") and not head.upgrade:
             last = target.prefix.rpartition("/")[2]
             return Reply(308, (("Location", f"{last}/{target.rest}"),))
-        local = "localhost" if target.port.number is None else f"127.0.0.1:{target.port.number}"
+        local = target.port.authority
         return ForwardPlan(
             target=head.target if target.port.keep_prefix else ("/" + target.rest if bare else target.rest),
             host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],

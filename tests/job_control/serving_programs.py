@@ -66,6 +66,38 @@ threading.Thread(target=api.serve_forever, daemon=True).start()
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 )
+SIX = (
+    TCP
+    + """
+import os, socket, urllib.request
+NAME = ""
+class Shown(Handler):
+    def do_GET(self):
+        global NAME
+        NAME = self.headers["Host"]
+        super().do_GET()
+class Six(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+server = Six(("::1", int(sys.argv[1])), Shown)
+if "DA__PAGENT__JOB_ENDPOINT" in os.environ:
+    query = "?job_id=%s&port=%d" % (os.environ["DA__PAGENT__JOB_ID"], server.server_port)
+    urllib.request.urlopen(os.environ["DA__PAGENT__JOB_ENDPOINT"] + query).read()
+server.serve_forever()
+"""
+)
+"""Listens on ::1 only; says which Host it was sent."""
+ON_ANOTHER_ADDRESS = """
+import socket, sys, time
+other = socket.create_server(("127.0.0.2", int(sys.argv[1])))
+print("I am elsewhere", flush=True)
+open("port", "w").write(sys.argv[1])
+time.sleep(600)
+"""
+MANY = """
+import socket, time
+others = [socket.create_server(("127.0.0.1", 0)) for _ in range(30)]
+time.sleep(600)
+"""
 ELSEWHERE = """
 import socket, time
 other = socket.create_server(("127.0.0.1", 0))

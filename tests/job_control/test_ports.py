@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
-from serving_programs import BRIEF, ELSEWHERE, FREE, MUTE_AND_FREE, PLAIN, SILENT, TWO, UNIX
+from serving_programs import (
+    BRIEF,
+    ELSEWHERE,
+    FREE,
+    MANY,
+    MUTE_AND_FREE,
+    ON_ANOTHER_ADDRESS,
+    PLAIN,
+    SILENT,
+    SIX,
+    TWO,
+    UNIX,
+)
 
+from prouter.agent.guard import ports
 from prouter.client import Client, Job
 from prouter.client.client import RequestFailed
-from prouter.testing import AgentDaemon
+from prouter.testing import AgentDaemon, eventually
 
 pytestmark = pytest.mark.as_user
 
@@ -127,6 +142,85 @@ async def test_a_program_that_listens_elsewhere_or_never_is_told_so(fleet) -> No
             never = str(await refusal(await made(client, agent), SILENT, port=port | {"ready_timeout": 1}))
             assert "I do not serve" in never
             assert "within 1 s" in never
+
+
+def test_both_ways_of_looking_who_listens_see_the_same(monkeypatch) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as four, socket.socket(socket.AF_INET6) as six:
+        six.bind(("::1", 0))
+        six.listen()
+        wanted = {(address, sock.getsockname()[1]) for address, sock in (("127.0.0.2", four), ("::1", six))}
+        assert wanted <= set(ports.listening().values())
+        monkeypatch.setattr(ports, "NETLINK_SOCK_DIAG", 10_000)
+        assert wanted <= set(ports.listening().values())
+
+
+def test_of_several_sockets_the_one_that_the_kernel_takes_counts() -> None:
+    def seen(*addresses: str) -> tuple[str, ...]:
+        """With the job's socket at the first address and strangers' at the others."""
+        listeners = {inode: ports.Listener(address, 80) for inode, address in enumerate(addresses)}
+        return ports.on_loopback(listeners, {0})[80]
+
+    assert seen("127.0.0.1") == seen("127.0.0.1", "0.0.0.0") == seen("0.0.0.0", "::1") == ("127.0.0.1",)  # noqa: S104
+    assert seen("::") == ("127.0.0.1", "::1")
+    assert seen("::", "127.0.0.1") == seen("::1", "127.0.0.1", "::") == ("::1",)
+    assert seen("127.0.0.2", "127.0.0.1") == seen("127.0.0.1", "127.0.0.1") == seen("::", "::1", "0.0.0.0") == ()  # noqa: S104
+
+
+@contextlib.contextmanager
+def stranger_at(number: int) -> Iterator[None]:
+    """Somebody else listens there on 127.0.0.1."""
+    with socket.create_server(("127.0.0.1", number)):
+        yield
+
+
+async def picked(agent: AgentDaemon, job: Job) -> int:
+    """The port that a job wrote into the file `port`."""
+    path = agent.sandbox(job) / "port"
+
+    async def written() -> bool:
+        return path.exists() and bool(path.read_text())
+
+    await eventually(written)
+    return int(path.read_text())
+
+
+async def test_a_program_that_listens_on_ipv6_only_is_reached_there(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        for port, argument in (
+            ({"mode": "assign", "ready": "/up"}, "{port}"),
+            ({"mode": "detect", "ready": "/up"}, "0"),
+            ({"mode": "report", "ready": "/up"}, "0"),
+        ):
+            job = await made(client, agent)
+            await job.start([sys.executable, "-c", SIX, argument], port=port | {"ready_timeout": 20})
+            number = job.info["ports"]["http"]
+            with stranger_at(number):
+                assert await text(client, job.url("page")) == f"[::1]:{number} /page", port
+
+
+async def test_a_stranger_on_the_address_that_is_connected_to_is_not_taken_for_the_job(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        port = {"mode": "assign", "ready_timeout": 60}
+        starting = asyncio.create_task(job.start([sys.executable, "-c", ON_ANOTHER_ADDRESS, "{port}"], port=port))
+        with stranger_at(await picked(agent, job)), pytest.raises(RequestFailed) as error:
+            await starting
+        assert error.value.http_status == 422
+        assert "neither 127.0.0.1 nor ::1" in str(error.value)
+        assert "I am elsewhere" in str(error.value)
+        alone = await refusal(await made(client, agent), ON_ANOTHER_ADDRESS, "{port}", port=port | {"ready_timeout": 1})
+        assert "within 1 s; it listens on" in str(alone)
+        assert "neither 127.0.0.1 nor ::1" in str(alone)
+
+
+async def test_of_many_ports_a_sentence_names_some(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        error = await refusal(await made(client, agent), MANY, port={"mode": "assign", "ready_timeout": 1})
+        assert " and 20 more" in str(error)
+        assert len(str(error)) < 400
 
 
 async def test_a_port_that_somebody_else_took_in_between_is_told_at_once(fleet) -> None:

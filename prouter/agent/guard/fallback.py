@@ -105,18 +105,17 @@ class PlainProcess:
                     callback()
         return self._exit
 
-    async def owns_port(self, number: int) -> bool:
-        """Whether somebody listens there: whose it is can not be told here."""
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", number)
-        except OSError:
-            return False
-        writer.transport.abort()
-        return True
-
-    async def listening_ports(self) -> frozenset[int]:
-        """That can not be told here."""
-        return frozenset()
+    async def ports(self, only: int | None = None) -> Mapping[int, Sequence[str]]:
+        """Whether somebody listens there: whose it is can not be told here, and not which there are."""
+        if only is None:
+            return {}
+        found = []
+        for host in ("127.0.0.1", "::1"):
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(host, only)
+                writer.transport.abort()
+                found.append(host)
+        return {only: found} if found else {}
 
     async def cpu_seconds(self) -> float | None:
         """That can not be told here."""

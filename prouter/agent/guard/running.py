@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from prouter.agent.guard import ports
@@ -74,11 +74,8 @@ class GuardedTree:
     async def wait(self) -> Exit:
         return await asyncio.shield(self._exit)
 
-    async def owns_port(self, number: int) -> bool:
-        return await asyncio.to_thread(self._owns_port, number)
-
-    async def listening_ports(self) -> frozenset[int]:
-        return await asyncio.to_thread(self._listening_ports)
+    async def ports(self, only: int | None = None) -> Mapping[int, Sequence[str]]:
+        return await asyncio.to_thread(self._ports, only)
 
     async def cpu_seconds(self) -> float:
         return await asyncio.to_thread(self._cpu_seconds)
@@ -115,15 +112,9 @@ class GuardedTree:
             if not self._exit.done():
                 self._exit.set_result(ended)
 
-    def _owns_port(self, number: int) -> bool:
-        inodes = ports.listening_inodes(number)
-        if not inodes:
-            return False
-        return not ports.owned(self._tree(), inodes).isdisjoint(inodes)
-
-    def _listening_ports(self) -> frozenset[int]:
-        ports_of = ports.listening()
-        return frozenset(ports_of[inode] for inode in ports.owned(self._tree(), set(ports_of)))
+    def _ports(self, only: int | None) -> Mapping[int, Sequence[str]]:
+        listeners = {inode: there for inode, there in ports.listening().items() if only in (None, there.port)}
+        return ports.on_loopback(listeners, ports.owned(self._tree(), set(listeners)) if listeners else set())
 
     def _cpu_seconds(self) -> float:
         """The guardian's own work is not the job's, but what it waited for is: orphans end as its children."""

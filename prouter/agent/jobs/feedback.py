@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prouter.agent.jobs.serving import first_accepting
 from prouter.errors import InvalidRequest
 from prouter.model.ids import JobUid
 from prouter.model.plugin import Running
@@ -29,7 +30,8 @@ class Expected:
         loop = asyncio.get_running_loop()
         self.running: asyncio.Future[Running] = loop.create_future()
         """Set by the start once the process runs."""
-        self.port: asyncio.Future[int] = loop.create_future()
+        self.port: asyncio.Future[tuple[int, str]] = loop.create_future()
+        """And at which address of the loopback."""
 
 
 class PortFeedback:
@@ -59,15 +61,19 @@ class PortFeedback:
         expected = self._expected.get(JobUid(job_id))
         if expected is None:
             raise InvalidRequest("Invalid request: no job of this id waits for a port")
-        if not await self._listens(expected, port):
-            raise InvalidRequest(f"Invalid request: port {port} is not one on which this job listens")
+        host = await self._listens(expected, port)
+        if host is None:
+            raise InvalidRequest(
+                f"Invalid request: port {port} is not one on which this job listens at 127.0.0.1 or ::1"
+            )
         if expected.port.done():
-            if expected.port.cancelled() or expected.port.result() != port:
+            if expected.port.cancelled() or expected.port.result()[0] != port:
                 raise InvalidRequest("Invalid request: this job reported another port before")
             return
-        expected.port.set_result(port)
+        expected.port.set_result((port, host))
 
-    async def _listens(self, expected: Expected, port: int) -> bool:
+    async def _listens(self, expected: Expected, port: int) -> str | None:
+        """At which address."""
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 running = await asyncio.shield(expected.running)
@@ -75,10 +81,10 @@ class PortFeedback:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return False
+            return None
         until = asyncio.get_running_loop().time() + LISTEN_SECONDS
-        while not await running.owns_port(port):
+        while (host := await first_accepting(port, (await running.ports(port)).get(port, ()))) is None:
             if asyncio.get_running_loop().time() > until or expected.port.cancelled():
-                return False
+                return None
             await asyncio.sleep(LOOK_SECONDS)
-        return True
+        return host

@@ -18,6 +18,9 @@ from prouter.errors import PortNotServed
 from prouter.model.jobs import Port, PortRequest
 from prouter.model.plugin import Running
 
+SHOWN_PORTS = 10
+"""In a sentence."""
+
 
 class ReportedPort:
     """The job picks a port and tells us: the original's way."""
@@ -39,12 +42,12 @@ class ReportedPort:
         self._expected.running.set_result(running)
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
-                number = await asyncio.shield(self._expected.port)
+                number, host = await asyncio.shield(self._expected.port)
                 if request.ready is not None:
-                    await until_ready(tcp(number), request.ready)
+                    await until_ready(tcp(number, host), request.ready)
         except TimeoutError:
             raise await _late(request, running, "report a port that it serves") from None
-        return Port(request.name, number, keep_prefix=request.keep_prefix)
+        return Port(request.name, number, keep_prefix=request.keep_prefix, host=host)
 
 
 class AssignedPort:
@@ -66,13 +69,13 @@ class AssignedPort:
         assert number is not None
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
-                await until_listening(number, running)
+                host = await until_listening(number, running)
                 if request.ready is not None:
-                    await until_ready(tcp(number), request.ready)
+                    await until_ready(tcp(number, host), request.ready)
         except TimeoutError:
             what = f"answer {request.ready} below 500" if request.ready is not None else "accept connections"
             raise await _late(request, running, f"{what} on port {number}", number) from None
-        return Port(request.name, number, keep_prefix=request.keep_prefix)
+        return Port(request.name, number, keep_prefix=request.keep_prefix, host=host)
 
 
 class DetectedPort:
@@ -94,12 +97,12 @@ class DetectedPort:
         request = self._request
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
-                number = await until_detected(running, self._excepted())
+                number, host = await until_detected(running, self._excepted())
                 if request.ready is not None:
-                    await until_ready(tcp(number), request.ready)
+                    await until_ready(tcp(number, host), request.ready)
         except TimeoutError:
             raise await _late(request, running, "listen on a port of the loopback") from None
-        return Port(request.name, number, keep_prefix=request.keep_prefix)
+        return Port(request.name, number, keep_prefix=request.keep_prefix, host=host)
 
 
 class SocketPort:
@@ -131,6 +134,13 @@ class SocketPort:
 
 async def _late(request: PortRequest, running: Running, what: str, wanted: int | None = None) -> PortNotServed:
     """What the job did not do in time, and where it listens instead."""
-    elsewhere = sorted(await running.listening_ports() - {wanted})
-    hint = f"; it listens on {', '.join(str(number) for number in elsewhere)}" if elsewhere else ""
+    found = await running.ports()
+    elsewhere = [
+        str(number) if hosts else f"{number} (on neither 127.0.0.1 nor ::1)"
+        for number, hosts in sorted(found.items())
+        if number != wanted or not hosts
+    ]
+    shown = ", ".join(elsewhere[:SHOWN_PORTS])
+    more = f" and {len(elsewhere) - SHOWN_PORTS} more" if len(elsewhere) > SHOWN_PORTS else ""
+    hint = f"; it listens on {shown}{more}" if elsewhere else ""
     return PortNotServed(f"the job did not {what} within {request.ready_timeout_seconds:g} s{hint}")

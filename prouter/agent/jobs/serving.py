@@ -5,12 +5,13 @@ deadline.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from prouter.errors import PortNotServed
 from prouter.model.plugin import Running
 
 LOOPBACK = "127.0.0.1"
+"""Where ports are picked. A job may listen on ::1 as well."""
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 0.2
 """Between two looks at a port that is not served yet: short at first, since most programs start quickly."""
@@ -24,9 +25,9 @@ Open = Callable[[], Awaitable[Stream]]
 """A connection to the job's port. Raises OSError."""
 
 
-def tcp(number: int) -> Open:
+def tcp(number: int, host: str = LOOPBACK) -> Open:
     """To a port on the loopback."""
-    return lambda: asyncio.open_connection(LOOPBACK, number)
+    return lambda: asyncio.open_connection(host, number)
 
 
 def pauses() -> Iterator[float]:
@@ -37,36 +38,54 @@ def pauses() -> Iterator[float]:
         pause = min(pause * 1.5, LONGEST_LOOK_SECONDS)
 
 
-async def until_listening(number: int, running: Running) -> None:
-    """Until the job's own tree listens there, and can be reached: it may listen on another address.
+async def until_listening(number: int, running: Running) -> str:
+    """Until the job's own tree can be reached there; at which address of the loopback.
 
-    Raises PortNotServed at once when somebody else listens there: the job will not get that port any more.
+    Raises PortNotServed at once when somebody else answers there: the job will not get that port any more.
     """
     taken = 0
     for pause in pauses():
-        if await running.owns_port(number):
-            if await accepts(tcp(number)):
-                return
-            taken = 0
-        elif await accepts(tcp(number)):
+        hosts = (await running.ports(number)).get(number)
+        found = await first_accepting(number, hosts or ())
+        if found is not None:
+            return found
+        if not hosts and await accepts(tcp(number)):
             taken += 1  # the owner of a socket may just be forking
             if taken > TAKEN_LOOKS:
-                raise PortNotServed(f"port {number} was taken by a program that does not belong to the job")
-        await asyncio.sleep(pause)
-
-
-async def until_detected(running: Running, excepted: frozenset[int]) -> int:
-    """The port that the tree listens on; of several the lowest that answers HTTP. `excepted` are told to it by us."""
-    for pause in pauses():
-        found = [number for number in sorted(await running.listening_ports()) if number not in excepted]
-        reachable = [number for number in found if await accepts(tcp(number))]
-        if len(reachable) == 1:
-            return reachable[0]
-        for number in reachable:
-            if await status(tcp(number), "/"):
-                return number
+                why = "" if hosts is None else f"; the job listens there on neither {LOOPBACK} nor ::1"
+                raise PortNotServed(f"port {number} was taken by a program that does not belong to the job{why}")
+        else:
+            taken = 0
         await asyncio.sleep(pause)
     raise AssertionError("pauses never end")
+
+
+async def until_detected(running: Running, excepted: frozenset[int]) -> tuple[int, str]:
+    """The port that the tree listens on, and at which address of the loopback; of several the lowest that answers HTTP.
+
+    `excepted` are told to it by us.
+    """
+    for pause in pauses():
+        reachable = []
+        for number, hosts in sorted((await running.ports()).items()):
+            host = await first_accepting(number, hosts) if number not in excepted else None
+            if host is not None:
+                reachable.append((number, host))
+        if len(reachable) == 1:
+            return reachable[0]
+        for number, host in reachable:
+            if await status(tcp(number, host), "/"):
+                return number, host
+        await asyncio.sleep(pause)
+    raise AssertionError("pauses never end")
+
+
+async def first_accepting(number: int, hosts: Sequence[str]) -> str | None:
+    """The first of the addresses at which a connection is accepted now."""
+    for host in hosts:
+        if await accepts(tcp(number, host)):
+            return host
+    return None
 
 
 async def until_accepting(connect: Open) -> None:
