@@ -16,6 +16,7 @@ from prouter.model.agents import AgentInfo, Hello
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.jobs import CreateRequest, JobRecord
 from prouter.model.plugin import Candidate, ConfigSection, HealthCheck, JobTarget, Kind, Resolved, Route, Selector
+from prouter.model.reload import TakeOver
 from prouter.model.services import Config, Router
 
 PROJECT = "prouter"
@@ -57,7 +58,8 @@ def prouter_startup(router: Router) -> None:
 
 @hookspec(Kind.COLLECT)
 def prouter_guards() -> Guards:
-    """What this authenticator guards, as it is configured. Asked after start-up of those in access.authenticators.
+    """What this authenticator guards, as it is configured. Asked after start-up of those in access.authenticators, and
+    again at a reload unless its TakeOver says what it will guard then.
 
     An endpoint beyond loopback starts only when somebody guards it with credentials that are strong enough.
     """
@@ -178,10 +180,12 @@ def prouter_health() -> HealthCheck | None:
 
 
 @hookspec(Kind.GATHER)
-def prouter_reload(config: Config) -> Sequence[str] | None:
-    """The configuration was read again and is valid: take over what you can change while running.
+def prouter_reload(config: Config) -> TakeOver | None:
+    """The configuration was read again and fits its schemas: check what you could take over while running.
 
-    Return the keys that are in force now. If you raise (ConfigError with a line for each mistake), what you had stays.
+    Read and check everything here, files too, and change nothing: what changes things is `TakeOver.apply`, which is
+    called once all plugins have answered and nobody found a mistake. If you raise (ConfigError with a line for each
+    mistake), nobody takes over anything. None: nothing of yours can change without a restart.
     """
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,6 +110,8 @@ class AgentApp:
         try:
             fresh = AgentSettings.read(self._reread().section)
             fresh.refuse_open_doors(insecure=self._insecure)
+            listening = replace(fresh, server=self._settings.server, control=self._settings.control)
+            listening.refuse_open_doors(insecure=self._insecure)
         except ConfigError as error:
             log.error("the configuration could not be read again, all stays as it is: %s", error.detail)
             return

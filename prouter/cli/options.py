@@ -101,7 +101,13 @@ def load(kind: Kind, options: argparse.Namespace, environ: Mapping[str, str] = o
         host.require(settings.section("access")["authenticators"])
 
     def reread() -> Settings:
-        return Sources(options.config, environ, kind.prefix, options.set).load(schema)
+        fresh = Sources(options.config, environ, kind.prefix, options.set).load(schema)
+        if kind.name == "router":
+            try:
+                host.check_there(fresh.section("access")["authenticators"])
+            except StartupError as error:
+                raise ConfigError([error.detail]) from None
+        return fresh
 
     return Loaded(settings, host, hooks, reread)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.errors import ConfigError, Forbidden, PluginFailure, Unauthorized
@@ -20,55 +20,60 @@ log = logging.getLogger(__name__)
 class Access:
     """Asks the authenticators named in the configuration, and every plugin that may veto."""
 
-    def __init__(self, hooks: Hooks, settings: RouterSettings) -> None:
+    def __init__(self, hooks: Hooks, settings: RouterSettings, *, insecure: bool) -> None:
         self._hooks = hooks
+        self._settings = settings
+        """With which the router started: the doors that really listen, and who checks at them."""
         self._authenticators = settings.authenticators
+        self._insecure = insecure
         self._guards = Guards()
-        self._guards_at_start: Guards | None = None
 
-    def read_guards(self, settings: RouterSettings, *, insecure: bool) -> None:
-        """Learn what the authenticators guard, and refuse to start where nobody guards a door that others can reach.
+    def read_guards(self) -> None:
+        """At the start: learn what the authenticators guard. Raises ConfigError where a door would be open."""
+        self.take_guards(self.judged(self._settings, {}))
 
-        Raises ConfigError.
+    def judged(self, settings: RouterSettings, changed: Mapping[str, Guards]) -> Guards:
+        """What the authenticators will guard once `changed`, by plugin, is in force. Nothing changes by asking.
+
+        Raises ConfigError where nobody would guard a door that others can reach: one that listens, whatever was
+        written of its interface since, and one that a start with `settings` would open.
         """
-        found = [
-            guards
-            for name, guards in self._hooks.collect("prouter_guards")
-            if name in self._authenticators and isinstance(guards, Guards)
-        ]
-        self._guards = Guards(
-            requests=any(g.requests for g in found),
-            agents=any(g.agents for g in found),
-            weakest_request_bits=min((g.weakest_request_bits for g in found if g.requests), default=0.0),
-            weakest_agent_bits=min((g.weakest_agent_bits for g in found if g.agents), default=0.0),
-        )
+        told = {name: guards for name, guards in self._hooks.collect("prouter_guards") if isinstance(guards, Guards)}
+        told.update(changed)
+        guards = _together(told, self._authenticators)
+        mistakes = self._open_doors(self._settings, guards)
+        if settings is not self._settings:
+            mistakes += self._open_doors(settings, _together(told, settings.authenticators))
+        if mistakes:
+            raise ConfigError(list(dict.fromkeys(mistakes)))
+        return guards
+
+    def take_guards(self, guards: Guards) -> None:
+        """From now on these are in force."""
+        self._guards = guards
+        if self._insecure and not is_loopback(self._settings.control) and not guards.requests:
+            log.warning("the control endpoint is open to everybody who can reach it (--insecure)")
+
+    def _open_doors(self, settings: RouterSettings, guards: Guards) -> list[str]:
         mistakes = []
-        if not insecure and not is_loopback(settings.control):
-            if not self._guards.requests:
+        if not self._insecure and not is_loopback(settings.control):
+            if not guards.requests:
                 mistakes.append(
                     f"control.interface: {settings.control.interface} can be reached by others, and nobody checks who "
                     "asks; configure an authenticator (control.tokens) or start with --insecure"
                 )
-            elif self._guards.weakest_request_bits < MIN_TOKEN_BITS:
+            elif guards.weakest_request_bits < MIN_TOKEN_BITS:
                 mistakes.append(f"control.tokens: a token beyond loopback needs at least {MIN_TOKEN_BITS} bits")
         if (
             settings.server is not None
             and not is_loopback(settings.server)
-            and self._guards.weakest_agent_bits < MIN_TOKEN_BITS
+            and guards.weakest_agent_bits < MIN_TOKEN_BITS
         ):
             mistakes.append(
                 f"server.accept_tokens: beyond loopback agents need tokens of at least {MIN_TOKEN_BITS} bits "
                 '(python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
             )
-        if self._guards_at_start is None:
-            self._guards_at_start = self._guards
-        elif mistakes:
-            # a door that was locked stays locked: now nobody has a key until the configuration is mended
-            self._guards = replace(self._guards, requests=self._guards_at_start.requests)
-        if mistakes:
-            raise ConfigError(mistakes)
-        if insecure and not is_loopback(settings.control) and not self._guards.requests:
-            log.warning("the control endpoint is open to everybody who can reach it (--insecure)")
+        return mistakes
 
     async def check(self, head: RequestHead, peer: Peer) -> Principal:
         """Who makes this request. Raises Unauthorized; a plugin that fails closes the door (PluginFailure)."""
@@ -102,6 +107,17 @@ class Access:
             if trail is not None:
                 log.info("%s is refused: %s", action, trail.objections())
             raise Forbidden(f"{action} is not allowed: {refused[1].reason}")
+
+
+def _together(told: Mapping[str, Guards], authenticators: Sequence[str]) -> Guards:
+    """What those guard that are named."""
+    found = [guards for name, guards in told.items() if name in authenticators]
+    return Guards(
+        requests=any(g.requests for g in found),
+        agents=any(g.agents for g in found),
+        weakest_request_bits=min((g.weakest_request_bits for g in found if g.requests), default=0.0),
+        weakest_agent_bits=min((g.weakest_agent_bits for g in found if g.agents), default=0.0),
+    )
 
 
 def _principal(answer: tuple[str, object], hook: str) -> Principal:

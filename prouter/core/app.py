@@ -138,9 +138,9 @@ class RouterApp:
         agents = AgentsService(directory, dialer)
         await self._start_plugins(undo, identity, state, jobs, agents, explanations, events)
         selection.collect()
-        access = Access(self._hooks, settings)
-        access.read_guards(settings, insecure=self._insecure)
-        reload = Reload(self._reread, self._hooks, access, insecure=self._insecure)
+        access = Access(self._hooks, settings, insecure=self._insecure)
+        access.read_guards()
+        reload = Reload(self._reread, self._hooks, access)
         self._description.reloads_by(reload)
         self._reload_by_signal = lambda: tasks.start("reload", reload.by_signal())
         control = ControlDispatcher(

@@ -64,17 +64,18 @@ class PluginHost:
                 self._load_one(plugin)
 
     def require(self, names: Collection[str]) -> None:
-        """These must have loaded, or be built-ins that somebody switched off; from now on they are required.
+        """These must be there (`check_there`), and are required from now on. Raises StartupError."""
+        self.check_there(names)
+        self._required |= set(names)
 
-        Raises StartupError.
-        """
+    def check_there(self, names: Collection[str]) -> None:
+        """These must have loaded, or be built-ins that somebody switched off. Raises StartupError."""
         for name in names:
             state = self._states.get(name)
             if state is None:
                 raise StartupError(f"access.authenticators names the plugin {name!r}, which is not installed")
             if state.state == "failed" or (state.state == "disabled" and state.distribution != PROJECT):
                 raise StartupError(f"the authenticator {name!r} is {state.state}: {state.why}")
-        self._required |= set(names)
 
     def disable(self, name: str, why: str) -> None:
         """A plugin broke while it was loaded: it is left out from now on. Raises StartupError if it is required."""

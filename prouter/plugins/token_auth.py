@@ -7,6 +7,7 @@ before a job sees the request, so that a job may have an Authorization of its ow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prouter.model.access import Guards, Peer, Principal, Refusal, Secret, any_m
 from prouter.model.agents import Hello
 from prouter.model.http import RequestHead
 from prouter.model.plugin import ConfigSection
+from prouter.model.reload import TakeOver
 from prouter.model.services import Config, Router
 
 NAME = "token_auth"
@@ -28,12 +30,35 @@ _TOKENS = {
 _FILE = {"type": ["string", "null"], "default": None}
 
 
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """All of them, as one value that is swapped whole."""
+
+    agents: tuple[Secret, ...] = ()
+    clients: tuple[Secret, ...] = ()
+
+    @classmethod
+    def read(cls, config: Config) -> _Tokens:
+        """Raises ConfigError."""
+        return cls(
+            agents=_tokens(config.section("server"), "accept_tokens", "server"),
+            clients=_tokens(config.section("control"), "tokens", "control"),
+        )
+
+    def guards(self) -> Guards:
+        return Guards(
+            requests=bool(self.clients),
+            agents=bool(self.agents),
+            weakest_request_bits=_weakest(self.clients),
+            weakest_agent_bits=_weakest(self.agents),
+        )
+
+
 class TokenAuth:
     """Plugin `token_auth`."""
 
     def __init__(self) -> None:
-        self._agent_tokens: tuple[Secret, ...] = ()
-        self._client_tokens: tuple[Secret, ...] = ()
+        self._tokens = _Tokens()
 
     @hookimpl
     def prouter_config_sections(self) -> Sequence[ConfigSection]:
@@ -56,47 +81,40 @@ class TokenAuth:
 
     @hookimpl
     def prouter_startup(self, router: Router) -> None:
-        self._read(router.config)
+        self._tokens = _Tokens.read(router.config)
 
     @hookimpl
-    def prouter_reload(self, config: Config) -> Sequence[str]:
-        self._read(config)
-        return ("server.accept_tokens", "control.tokens")
+    def prouter_reload(self, config: Config) -> TakeOver:
+        fresh = _Tokens.read(config)
 
-    def _read(self, config: Config) -> None:
-        """All or nothing. Raises ConfigError."""
-        agent_tokens = _tokens(config.section("server"), "accept_tokens", "server")
-        self._client_tokens = _tokens(config.section("control"), "tokens", "control")
-        self._agent_tokens = agent_tokens
+        def apply() -> None:
+            self._tokens = fresh
+
+        return TakeOver(("server.accept_tokens", "control.tokens"), apply, fresh.guards())
 
     @hookimpl
     def prouter_guards(self) -> Guards:
-        return Guards(
-            requests=bool(self._client_tokens),
-            agents=bool(self._agent_tokens),
-            weakest_request_bits=_weakest(self._client_tokens),
-            weakest_agent_bits=_weakest(self._agent_tokens),
-        )
+        return self._tokens.guards()
 
     @hookimpl
     def prouter_authenticate_agent(self, hello: Hello, peer: Peer) -> Principal | Refusal | None:
-        if hello.token and any_matches(self._agent_tokens, hello.token):
+        if hello.token and any_matches(self._tokens.agents, hello.token):
             return Principal(hello.uid, NAME)
         return Refusal("the token is not one of server.accept_tokens")
 
     @hookimpl
     def prouter_authenticate_request(self, head: RequestHead, peer: Peer) -> Principal | Refusal | None:
-        if not self._client_tokens:
+        if not self._tokens.clients:
             return None
         own = head.all("x-prouter-token")
         if own:
-            if len(own) == 1 and any_matches(self._client_tokens, own[0].strip()):
+            if len(own) == 1 and any_matches(self._tokens.clients, own[0].strip()):
                 return Principal("client", NAME, frozenset(("x-prouter-token",)))
             return Refusal("the token in X-Prouter-Token is not valid")
         scheme, _, offered = (head.get("authorization") or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        if len(head.all("authorization")) == 1 and any_matches(self._client_tokens, offered.strip()):
+        if len(head.all("authorization")) == 1 and any_matches(self._tokens.clients, offered.strip()):
             return Principal("client", NAME, frozenset(("authorization",)))
         return Refusal("the token in Authorization is not valid")
 
