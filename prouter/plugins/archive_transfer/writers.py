@@ -10,6 +10,7 @@ import zlib
 from typing import Protocol
 
 from prouter.model.services import FileEntry
+from prouter.model.times import within_calendar
 
 BLOCK = 512
 COMPRESSION_LEVEL = 6
@@ -90,7 +91,7 @@ class ZipWriter:
         directory = entry.type == "directory"
         raw = path.encode("utf-8", "surrogateescape")
         name = raw.decode("utf-8", "backslashreplace") + ("/" if directory else "")  # zip has no names of bytes
-        moment = min(max(time.gmtime(entry.modified_at)[:6], EARLIEST), LATEST)
+        moment = min(max(time.gmtime(within_calendar(entry.modified_at))[:6], EARLIEST), LATEST)
         info = zipfile.ZipInfo(name, moment)
         info.external_attr = (entry.mode | (0o040000 if directory else 0o100000)) << 16
         if directory:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from email.utils import formatdate
 
 from prouter.errors import PreconditionFailed, RangeNotSatisfiable
 from prouter.model.http import RequestHead
+from prouter.model.times import http_date
 
 _TAG = re.compile(r'\s*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")|(\*))\s*(?:,|$)')
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
@@ -58,7 +58,7 @@ def asked_range(head: RequestHead, etag: str, modified_at: float, size: int) -> 
 
 def _same_file(if_range: str | None, etag: str, modified_at: float) -> bool:
     """Strong tags are compared, and dates as text, as RFC 9110 13.1.5 wants both."""
-    return if_range is None or if_range.strip() in (etag, formatdate(modified_at, usegmt=True))
+    return if_range is None or if_range.strip() in (etag, http_date(modified_at))
 
 
 def _tags(lines: list[str]) -> list[tuple[bool, str]] | None:
