@@ -176,7 +176,7 @@ class NotAcceptable(RequestError):
 
 
 class TooSlow(RequestError):
-    """A request's head did not come in time (RFC 9110 15.5.9)."""
+    """A request's head, or a JSON body, did not come in time (RFC 9110 15.5.9)."""
 
     code = "too-slow"
     status = 408

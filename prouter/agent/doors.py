@@ -34,11 +34,10 @@ from prouter.web.browser import guard_change, host_is_ours
 from prouter.web.link_door import Accept, LinkDoor
 from prouter.web.outcomes import Incoming, Outcome
 from prouter.web.routes import RouteTable
-from prouter.web.serve import serve_route
+from prouter.web.serve import BodyLimits, serve_route
 
 log = logging.getLogger(__name__)
 
-JSON_BODY_BYTES = 65536
 REPORT_PATH = "/job_started"
 
 
@@ -123,7 +122,7 @@ class ControlDoor:
         if head.method not in ("GET", "HEAD"):
             guard_change(head, (f"http://{host}".lower(),))
         call = Call(head, match.params, match.raw, {}, incoming.peer, incoming.request_id)
-        return serve_route(match.route, call, body_limit_bytes=JSON_BODY_BYTES)
+        return serve_route(match.route, call, BodyLimits())
 
     async def _info(self, call: Call) -> Reply:
         who = self._who

@@ -19,11 +19,11 @@ from prouter.model.plugin import Call
 from prouter.model.services import AgentJobs
 from prouter.web.problem import problem
 from prouter.web.routes import RouteTable
-from prouter.web.serve import answer, response
+from prouter.web.serve import BodyLimits, answer, response
 
 log = logging.getLogger(__name__)
 
-JSON_BODY_BYTES = 1024 * 1024
+BODY_LIMITS = BodyLimits(size_bytes=1024 * 1024)
 IDLE_SECONDS = 300.0
 """A router keeps an idle pipe for less; this is for one that is gone."""
 READ_BYTES = 1024 * 1024
@@ -83,7 +83,7 @@ class Service:
             return response(problem(RouteNotFound(f"{error.detail} on this agent{self._missing()}"), request_id))
         except ProuterError as error:
             return response(problem(error, request_id))
-        return await answer(match.route, call, request, body_limit_bytes=JSON_BODY_BYTES)
+        return await answer(match.route, call, request, BODY_LIMITS)
 
     def _job(self, uid: str | None) -> JobRef | None:
         if uid is None:

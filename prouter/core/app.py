@@ -22,7 +22,7 @@ from prouter.core.events import EventHub
 from prouter.core.explaining import Explanations
 from prouter.core.info import info_routes
 from prouter.core.jobs.service import JobsService
-from prouter.core.limits import pool_limits, spill_limits, web_limits
+from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limits
 from prouter.core.origin import Origins
 from prouter.core.reload import Reload
 from prouter.core.selection import Selection
@@ -149,7 +149,7 @@ class RouterApp:
             directory,
             self._route_table(identity),
             origins,
-            json_body_bytes=settings.json_body_bytes,
+            body_limits=body_limits(section),
             missing=self._description.missing,
         )
         explanations.rehearses_by(control.rehearse)

@@ -26,7 +26,7 @@ from prouter.pluginkit.calling import Hooks
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
-from prouter.web.serve import serve_route
+from prouter.web.serve import BodyLimits, serve_route
 
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
@@ -45,7 +45,7 @@ class ControlDispatcher:
         routes: RouteTable,
         origins: Origins,
         *,
-        json_body_bytes: int,
+        body_limits: BodyLimits,
         missing: Callable[[], str],
     ) -> None:
         self._hooks = hooks
@@ -53,7 +53,7 @@ class ControlDispatcher:
         self._directory = directory
         self._routes = routes
         self._origins = origins
-        self._json_body_bytes = json_body_bytes
+        self._body_limits = body_limits
         self._missing = missing
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
@@ -199,7 +199,7 @@ class ControlDispatcher:
 
     async def _perform(self, route: Route, call: Call) -> Outcome:
         if route.relay is None:
-            return serve_route(route, call, body_limit_bytes=self._json_body_bytes)
+            return serve_route(route, call, self._body_limits)
         chosen = await route.relay(call)
         if isinstance(chosen, Relay):
             return self._relay(chosen, call)

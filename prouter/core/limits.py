@@ -9,6 +9,7 @@ from prouter.core.agents.originals.spill import SpillLimits
 from prouter.http1.request import HeadLimits
 from prouter.pipe.pool import PoolLimits
 from prouter.web.limits import WebLimits
+from prouter.web.serve import BodyLimits
 
 Section = Callable[[str], Mapping[str, Any]]
 
@@ -20,6 +21,11 @@ def pool_limits(section: Section) -> PoolLimits:
 def spill_limits(section: Section) -> SpillLimits:
     originals = section("originals")
     return SpillLimits(memory_bytes=originals["stream_memory_bytes"], file_bytes=originals["stream_file_bytes"])
+
+
+def body_limits(section: Section) -> BodyLimits:
+    limits = section("limits")
+    return BodyLimits(limits["json_body_bytes"], limits["json_elements"], section("timeouts")["body"])
 
 
 def web_limits(section: Section) -> WebLimits:

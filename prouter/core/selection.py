@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-import jsonschema
-
 from prouter.core.agents.directory import AgentDirectory
-from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, ProuterError, SchemaMismatch
+from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, ProuterError
 from prouter.model.access import Principal, Refusal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid
@@ -19,7 +17,7 @@ from prouter.model.resources import shortage
 from prouter.model.selection import no_agent
 from prouter.model.trail import choosing, current
 from prouter.pluginkit.calling import Hooks
-from prouter.pluginkit.schema import mistake_text
+from prouter.pluginkit.checking import check
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +70,7 @@ class Selection:
                 f"there are: {', '.join(sorted(self._selectors)) or 'none'}"
             )
         plugin, selector = found
-        _validate(selector.schema, request.locator)
+        await check(request.locator, selector.schema, below="/agent")
         candidates, refused = await self._filter(request, principal, turned_down or {})
         try:
             with choosing(str(kind), plugin):
@@ -126,16 +124,6 @@ class Selection:
 
 def _candidate(info: AgentInfo) -> Candidate:
     return Candidate(info.uid, info.name, info.properties, info.jobs, info.waiting, info.capacity, info.used)
-
-
-def _validate(schema: Mapping[str, object], locator: Mapping[str, object]) -> None:
-    validator = jsonschema.Draft202012Validator(schema)
-    mistakes = [
-        ("/agent" + "".join(f"/{part}" for part in error.absolute_path), mistake_text(error))
-        for error in validator.iter_errors(locator)
-    ]
-    if mistakes:
-        raise SchemaMismatch(mistakes)
 
 
 def _with_filtered(error: NoAgent, refused: Mapping[AgentUid, str]) -> NoAgent:

@@ -158,6 +158,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         "limits",
         {
             "json_body_bytes": _count("Bytes of a JSON request body.", 1024 * 1024),
+            "json_elements": _count("Members of all lists and objects of a JSON request body together.", 65536),
             "head_bytes": _count("Bytes of a request's head.", 65536, 1024),
             "target_bytes": _count("Bytes of a request's target.", 16384, 256),
             "header_count": _count("Header lines of a request.", 128, 8),
@@ -168,6 +169,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         "timeouts",
         {
             "head": _seconds("Seconds within which a request's head must be complete.", 10, 0.1),
+            "body": _seconds("Seconds within which a JSON request body must be complete.", 60, 0.1),
             "idle": _seconds("Seconds for which a connection may be idle between requests.", 75, 0.1),
             "relay_idle": _seconds("Seconds for which a proxied request may carry nothing either way.", 600, 0.1),
         },
@@ -219,7 +221,6 @@ class RouterSettings:
     ping_interval_seconds: float
     handshake_seconds: float
     takeover_seconds: float
-    json_body_bytes: int
     state_directory: str | None
     drain_seconds: float
 
@@ -245,7 +246,6 @@ class RouterSettings:
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],
             takeover_seconds=links["takeover_timeout"],
-            json_body_bytes=section("limits")["json_body_bytes"],
             state_directory=section("state")["directory"],
             drain_seconds=section("shutdown")["drain_timeout"],
         )

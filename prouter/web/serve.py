@@ -5,38 +5,48 @@ The same for the router's control endpoint (through the stand-in) and the agent'
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
 import math
 from typing import Any
 
-import jsonschema
 from aiohttp import web
 
-from prouter.errors import Internal, InvalidRequest, ProuterError, SchemaMismatch, TooLarge
+from prouter.errors import Internal, InvalidRequest, ProuterError, TooLarge, TooSlow
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, Route
-from prouter.pluginkit.schema import mistake_text
+from prouter.pluginkit.checking import bounded_elements, check
 from prouter.web.outcomes import Serve
 from prouter.web.problem import note, problem
 
 log = logging.getLogger(__name__)
 
-MAX_MISTAKES = 20
-"""Of a body against its schema; more help nobody."""
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Of a JSON body."""
+
+    size_bytes: int = 65536
+    elements: int = 65536
+    """Members of its lists and objects together: each costs much more to check than its bytes cost to read."""
+    seconds: float = 60.0
+    """Within which it must be there: nobody else watches a client that sends none."""
 
 
-def serve_route(route: Route, call: Call, *, body_limit_bytes: int) -> Serve:
+def serve_route(route: Route, call: Call, limits: BodyLimits) -> Serve:
     """The outcome for a route with a handler."""
-    return Serve(lambda request: answer(route, call, request, body_limit_bytes=body_limit_bytes))
+    return Serve(lambda request: answer(route, call, request, limits))
 
 
-async def answer(route: Route, call: Call, request: web.BaseRequest, *, body_limit_bytes: int) -> web.StreamResponse:
+async def answer(route: Route, call: Call, request: web.BaseRequest, limits: BodyLimits) -> web.StreamResponse:
     """The handler's answer, or the problem; an answer that was begun and can not be ended is cut."""
     try:
+        if route.schema is not None:
+            _refuse_length(request, limits)
         await _continue(request)
-        body = await _body(route, request, body_limit_bytes)
+        body = await _body(route, request, limits)
         assert route.handler is not None
         result = await route.handler(dataclasses.replace(call, body=body, request=request))
         return response(result) if isinstance(result, Reply) else result
@@ -89,28 +99,51 @@ async def _continue(request: web.BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _body(route: Route, request: web.BaseRequest, limit_bytes: int) -> Any:
+async def _body(route: Route, request: web.BaseRequest, limits: BodyLimits) -> Any:
     """The JSON body of a route with a schema. Raises InvalidRequest, SchemaMismatch, TooLarge."""
     if route.schema is None:
         return None
-    raw = bytearray()
-    async for chunk in request.content.iter_any():
-        raw += chunk
-        if len(raw) > limit_bytes:
-            raise TooLarge(f"the body is longer than {limit_bytes} bytes")
+    try:
+        async with asyncio.timeout(limits.seconds):
+            raw = await _read(request, limits)
+    except TimeoutError:
+        raise TooSlow(f"the body was not complete within {limits.seconds:g} s") from None
     if not raw.strip() and route.schema_optional:
         value: Any = {}
     else:
-        value = parse_json(bytes(raw))
-    check(value, route.schema)
+        value = parse_json(raw)
+    await check(value, route.schema, elements=bounded_elements(value, limits.elements))
     return value
+
+
+async def _read(request: web.BaseRequest, limits: BodyLimits) -> bytes:
+    raw = bytearray()
+    async for chunk in request.content.iter_any():
+        raw += chunk
+        if len(raw) > limits.size_bytes:
+            raise _too_long(limits)
+    return bytes(raw)
+
+
+def _refuse_length(request: web.BaseRequest, limits: BodyLimits) -> None:
+    """Before anybody is told to send it. Raises TooLarge."""
+    if (request.content_length or 0) > limits.size_bytes:
+        raise _too_long(limits)
+
+
+def _too_long(limits: BodyLimits) -> TooLarge:
+    return TooLarge(f"the body is longer than {limits.size_bytes} bytes")
 
 
 def parse_json(raw: bytes) -> Any:
     """Strictly: no NaN, no number too large, no duplicate keys (RFC 8259 leaves that to us). Raises InvalidRequest."""
     try:
         return json.loads(
-            raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_duplicates
+            raw.decode("utf-8"),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_no_duplicates,
         )
     except UnicodeDecodeError:
         raise InvalidRequest("Invalid request: the body is not UTF-8") from None
@@ -120,23 +153,14 @@ def parse_json(raw: bytes) -> Any:
         raise InvalidRequest(f"Invalid request: the body is no JSON: {error}") from None
 
 
-def check(value: Any, schema: Any) -> None:
-    """Raises SchemaMismatch."""
-    found = jsonschema.Draft202012Validator(schema).iter_errors(value)
-    mistakes = [
-        ("".join(f"/{_escape(str(part))}" for part in error.absolute_path), mistake_text(error))
-        for error, _ in zip(found, range(MAX_MISTAKES), strict=False)
-    ]
-    if mistakes:
-        raise SchemaMismatch(mistakes)
-
-
-def _escape(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")
-
-
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole(text: str) -> int:
+    """Whoever compares it with other numbers, or shows it, may take it for a float."""
+    _finite(text)
+    return int(text)
 
 
 def _finite(text: str) -> float:

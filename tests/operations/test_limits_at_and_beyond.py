@@ -88,6 +88,43 @@ async def test_a_json_body_has_a_length(fleet: Fleet) -> None:
     assert "2048" in str(refused.value)
 
 
+async def test_a_json_body_has_so_many_elements(fleet: Fleet) -> None:
+    router = fleet.router("limits.json_elements=100")
+    async with router.client() as client:
+
+        async def answer(locator: dict[str, Any], **more: object) -> RequestFailed:
+            with pytest.raises(RequestFailed) as refused:
+                await client.request("POST", "/jobs/create", {"agent": {"type": "uid", **locator}, **more})
+            return refused.value
+
+        fits = {f"label{number}": "" for number in range(46)}
+        assert (await answer({"uid": "nobody"}, labels=fits, resources={"a": 1}, name="" * 46)).http_status == 404
+        for many in (["a"] * 98, [[], *[["a"]] * 49], {f"k{number}": {"": 1} for number in range(50)}):
+            refused = await answer({"uid": many})
+            assert refused.http_status == 413
+            assert "100 elements" in str(refused)
+        assert (await answer({"uid": ["a"] * 97})).http_status == 400
+
+
+async def test_a_locator_with_many_mistakes_is_told_some_of_them(fleet: Fleet) -> None:
+    """Beyond a list's own limit its members are not looked at; and so many of them stop nobody."""
+    router = fleet.router()
+    uids = {"type": "select", "uids": [1] * 500}
+    wrong = {"type": "labels", "match": {f"k{number}": 1 for number in range(90)}}
+    too_many = {"type": "select", "uids": [1] * 60_000}
+    more = {"type": "labels", "match": {f"k{number}": 1 for number in range(60_000)}}
+    most = {"type": "select", "uids": [1] * 200_000}
+    async with router.client() as client:
+        for locator, mistakes in ((uids, 20), (wrong, 20), (too_many, 1), (more, 1)):
+            async with client.session.post(f"{client.url}/jobs/create", json={"agent": locator}) as answer:
+                assert answer.status == 400
+                told = await answer.json(content_type=None)
+            assert len(told["errors"]) == mistakes
+            assert told["errors"][0]["pointer"].startswith("/agent/")
+        async with client.session.post(f"{client.url}/jobs/create", json={"agent": most}) as answer:
+            assert answer.status == 413
+
+
 TOO_MANY: dict[str, dict[str, Any]] = {
     "arguments": {"args": ["true"] * 70_000},
     "variables": {"args": ["true"], "env": {f"A{number}": "" for number in range(40_000)}},

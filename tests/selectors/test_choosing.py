@@ -71,6 +71,17 @@ async def test_labels_choose_by_properties_and_say_why_not(fleet) -> None:
     assert wrong.value.problem["errors"][0]["pointer"] == "/agent/match/memory"
 
 
+async def test_a_number_as_long_as_one_likes_is_no_reason_to_break(fleet) -> None:
+    router = fleet.router()
+    agent = fleet.agent(router, "properties.memory=16")
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        for digits, status in ((300, 503), (310, 400), (400, 400), (5000, 400)):
+            body = '{"agent": {"type": "labels", "match": {"memory": {"gt": 1' + "0" * digits + "}}}}"
+            async with client.session.post(f"{client.url}/jobs/create", data=body) as answer:
+                assert answer.status == status, digits
+
+
 async def test_capacity_is_shown(fleet) -> None:
     router, small, _ = await two_agents(fleet)
     async with router.client() as client:
