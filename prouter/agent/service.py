@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from prouter.errors import InvalidRequest, JobNotFound, ProuterError, RouteNotFound
 from prouter.http1.request import HeadLimits
+from prouter.model import query
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.model.ids import AgentUid, JobUid, new_uid
@@ -74,7 +74,7 @@ class Service:
                 head=head,
                 params=match.params,
                 raw=match.raw,
-                query=dict(parse_qsl(head.query, keep_blank_values=True, errors="surrogateescape")),
+                query=query.read(head.query, match.route.query),
                 peer=Peer("", 0),
                 request_id=request_id,
                 job=self._job(match.job),

@@ -5,14 +5,15 @@ host → authenticate → route of a job (proxied) or of the table → browser g
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qsl
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
-from prouter.errors import PluginFailure, PortNotFound, RouteNotFound
+from prouter.errors import PluginFailure, PortNotFound, ProuterError, RouteNotFound
 from prouter.http1.policy import reframed
+from prouter.model import query
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
@@ -28,6 +29,7 @@ from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
 from prouter.web.serve import BodyLimits, serve_route
 
+SLASHES = re.compile("//+")
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
@@ -163,12 +165,15 @@ class ControlDispatcher:
         try:
             match = self._routes.match(head.method, head.path)
         except RouteNotFound as error:
+            if (elsewhere := self._with_single_slashes(incoming)) is not None:
+                return Reply(308, (("Location", elsewhere),))
             raise RouteNotFound(f"{error.detail}{self._missing()}") from error
         route = match.route
         incoming.route = route.path
         changes = head.method not in ("GET", "HEAD") if route.changes is None else route.changes
         action = route.action
-        if dict(parse_qsl(head.query, keep_blank_values=True)).get("remove", "") not in ("", "0"):
+        asked = query.read(head.query, route.query)
+        if asked.get("remove", "") not in ("", "0"):
             changes, action = True, _changing(action)
         if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
@@ -180,7 +185,7 @@ class ControlDispatcher:
             head=head,
             params=match.params,
             raw=match.raw,
-            query=dict(parse_qsl(head.query, keep_blank_values=True, errors="surrogateescape")),
+            query=asked,
             peer=incoming.peer,
             request_id=incoming.request_id,
             public_prefix=self._origins.prefix(head, incoming.peer),
@@ -188,6 +193,19 @@ class ControlDispatcher:
             job=ref,
         )
         return await self._perform(route, call)
+
+    def _with_single_slashes(self, incoming: Incoming) -> str | None:
+        """Where a path with doubled slashes leads, as on an original: a redirect, so that whatever stands in front of
+        this router and looks at paths sees the one that counts. None: nowhere."""
+        head = incoming.head
+        path = SLASHES.sub("/", head.path)
+        if path == head.path:
+            return None
+        try:
+            self._routes.match(head.method, path)
+        except ProuterError:
+            return None
+        return self._origins.prefix(head, incoming.peer) + path + (f"?{head.query}" if head.query else "")
 
     def _job(self, match: Match) -> JobRef | None:
         if match.job is None:

@@ -21,6 +21,8 @@ Key = tuple[float | str, ...]
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10000
 """Entries of one page; an entry is about a KiB."""
+MAX_DIGITS = 9
+"""Of a limit as text; Python makes no number of some thousands."""
 QUERY: dict[str, dict[str, Any]] = {
     "limit": {
         "type": "integer",
@@ -62,7 +64,7 @@ def pairs(query: str, name: str) -> dict[str, str]:
 def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:9]) <= MAX_LIMIT:
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS) or not 0 < int(text) <= MAX_LIMIT:
         raise InvalidRequest(f"Invalid request: limit={text[:20]!r} is not a number from 1 to {MAX_LIMIT}")
     return int(text)
 

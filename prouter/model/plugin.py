@@ -209,7 +209,8 @@ class Route:
     recorded: bool = False
     """What plugins decide about a request is recorded from its beginning (trail.py); for paths without parameters."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Schemas of the query's parameters, each with a `description`; what is not named is ignored."""
+    """Schemas of the query's parameters, each with a `description`; an array may come as often as it has items.
+    What does not fit is 400 before the route is asked; what is not named is ignored."""
     answer: Mapping[str, Any] | None = None
     """JSON schema of the answer of a success."""
     answers: Mapping[int, str] = field(default_factory=dict)

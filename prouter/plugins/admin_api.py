@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.errors import ConfigError, Conflict, InvalidRequest
+from prouter.errors import ConfigError, Conflict
 from prouter.model.http import Reply
 from prouter.model.paging import QUERY, page, pairs
 from prouter.model.plugin import Call, Route
@@ -16,7 +16,11 @@ from prouter.model.services import Router
 AGENTS_QUERY: Mapping[str, Mapping[str, Any]] = {
     **QUERY,
     "connected": {"enum": ["0", "1"], "description": "1: those with a link now; 0: those that are away."},
-    "property": {"type": "string", "pattern": "^[^:]+:", "description": "KEY:VALUE; all that are given must fit."},
+    "property": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[^:]+:"},
+        "description": "KEY:VALUE; all that are given must fit.",
+    },
 }
 
 
@@ -74,8 +78,6 @@ class AdminApi:
 
     async def _agents(self, call: Call) -> Reply:
         properties, connected = pairs(call.head.query, "property"), call.query.get("connected")
-        if connected not in (None, "0", "1"):
-            raise InvalidRequest(f"Invalid request: connected={connected!r:.20} is neither 0 nor 1")
         found = [
             agent
             for agent in self.router.agents.list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,11 +62,18 @@ START = {
 }
 
 
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12}|[0-9](\.[0-9]{0,12})?[eE][+-]?[0-9]{1,2}", re.ASCII)
+
+
 LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     **QUERY,
     "agent": {"type": "string", "description": "Jobs of this agent only."},
     "state": {"enum": list(JobState), "description": "Jobs in this state only."},
-    "label": {"type": "string", "pattern": "^[^:]+:", "description": "KEY:VALUE; all that are given must fit."},
+    "label": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[^:]+:"},
+        "description": "KEY:VALUE; all that are given must fit.",
+    },
 }
 WAIT_QUERY = {
     "timeout": {"type": "number", "minimum": 0, "description": "Seconds; then the job as it is is the answer."}
@@ -203,10 +211,7 @@ def start_request(body: Mapping[str, Any]) -> StartRequest:
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
+    seconds = float(text) if _NUMBER.fullmatch(text) else -1.0
     if not 0 <= seconds <= 1e9:
-        raise InvalidRequest(f"Invalid request: timeout={text!r} is no number of seconds")
+        raise InvalidRequest(f"Invalid request: timeout={text[:40]!r} is no number of seconds")
     return seconds

@@ -40,7 +40,9 @@ def test_any_text_as_a_cursor_is_a_cursor_or_refused(text) -> None:
         page([(1.0, "a")], lambda entry: entry, {"cursor": text})
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1.5", "x", "", "10001", "9" * 400, "١"])
+@pytest.mark.parametrize(
+    "limit", ["0", "-1", "1.5", "x", "", "10001", "9" * 400, "١", "000000001" + "0" * 5000, "0000000199999"]
+)
 def test_a_limit_is_a_number_in_its_range(limit) -> None:
     with pytest.raises(InvalidRequest, match="limit"):
         page([], lambda entry: entry, {"limit": limit})

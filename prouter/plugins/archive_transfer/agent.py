@@ -13,6 +13,7 @@ from prouter import hookimpl
 from prouter.errors import FileMissing, Internal, InvalidRequest, TooLarge
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.query import switch
 from prouter.model.services import AgentHost, FileEntry, SandboxFiles, Unpacking
 from prouter.plugins.archive_transfer.inflate import Inflate
 from prouter.plugins.archive_transfer.tar_reader import Member, TarReader
@@ -65,10 +66,10 @@ class ArchiveTransfer:
         from aiohttp import web
 
         query = call.query
-        form = query.get("format", "tar")
+        compress, form = switch(query, "compress"), query.get("format", "tar")
         if form not in ("tar", "zip"):
             raise InvalidRequest(f"Invalid request: format={form[:20]!r} is neither tar nor zip")
-        if form == "tar" and query.get("compress", "0") not in ("", "0"):
+        if form == "tar" and compress:
             form = "tar.gz"
         async with self._files(call) as files:
             top = query.get("path", "").strip("/")

@@ -7,12 +7,12 @@ from typing import Any
 
 from prouter import hookimpl
 from prouter.model.plugin import Call, Relay, Route, relay_to_agent
+from prouter.model.query import SWITCH
 
-_SWITCH: Mapping[str, Any] = {"enum": ["0", "1"], "default": "0"}
 DOWNLOAD: Mapping[str, Mapping[str, Any]] = {
     "include": {"type": "string", "description": "Only paths that match this glob; * crosses slashes."},
     "exclude": {"type": "string", "description": "No paths that match this glob."},
-    "compress": {**_SWITCH, "description": "1: a tar.gz."},
+    "compress": {**SWITCH, "description": "1: a tar.gz."},
     "path": {"type": "string", "description": "This directory of the sandbox only."},
     "format": {"enum": ["tar", "zip"], "default": "tar", "description": "Of the archive."},
 }

@@ -10,6 +10,7 @@ from prouter import hookimpl
 from prouter.errors import InvalidRequest, UnsupportedMediaType
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.query import switch
 from prouter.model.services import AgentHost, PartsBounds, SandboxFiles
 from prouter.plugins.file_transfer import listing
 from prouter.plugins.file_transfer.conditions import Conditions
@@ -70,7 +71,7 @@ class FileTransfer:
         assert request is not None
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("an uploaded file must be sent as it is, without Content-Encoding")
-        executable = call.query.get("executable", "0") not in ("", "0")
+        executable = switch(call.query, "executable")
         if "Content-Range" in request.headers:
             if call.head.method != "PUT":  # a part must not be taken for the whole
                 raise InvalidRequest("Invalid request: an upload in parts is a PUT")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from prouter.errors import FileMissing, Internal, InvalidRequest, PreconditionFailed
 from prouter.model.http import Reply
 from prouter.model.plugin import Call
+from prouter.model.query import switch
 from prouter.model.services import OpenedFile, SandboxFiles
+from prouter.model.times import http_date
 from prouter.plugins.file_transfer.conditions import Conditions, asked_range
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ READ_BYTES = 1024 * 1024
 async def download(call: Call, files: SandboxFiles) -> Reply | web.StreamResponse:
     """The answer to GET and HEAD of one file."""
     path = call.params["rest"]
-    remove = call.head.method == "GET" and call.query.get("remove", "0") not in ("", "0")
+    remove = switch(call.query, "remove") and call.head.method == "GET"
     if remove and call.head.get("range") is not None:
         raise InvalidRequest("Invalid request: a file can not be removed by reading a range of it")
     async with files.reading(path) as opened:
@@ -69,7 +70,7 @@ async def _sent(call: Call, opened: OpenedFile) -> web.StreamResponse:
 def _headers(opened: OpenedFile) -> dict[str, str]:
     return {
         "ETag": opened.etag,
-        "Last-Modified": formatdate(opened.modified_at, usegmt=True),
+        "Last-Modified": http_date(opened.modified_at),
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
     }

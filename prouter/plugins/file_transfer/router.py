@@ -7,13 +7,13 @@ from typing import Any
 
 from prouter import hookimpl
 from prouter.model.plugin import Call, Relay, Route, relay_to_agent
+from prouter.model.query import SWITCH
 from prouter.model.schemas import FILE_ENTRIES, FILE_ENTRY, UPLOADED
 from prouter.plugins.file_transfer.listing import CHANGE, LIST_QUERY
 
 BYTES = "application/octet-stream"
-_SWITCH = {"enum": ["0", "1"], "default": "0"}
-DOWNLOAD: Mapping[str, Mapping[str, Any]] = {"remove": _SWITCH | {"description": "1: delete it once it was sent."}}
-UPLOAD: Mapping[str, Mapping[str, Any]] = {"executable": _SWITCH | {"description": "1: a program, mode 755."}}
+DOWNLOAD: Mapping[str, Mapping[str, Any]] = {"remove": SWITCH | {"description": "1: delete it once it was sent."}}
+UPLOAD: Mapping[str, Mapping[str, Any]] = {"executable": SWITCH | {"description": "1: a program, mode 755."}}
 DOWNLOADED = {206: "The range that was asked for.", 304: "The client has it already, as If-None-Match says."}
 FILE, FILES = "/jobs/{job}/file/{rest...}", "/jobs/{job}/files"
 

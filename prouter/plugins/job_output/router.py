@@ -7,14 +7,12 @@ from typing import Any
 
 from prouter import hookimpl
 from prouter.model.plugin import Call, Relay, Route, relay_to_agent
+from prouter.model.query import SWITCH, switch
 
 QUERY: Mapping[str, Mapping[str, Any]] = {
     "stream": {"enum": ["stdout", "stderr"], "description": "One stream; both in order without it."},
-    "follow": {
-        "enum": ["0", "1"],
-        "default": "0",
-        "description": "1: go on until the job has ended; a job that was not started yet is waited for.",
-    },
+    "follow": SWITCH
+    | {"description": "1: go on until the job has ended; a job that was not started yet is waited for."},
     "offset": {"type": "integer", "minimum": 0, "description": "Begin at this byte of what is asked for."},
     "tail": {"type": "integer", "minimum": 0, "description": "Begin with the last so many lines."},
 }
@@ -38,4 +36,4 @@ class JobOutput:
         ]
 
     async def _relay(self, call: Call) -> Relay:
-        return relay_to_agent(call, "output", follows=call.query.get("follow", "0") not in ("", "0"))
+        return relay_to_agent(call, "output", follows=switch(call.query, "follow"))

@@ -12,6 +12,7 @@ from prouter.errors import InvalidRequest
 from prouter.model.http import RequestHead
 from prouter.model.jobs import JobRecord
 from prouter.model.output import OutputPiece, OutputStream
+from prouter.model.query import switch
 
 MAX_DIGITS = 18
 QUIET = b": quiet\n\n"
@@ -40,7 +41,7 @@ class View:
         last = head.get("last-event-id") if events else None
         if last:
             offset, tail = _number({"Last-Event-ID": last}, "Last-Event-ID"), None
-        follow = query.get("follow", "0") not in ("", "0")
+        follow = switch(query, "follow")
         return cls(OutputStream(stream) if stream else None, follow, offset, tail, events)
 
 

@@ -23,6 +23,7 @@ from prouter.errors import (
     RemoteError,
     RemoteProtocolError,
 )
+from prouter.model import query
 from prouter.model.ids import JobUid
 from prouter.rpc.calls import Call
 from prouter.rpc.connection import Link
@@ -133,8 +134,9 @@ def _masks(request: web.BaseRequest) -> dict[str, Any]:
     }
 
 
-def _on(request: web.BaseRequest, switch: str) -> bool:
-    return request.query.get(switch, "0") not in ("", "0")
+def _on(request: web.BaseRequest, name: str) -> bool:
+    """The router has read it by the same words, and in any case not another value of it than this."""
+    return query.switch(query.read(request.query_string, {name: query.SWITCH}), name)
 
 
 def _name(raw: str) -> str:
