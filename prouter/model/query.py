@@ -15,7 +15,7 @@ from prouter.errors import InvalidRequest
 SWITCH: dict[str, Any] = {"enum": ["0", "1"], "default": "0"}
 """The schema of a parameter that is on or off, to be read by `switch`."""
 _INTEGER = re.compile(r"[0-9]{1,18}")
-_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
+_NUMBER = re.compile(r"([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,2})?")
 _SHOWN = 20
 """Characters of a wrong value in a message."""
 

@@ -11,13 +11,13 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.files.deleting import delete_tree
 from prouter.agent.files.paths import split
 from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.errors import Conflict, InvalidRequest
@@ -77,7 +77,8 @@ class StagedFiles:
         """In a thread."""
         self._close_file()
         for leftover in (self._root, self._kept):
-            shutil.rmtree(leftover, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                delete_tree(leftover)
 
     async def _add(self, step: Callable[[], None], size: int = 0) -> None:
         self._steps.append(step)
@@ -215,4 +216,5 @@ def _set_aside(target: Directory, name: str, kept: Path) -> bool:
 def clean_staging(job_directory: Path) -> None:
     """What a crash left of archives that were being unpacked. At the agent's start."""
     for leftover in job_directory.glob(f"{STAGING_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            delete_tree(leftover)

@@ -10,13 +10,12 @@ import contextlib
 import json
 import logging
 import os
-import shutil
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.files.deleting import delete_tree
 from prouter.errors import Conflict, NoRoom, StartupError
 from prouter.model.ids import JobUid, is_job_uid
 from prouter.model.jobs import JobRecord, StartRequest
@@ -205,18 +204,8 @@ def _sync_directory(path: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    """A tree, with directories in it that their owner made unwritable. What can not be deleted is named in the log."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
+    """What can not be deleted is named in the log."""
     try:
-        shutil.rmtree(path, ignore_errors=True)
-        if path.exists():
-            path.chmod(stat.S_IRWXU)
-            for directory, children, _ in os.walk(path):
-                for child in (Path(directory, name) for name in children):
-                    if not child.is_symlink():
-                        child.chmod(stat.S_IRWXU)
-            shutil.rmtree(path)
-    except (OSError, RecursionError) as error:
+        delete_tree(path)
+    except OSError as error:
         log.error("%s could not be deleted whole: %s", path, error)

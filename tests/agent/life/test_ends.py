@@ -99,6 +99,16 @@ async def test_a_job_that_made_its_sandbox_unwritable_is_removed_whole(fleet) ->
     assert list(agent.jobs.iterdir()) == []
 
 
+async def test_a_job_that_made_directories_deeper_than_any_path_is_removed_whole(fleet) -> None:
+    router, agent = await fleet.pair()
+    deep = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')\nopen('f', 'w')"
+    async with router.client() as client:
+        job = await (await runs(client, agent, deep)).wait()
+        assert job.info["exit_code"] == 0
+        await job.remove()
+    assert list(agent.jobs.iterdir()) == []
+
+
 async def test_the_agents_limit_of_processes_holds_for_a_start_that_names_none(fleet) -> None:
     router, agent = await fleet.pair("jobs.limits.processes=30")
     many = "import subprocess, time\nfor n in range({0}): subprocess.Popen(['sleep', '600'])\n"
