@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.guard import sweep
+from prouter.agent.guard.failing import not_executed, shown
 from prouter.agent.guard.held import controllers
+from prouter.agent.guard.held.launch import DIRECTORY, PROGRAM
 from prouter.agent.guard.running import GuardedTree
-from prouter.errors import ProgramMissing, StartFailed
+from prouter.errors import StartFailed
 from prouter.model.ids import JobUid
 from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Exit
@@ -35,8 +37,6 @@ LINE_BYTES = 64 * 1024
 """A guardian's longest line has 8 KiB of output."""
 HOME = Path(__file__).parent
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from held.keeper import main; main(int(sys.argv[2]))"
-MISSING = (2, 20)
-"""ENOENT, ENOTDIR."""
 
 
 class GuardKeeper:
@@ -201,10 +201,8 @@ class GuardKeeper:
 
 
 def _failure(request: LaunchRequest, answer: dict[str, Any]) -> StartFailed:
-    program = request.command.args[0]
-    why = str(answer.get("what") or "no reason given")
-    if answer.get("failed") in MISSING and answer.get("file") == program:
-        return ProgramMissing(f"the program {program!r} is not there: {why}")
-    where = answer.get("file")
-    about = f" ({where})" if where not in (None, "", program) else ""
-    return StartFailed(f"the program {program!r} can not be started: {why}{about}")
+    command, why = request.command, str(answer.get("what") or "no reason given")
+    if answer.get("step") == PROGRAM:
+        return not_executed(command, int(answer.get("failed") or 0), why)
+    where = " in its working directory" if answer.get("step") == DIRECTORY else ""
+    return StartFailed(f"the program {shown(command.args[0])} can not be started{where}: {why}")

@@ -14,8 +14,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from prouter.agent.guard.failing import not_executed
 from prouter.agent.guard.plain_output import PlainOutput
-from prouter.errors import ProgramMissing, StartFailed
+from prouter.errors import StartFailed
 from prouter.model.ids import JobUid
 from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Command, Exit
@@ -146,10 +147,8 @@ async def _spawn(command: Command, outputs: Sequence[int]) -> asyncio.subprocess
             cwd=command.cwd,
             start_new_session=sys.platform != "win32",
         )
-    except FileNotFoundError:
-        raise ProgramMissing(f"the program {command.args[0]!r} is not there") from None
     except OSError as error:
-        raise StartFailed(f"the program {command.args[0]!r} can not be started: {error.strerror}") from None
+        raise not_executed(command, error.errno or 0, error.strerror or "no reason given") from None
 
 
 def _signal_group(pid: int, number: int) -> None:

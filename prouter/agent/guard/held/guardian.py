@@ -4,8 +4,8 @@ It ends the tree when the main process exits, when it is told to, at the timeout
 the agent is gone, which it sees by its socket and by a pidfd (a fork of the agent may hold the socket).
 
 Messages are JSON lines over its socket. In: first the command, then {"op": "signal" | "kill" | "tail", ...}. Out:
-{"started": PID} or {"failed": ERRNO, "what": TEXT}, {"tail": TEXT}, and last {"exit_code", "reason", "finished_at",
-"detail"}.
+{"started": PID} or {"failed": ERRNO, "what": TEXT, "step": WORD}, {"tail": TEXT}, and last
+{"exit_code", "reason", "finished_at", "detail"}.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from . import cgroup, trees
 from .bounds import Bounds
-from .launch import Launched, launch
+from .launch import DIRECTORY, PROGRAM, Launched, launch
 from .segments import STDERR
 
 PROTOCOL = 1
@@ -66,7 +66,8 @@ class Guardian:
         try:
             self._launched = launched = launch(self._job, self._directory, command)
         except OSError as error:
-            self._say({"failed": error.errno or 0, "what": error.strerror or str(error), "file": error.filename})
+            step = error.filename if error.filename in (PROGRAM, DIRECTORY) else ""
+            self._say({"failed": error.errno or 0, "what": error.strerror or type(error).__name__, "step": step})
             return
         if command.get("timeout") is not None:
             self._deadline = time.clock_gettime(time.CLOCK_BOOTTIME) + float(command["timeout"])

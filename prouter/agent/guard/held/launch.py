@@ -1,6 +1,7 @@
 """Starting a job's main process: pipes for its output, its own session, its cgroup and limits, then the program.
 
-What fails before or at the exec comes back as the OSError that it was, by a pipe that the exec closes.
+What fails before or at the exec comes back as the OSError that it was, by a pipe that the exec closes; its `filename`
+is then PROGRAM or DIRECTORY, whichever it was about.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from . import cgroup, controllers, trees
 from .outlet import Copy, Forward, NewestFile, Outlet
 from .segments import STDERR, STDOUT
 from .spool import NO_LIMIT, Spool
+
+PROGRAM = "program"
+DIRECTORY = "directory"
 
 FILES = {STDOUT: ".pagent.stdout", STDERR: ".pagent.stderr"}
 """In the sandbox."""
@@ -88,7 +92,7 @@ def _failure(report: int) -> OSError | None:
     if not data:
         return None
     number, _, name = data.partition(b" ")
-    return OSError(int(number), os.strerror(int(number)), os.fsdecode(name))
+    return OSError(int(number), os.strerror(int(number)), name.decode())
 
 
 def _child(
@@ -111,13 +115,13 @@ def _child(
             cgroup.enter(kernel.group)
         kernel.enter()
         _set_limits(command.get("limits", {}), watched=not kernel.memory)
-        step = command["cwd"]
-        os.chdir(step)
-        step = command["args"][0]
+        step = DIRECTORY
+        os.chdir(command["cwd"])
+        step = PROGRAM
         _close_others(reporter)
-        os.execvpe(step, command["args"], command["env"] | {TAG: job})  # noqa: S606
+        os.execvpe(command["args"][0], command["args"], command["env"] | {TAG: job})  # noqa: S606
     except OSError as error:
-        os.write(reporter, b"%d %s" % (error.errno or 1, os.fsencode(step)))
+        os.write(reporter, b"%d %s" % (error.errno or 1, step.encode()))
     finally:
         os._exit(127)
 

@@ -85,6 +85,21 @@ class Outlet:
         return True
 
 
+def _make_way(path: str) -> None:
+    """Nothing has this name afterwards: a directory that a job made there gets another one. Raises OSError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise
+        number = 1
+        while os.path.lexists(f"{path}.{number}"):
+            number += 1
+        os.rename(path, f"{path}.{number}")
+
+
 class NewestFile:
     """A file in the sandbox with the newest bytes of a stream, a quarter of the limit at least, and never more than it.
 
@@ -93,8 +108,7 @@ class NewestFile:
 
     def __init__(self, path: str, limit_bytes: int) -> None:
         """Raises OSError."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        _make_way(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags, 0o644)
         self._limit = max(limit_bytes, MIN_LIMIT_BYTES)
