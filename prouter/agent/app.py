@@ -147,7 +147,7 @@ class AgentApp:
         orphans = Orphans(registry, settings.orphan_seconds)
         targets = PipeTargets(registry, opener)
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
-        around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector), registry)
+        around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
         await self._start_plugins(undo, who, state, guarded, registry)
         self._drivers = self._collect_drivers()
         await registry.recover(self._drivers.get(_first(self._drivers)), around)

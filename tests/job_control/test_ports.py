@@ -76,6 +76,41 @@ async def test_a_unix_socket_in_the_sandbox_is_served(fleet) -> None:
         await absolute.wait()
 
 
+async def test_a_job_with_a_unix_socket_is_told_where_and_runs_again_where_it_was(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        (agent.sandbox(job) / "run").mkdir()
+        port = {"mode": "unix", "path": "run/app.sock", "prefix": "keep"}
+        begin = """
+import os, sys
+open("told", "w").write(os.environ["WHERE"])
+os.chdir(os.path.dirname(sys.argv[1]))  # the path of a socket has at most 108 bytes
+sys.argv[1] = "app.sock"
+"""
+        start = [sys.executable, "-c", begin + UNIX, "{socket}"]
+        await job.start(start, env={"WHERE": "{socket:http} {base_path}"}, port=port)
+        where = str(agent.sandbox(job) / "run" / "app.sock")
+        assert (await job.read("told")).decode() == f"{where} {job.path}/http"
+        assert await text(client, job.url("x")) == f"unix {job.path}/http/x"
+        await job.stop(grace_seconds=0)
+        assert (agent.sandbox(job) / "run" / "app.sock").is_socket(), "nobody was left to remove it"
+        await job.restart()
+        assert await text(client, job.url("y")) == f"unix {job.path}/http/y"
+
+
+async def test_only_a_socket_is_removed_before_a_start(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        (agent.sandbox(job) / "app.sock").write_text("mine")
+        port = {"mode": "unix", "path": "app.sock", "ready_timeout": 60}
+        with pytest.raises(RequestFailed) as error:
+            await job.start([sys.executable, "-c", UNIX, "app.sock"], port=port)
+        assert "exited with status 1" in str(error.value)
+        assert await job.read("app.sock") == b"mine"
+
+
 async def test_a_socket_that_leads_out_of_the_sandbox_is_not_connected_to(fleet, tmp_path) -> None:
     router, agent = await fleet.pair()
     with socket.socket(socket.AF_UNIX) as outside:
@@ -160,10 +195,10 @@ def test_of_several_sockets_the_one_that_the_kernel_takes_counts() -> None:
         listeners = {inode: ports.Listener(address, 80) for inode, address in enumerate(addresses)}
         return ports.on_loopback(listeners, {0})[80]
 
-    assert seen("127.0.0.1") == seen("127.0.0.1", "0.0.0.0") == seen("0.0.0.0", "::1") == ("127.0.0.1",)  # noqa: S104
+    assert seen("127.0.0.1") == seen("127.0.0.1", "0.0.0.0") == seen("0.0.0.0", "::1") == ("127.0.0.1",)
     assert seen("::") == ("127.0.0.1", "::1")
     assert seen("::", "127.0.0.1") == seen("::1", "127.0.0.1", "::") == ("::1",)
-    assert seen("127.0.0.2", "127.0.0.1") == seen("127.0.0.1", "127.0.0.1") == seen("::", "::1", "0.0.0.0") == ()  # noqa: S104
+    assert seen("127.0.0.2", "127.0.0.1") == seen("127.0.0.1", "127.0.0.1") == seen("::", "::1", "0.0.0.0") == ()
 
 
 @contextlib.contextmanager
@@ -256,6 +291,10 @@ async def test_a_port_that_somebody_else_took_in_between_is_told_at_once(fleet) 
         {"port": {"mode": "assign", "path": "x"}},
         {"port": {"mode": "unix", "path": "../x"}},
         {"port": {"mode": "nonsense"}},
+        {"ports": {"a_b": {"mode": "assign"}, "a.b": {"mode": "assign"}}},
+        {"ports": {"ui": {"mode": "assign"}, "UI": {"mode": "detect"}}},
+        {"port": {"mode": "assign", "ready": "/a b"}},
+        {"port": {"mode": "assign", "ready": "/a#b"}},
         {"port": {"mode": "assign"}, "ports": {}},
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import stat
@@ -94,6 +95,22 @@ class SandboxOpener:
             return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
 
         return connect
+
+    async def clear_socket(self, sandbox: Path, path: str) -> None:
+        """Remove a unix socket to which nobody listens any more; what is no socket stays."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._clear_socket(sandbox, path))
+
+    def _clear_socket(self, sandbox: Path, path: str) -> None:
+        if self._beneath is None:
+            return
+        *above, name = split(path)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            root = os.open(sandbox, DIRECTORY)
+            held.callback(os.close, root)
+            directory = self._beneath.open(root, above, DIRECTORY)
+            held.callback(os.close, directory)
+            if stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=directory)
 
     def _socket(self, sandbox: Path, path: str) -> int:
         if self._beneath is None or not hasattr(os, "O_PATH"):

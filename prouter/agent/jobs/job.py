@@ -23,9 +23,10 @@ from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.once import Once
 from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
 from prouter.agent.jobs.records import JobDirectory
-from prouter.agent.jobs.start import build_command, check_request
+from prouter.agent.jobs.start import build_command, check_places, check_request
 from prouter.errors import (
     Internal,
+    InvalidRequest,
     JobInvalidState,
     JobNotFound,
     NoRoom,
@@ -109,6 +110,7 @@ class Job:
         """
         check_request(request, self._around.limits)
         check_ports(request.ports)
+        await asyncio.to_thread(check_places, request, self.directory.sandbox)
 
         def begin() -> asyncio.Future[JobRecord]:
             return self._begin_run(job_machine.begin_start(self.record, request.name), request)
@@ -288,9 +290,13 @@ class Job:
         await self._save()
         finders = [held.enter_context(finder) for finder in self._finders(request)]
         inherited = await around.environment(self.record, request)
-        command = await asyncio.to_thread(
-            build_command, request, inherited, finders, self.directory.sandbox, around.limits
-        )
+        await around.ports.clear(request.ports, self.directory.sandbox)
+        try:
+            command = await asyncio.to_thread(
+                build_command, request, inherited, finders, self.directory.sandbox, around.limits
+            )
+        except InvalidRequest as error:  # it was right when the start was accepted; the sandbox has changed since
+            raise StartFailed(error.detail.removeprefix("Invalid request: ")) from error
         launch = LaunchRequest(self.record.uid, str(self.directory.path), command)
         running = self.running = await driver.start(launch)
         self._become(job_machine.process_runs(self.record, running.pid, time.time()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 SocketOpener = Callable[[Path, str], Open]
 """(sandbox, relative path): how the unix socket there is connected to, nothing outside ever."""
+
+
+SocketClearer = Callable[[Path, str], Awaitable[None]]
+"""(sandbox, relative path): a unix socket that is there is removed, and nothing else."""
 
 
 class PortFinder(Protocol):
@@ -62,6 +66,17 @@ def check_ports(requests: tuple[PortRequest, ...]) -> None:
             raise InvalidRequest(f"Invalid request: only one port of a job can have the mode {mode.value!r}")
     for request in requests:
         _check(request)
+    variables: dict[str, str] = {}
+    for request in requests:
+        other = variables.setdefault(_variable(request.name), request.name)
+        if other != request.name:
+            both = f"ports {other!r} and {request.name!r}"
+            raise InvalidRequest(f"Invalid request: {both} would both be {_variable(other)} in the environment")
+
+
+def _variable(name: str) -> str:
+    """What the environment calls the number of a port."""
+    return "PORT_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
 def _check(request: PortRequest) -> None:
@@ -73,6 +88,8 @@ def _check(request: PortRequest) -> None:
         raise InvalidRequest("Invalid request: `ready` is a path and begins with a slash")
     if request.ready is not None and not (request.ready.isascii() and request.ready.isprintable()):
         raise InvalidRequest("Invalid request: `ready` must be percent-encoded")
+    if request.ready is not None and any(character in " #" for character in request.ready):
+        raise InvalidRequest("Invalid request: `ready` is a path with a query; a space is %20 in it, a # is %23")
     if not 0 < request.ready_timeout_seconds <= MAX_READY_TIMEOUT_SECONDS:
         raise InvalidRequest(f"Invalid request: `ready_timeout` is at most {MAX_READY_TIMEOUT_SECONDS:g} s")
     if (request.mode is PortMode.UNIX) != (request.path is not None):
@@ -84,10 +101,17 @@ def _check(request: PortRequest) -> None:
 class PortFinders:
     """Makes the finder for a request, and remembers which ports were picked for starts that are under way."""
 
-    def __init__(self, feedback: PortFeedback, open_socket: SocketOpener) -> None:
+    def __init__(self, feedback: PortFeedback, open_socket: SocketOpener, clear_socket: SocketClearer) -> None:
         self._feedback = feedback
         self._open_socket = open_socket
+        self._clear_socket = clear_socket
         self._reserved: set[int] = set()
+
+    async def clear(self, requests: tuple[PortRequest, ...], sandbox: Path) -> None:
+        """Before a launch, when nothing of the job runs: sockets of its last run are gone, which many servers want."""
+        for request in requests:
+            if request.path is not None:
+                await self._clear_socket(sandbox, request.path)
 
     def finder(
         self, request: PortRequest, job: JobUid, sandbox: Path, *, first: bool
@@ -114,7 +138,7 @@ class PortFinders:
         while number in self._reserved:
             number = free_port()
         self._reserved.add(number)
-        named = "PORT_" + re.sub(r"[^A-Z0-9]", "_", request.name.upper())
+        named = _variable(request.name)
         try:
             yield AssignedPort(request, number, ("PORT", named) if first else (named,))
         finally:

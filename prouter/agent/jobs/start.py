@@ -10,8 +10,8 @@ from pathlib import Path
 
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.ports import PortFinder
-from prouter.errors import InvalidRequest, StartFailed
-from prouter.model.jobs import StartRequest
+from prouter.errors import DirectoryMissing, InvalidRequest
+from prouter.model.jobs import PortMode, StartRequest
 from prouter.model.process import Command
 
 PROPERTY_PREFIX = "DA__PAGENT__"
@@ -63,6 +63,27 @@ def check_request(request: StartRequest, limits: JobLimits) -> None:
     limits.check(request.limits)
 
 
+def check_places(request: StartRequest, sandbox: Path) -> None:
+    """The same of what needs a look at ports and sandbox; blocks on the file system. Raises InvalidRequest."""
+    cwd = request.cwd or ""
+    if any(port.mode is not PortMode.REPORT for port in request.ports):
+        filled = Placeholders(str(sandbox), _expected_values(request))
+        for text in (*request.args, *request.env.values()):
+            filled.fill(text)
+        cwd = filled.fill(cwd)
+    _inside(sandbox, cwd)
+
+
+def _expected_values(request: StartRequest) -> Mapping[str, Mapping[str, str]]:
+    """As `_named_values`, before anything is picked."""
+    named = {kind: {port.name: "0" for port in request.ports if port.mode is mode} for kind, mode in _KNOWN.items()}
+    return named | {"base_path": {port.name: "" for port in request.ports}}
+
+
+_KNOWN = {"port": PortMode.ASSIGN, "socket": PortMode.UNIX}
+"""Before the launch."""
+
+
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The agent's environment without prouter's own variables, which hold its tokens."""
     return {name: value for name, value in environ.items() if not name.upper().startswith(OWN_PREFIXES)}
@@ -83,7 +104,7 @@ def build_command(
     """Everything resolved; blocks on the file system, so it is called off the event loop.
 
     The environment, later ones winning: inherited, what the ports tell, what the start names. Raises InvalidRequest
-    for a cwd outside the sandbox, StartFailed for one that is not there.
+    for a cwd outside the sandbox, DirectoryMissing for one that is not there.
     """
     env = dict(inherited)
     for finder in finders:
@@ -114,11 +135,17 @@ def _named_values(request: StartRequest, finders: Sequence[PortFinder]) -> Mappi
 
 
 def resolve_cwd(sandbox: Path, cwd: str) -> str:
-    """An absolute directory in the sandbox, symlinks followed. Raises InvalidRequest, StartFailed."""
+    """An absolute directory in the sandbox, symlinks followed. Raises InvalidRequest, DirectoryMissing."""
+    found = _inside(sandbox, cwd)
+    if not Path(found).is_dir():
+        raise DirectoryMissing(f"the working directory {cwd!r} is not in the job's sandbox")
+    return found
+
+
+def _inside(sandbox: Path, cwd: str) -> str:
+    """Raises InvalidRequest."""
     root = os.path.realpath(sandbox)
     found = os.path.realpath(Path(root, cwd))
     if found != root and not found.startswith(root + os.sep):
         raise InvalidRequest(f"Invalid request: the working directory {cwd!r} is outside the job's sandbox")
-    if not Path(found).is_dir():
-        raise StartFailed(f"the working directory {cwd!r} is not in the job's sandbox")
     return found

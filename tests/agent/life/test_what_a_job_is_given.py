@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from small_jobs import DESCRIBES, SERVES, made, python, refusal, runs
+from small_jobs import DESCRIBES, SERVES, SLEEPS, made, python, refusal, runs
 
 from prouter.client import Client
 from prouter.testing import AgentDaemon
@@ -122,13 +122,74 @@ async def test_a_working_directory_outside_or_missing_is_told(fleet) -> None:
     async with router.client() as client:
 
         async def said(cwd: str, status: int) -> str:
-            job = await made(client, agent)
-            (agent.sandbox(job) / "out").symlink_to("/tmp")
             why = await refusal(job.start(python(DESCRIBES), cwd=cwd, port_expected_count=0), status)
-            assert (await job.refresh()).info["reason"] == "start-failed"
+            assert (await job.refresh()).info["reason"] == ("start-failed" if status == 422 else None)
             return why
 
+        job = await made(client, agent)
+        (agent.sandbox(job) / "out").symlink_to("/tmp")
         for outside in ("..", "a/../..", "out"):
             assert "outside the job's sandbox" in await said(outside, 400)
         missing = await said("not/there", 422)
         assert "working directory 'not/there'" in missing
+
+
+async def test_what_is_refused_as_wrong_leaves_the_job_to_be_started_right(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        for wrong in (
+            {"args": ["{socket}"], "port": {"mode": "assign"}},
+            {"args": ["x"], "env": {"A": "{port:b}"}, "port": {"mode": "assign"}},
+            {"args": ["x"], "cwd": "{port}", "port": {"mode": "detect"}},
+            {"args": ["x"], "cwd": "../..", "port_expected_count": 0},
+        ):
+            assert "Invalid request" in await refusal(job.start(**wrong), 400)
+            assert (await job.refresh()).info["state"] == "NEW"
+        await job.start(python(SLEEPS), port_expected_count=0)
+        assert job.info["state"] == "RUNNING"
+
+
+async def test_a_sandbox_that_changed_meanwhile_is_told_by_a_restart(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await made(client, agent)
+        (agent.sandbox(job) / "in").mkdir()
+        program = "import os; os.rmdir('../in'); os.symlink('/tmp', '../in')"
+        await job.start(python(program), cwd="in", port_expected_count=0)
+        await job.wait()
+        assert "outside the job's sandbox" in await refusal(job.restart(), 422)
+        assert (await job.refresh()).info["reason"] == "start-failed"
+
+
+async def test_a_program_that_can_not_be_executed_is_told_shortly_and_rightly(fleet) -> None:
+    router, agent = await fleet.pair()
+
+    async def said(*args: str) -> str:
+        job = await made(client, agent)
+        script = agent.sandbox(job) / "our-script"
+        script.write_text("#!/no/such/interpreter\n")
+        script.chmod(0o755)
+        (agent.sandbox(job) / "data").write_text("")
+        return await refusal(job.start(list(args), port_expected_count=0), 422)
+
+    async with router.client() as client:
+        assert "'./our-script' can not be started: the interpreter that it names" in await said("./our-script")
+        assert "'our-script' is not there" in await said("our-script")
+        assert "'./data' can not be started: Permission denied" in await said("./data")
+        long = await said("x" * 200_000)
+        assert "Argument list too long" in long or "File name too long" in long
+        assert len(long) < 500
+        assert "Argument list too long" in await said("true", "x" * 200_000)
+
+
+async def test_a_directory_where_output_is_to_go_gets_another_name(fleet) -> None:
+    router, agent = await fleet.pair()
+    program = "import os; os.unlink('.pagent.stdout'); os.makedirs('.pagent.stdout/mine'); print('said')"
+    async with router.client() as client:
+        job = await runs(client, agent, program)
+        await job.wait()
+        for run in (1, 2):
+            await job.restart()
+            await job.wait()
+            assert (agent.sandbox(job) / f".pagent.stdout.{run}" / "mine").is_dir()
