@@ -108,7 +108,17 @@ async def test_a_wait_ends_when_the_job_is_removed(fleet) -> None:
     for path in paths:
         assert (await ask(router, "DELETE", path)).status == 200
     for answer in await asyncio.gather(*waits):
-        assert (answer.status, answer.json["state"]) == (200, "FINISHED")
+        assert (answer.status, answer.json["state"], answer.json["reason"]) == (200, "FINISHED", "stopped")
+        assert is_now(answer.json["finished_at"])
+
+
+async def test_the_time_to_wait_is_a_number_of_seconds(fleet) -> None:
+    router, agent = await fleet.pair()
+    path = (await created(router, on(agent)))["path"]
+    for wrong in ("1_0", "", "x", "-1", "nan", "inf", "1e400", "%EF%BC%91", "0x1", "%201"):
+        (await ask(router, "POST", f"{path}/wait?timeout={wrong}")).problem(400, "invalid-request")
+    for right in ("0", "0.0", "0.001"):
+        assert (await ask(router, "POST", f"{path}/wait?timeout={right}")).status == 200
 
 
 async def test_a_delete_of_the_path_removes_in_both_forms(fleet) -> None:

@@ -129,6 +129,8 @@ class JobMirror:
                     record = await self._changed(job)
         except TimeoutError:
             return self._records.get(job, record)
+        if record.state is JobState.CLOSED and record.reason is None:  # it was never started
+            record = replace(record, reason=Reason.STOPPED, finished_at=time.time())
         return replace(record, state=JobState.FINISHED)
 
     async def wait_removed(self, job: JobUid, timeout_seconds: float) -> None:
