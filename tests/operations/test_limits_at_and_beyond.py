@@ -75,6 +75,61 @@ async def test_jobs_of_an_agent_are_counted_by_router_and_agent(fleet: Fleet, ow
         assert await create(client, agent.uid) == 200
 
 
+@pytest.mark.parametrize("kind", ["uid", "labels", "select"])
+async def test_jobs_of_an_agent_are_counted_while_many_are_made_at_once(fleet: Fleet, kind: str) -> None:
+    router = fleet.router("jobs.max_per_agent=3")
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    locator = {"uid": {"uid": agent.uid}, "labels": {"match": {}}, "select": {"uids": [agent.uid]}}[kind]
+    async with router.client() as client:
+
+        async def make() -> int:
+            try:
+                await client.create({"type": kind, **locator})
+            except RequestFailed as refused:
+                return refused.http_status
+            return 200
+
+        statuses = await asyncio.gather(*(make() for _ in range(12)))
+        assert sorted(statuses) == [200] * 3 + [429] * 9
+        assert len(await client.jobs()) == 3
+        async with client.session.post(f"{client.url}/jobs/create", json={"agent": {"type": kind, **locator}}) as full:
+            assert full.headers["Retry-After"] == "10"
+
+
+@pytest.mark.parametrize("owner", ["router", "agent"])
+@pytest.mark.parametrize("kind", ["labels", "select"])
+async def test_an_agent_that_keeps_all_the_jobs_it_may_is_no_choice(fleet: Fleet, owner: str, kind: str) -> None:
+    """Nothing runs there, so it is the least loaded; another one takes the job, until that is full, too."""
+    router = fleet.router(*(["jobs.max_per_agent=2"] if owner == "router" else []))
+    limit = ["jobs.max_count=2"] if owner == "agent" else []
+    full, other = (fleet.agent(router, *limit) for _ in range(2))
+    for one in (full, other):
+        await router.agent_is_there(one)
+    locator = {"labels": {"match": {}}, "select": {"uids": [full.uid, other.uid]}}[kind]
+    async with router.client() as client:
+        for _ in range(2):
+            job = await client.create({"type": "uid", "uid": full.uid})
+            await (await job.start(["true"], port_expected_count=0)).wait()
+        busy = await client.create({"type": "uid", "uid": other.uid})
+        await busy.start(["sleep", "60"], port_expected_count=0)
+        taken = await client.create({"type": kind, **locator})
+        assert taken.info["agent"]["uid"] == other.uid
+        with pytest.raises(RequestFailed) as refused:
+            await client.create({"type": kind, **locator})
+        assert refused.value.http_status == 429
+
+
+async def test_a_job_that_is_there_already_needs_no_room(fleet: Fleet) -> None:
+    router = fleet.router("jobs.max_per_agent=1")
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    body = {"agent": {"type": "uid", "uid": agent.uid}, "uid": new_uid()}
+    async with router.client() as client:
+        first = await client.request("POST", "/jobs/create", body)
+        assert (await client.request("POST", "/jobs/create", body))["uid"] == first["uid"]
+
+
 async def test_a_json_body_has_a_length(fleet: Fleet) -> None:
     router = fleet.router("limits.json_body_bytes=2048")
     agent = fleet.agent(router)

@@ -36,6 +36,8 @@ class AgentEntry:
         self.away_since: float | None = None
         """Monotonic."""
         self.drain = link.hello.drain
+        self.making = 0
+        """Jobs that are being made there now, and are not in the mirror yet."""
         self._told = told
         self._holdings = Holdings()
         self.mirror = JobMirror(self._changed)

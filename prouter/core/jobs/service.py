@@ -99,34 +99,57 @@ class JobsService:
             if trail is not None:
                 trail.has_it(before)
             return before
-        agent = await self._selection.choose(request, principal)
-        self._with_room(agent)
-        return agent
+        return await self._choose(request, principal, _Crowded())
 
     async def _create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         asked = request.digest()
         request = await self._selection.spec(request, principal)
-        before, turned_down = self._made_before(request.uid), dict[AgentUid, str]()
+        before = self._made_before(request.uid)
+        if before is not None:
+            entry = self._directory.entry(before)
+            return before, _learn(entry, await _link(entry).jobs.create(request, asked))
+        crowded = _Crowded()
         while True:
-            agent = before or await self._selection.choose(request, principal, turned_down)
-            entry = self._with_room(agent)
+            agent = await self._choose(request, principal, crowded)
+            entry = self._directory.entry(agent)
+            link = _link(entry)
+            entry.making += 1  # in the same step in which there was room
             try:
-                return agent, _learn(entry, await _link(entry).jobs.create(request, asked))
-            except NoAgent as error:  # it knows better than we do; so another one may take it
-                if before is not None or agent in turned_down:
+                return agent, _learn(entry, await link.jobs.create(request, asked))
+            except (NoAgent, TooManyRequests) as error:  # it knows better than we do; so another one may take it
+                if agent in crowded.turned_down:
                     raise
-                turned_down[agent] = error.detail
+                crowded.note(agent, error)
+            finally:
+                entry.making -= 1
 
-    def _with_room(self, agent: AgentUid) -> AgentEntry:
-        """Raises AgentNotFound for one that is away, TooManyRequests."""
-        entry = self._directory.entry(agent)
-        _link(entry)
-        if len(entry.mirror) >= self._max_per_agent:
-            raise TooManyRequests(
-                f"agent {agent!r} has {len(entry.mirror)} jobs, which is the limit; remove some",
-                headers={"Retry-After": "10"},
-            )
-        return entry
+    async def _choose(self, request: CreateRequest, principal: Principal, crowded: _Crowded) -> AgentUid:
+        """An agent with room for one more record. Raises TooManyRequests where only those are left that have none."""
+        while True:
+            self._note_full(crowded)
+            try:
+                agent = await self._selection.choose(request, principal, crowded.turned_down)
+            except NoAgent as error:
+                raise crowded.instead_of(error) from error
+            entry = self._directory.entry(agent)
+            _link(entry)
+            if agent in crowded.turned_down or not self._full(entry):  # a selector may stick to its choice
+                return agent
+
+    def _note_full(self, crowded: _Crowded) -> None:
+        for entry in self._directory:
+            if self._full(entry):
+                count = len(entry.mirror)
+                crowded.note(
+                    entry.uid,
+                    TooManyRequests(
+                        f"agent {entry.uid!r} has {count} jobs, which is the limit; remove some",
+                        headers={"Retry-After": "10"},
+                    ),
+                )
+
+    def _full(self, entry: AgentEntry) -> bool:
+        return len(entry.mirror) + entry.making >= self._max_per_agent
 
     async def start(
         self, ref: JobRef, request: StartRequest, key: str | None = None, public_prefix: str | None = None
@@ -181,6 +204,26 @@ class JobsService:
     def _calls(self, ref: JobRef) -> tuple[AgentEntry, JobCalls]:
         """Raises AgentAway, AgentNotFound."""
         return self._directory.entry(ref.agent), self._directory.connected(ref.agent).jobs
+
+
+class _Crowded:
+    """Agents that have no room for a job, as we know or as they said, and why."""
+
+    def __init__(self) -> None:
+        self.turned_down: dict[AgentUid, str] = {}
+        self._too_many: dict[AgentUid, TooManyRequests] = {}
+
+    def note(self, agent: AgentUid, why: NoAgent | TooManyRequests) -> None:
+        self.turned_down[agent] = why.detail
+        if isinstance(why, TooManyRequests):
+            self._too_many[agent] = why
+
+    def instead_of(self, error: NoAgent) -> ProuterError:
+        """Where nothing but too many jobs is in the way, that is said: a client can do something about it."""
+        considered = {AgentUid(str(agent["agent"])) for agent in error.extra.get("considered", ())}
+        if considered and considered <= self._too_many.keys():
+            return self._too_many[min(considered)]
+        return error
 
 
 def _link(entry: AgentEntry) -> AgentLink:
