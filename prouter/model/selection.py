@@ -6,11 +6,15 @@ Called by selectors, shipped and third-party.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prouter.errors import NoAgent
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate
 from prouter.model.trail import current, tell_ranking
+
+AWAY = "it is away for the moment"
+"""Why an agent is not taken that was connected not long ago."""
 
 
 def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, str]) -> AgentUid:
@@ -38,9 +42,13 @@ def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, s
 def no_agent(reasons: Mapping[AgentUid, str]) -> NoAgent:
     """The refusal that says which agents were considered and why each was not taken."""
     listed = "; ".join(f"{uid}: {reason}" for uid, reason in sorted(reasons.items()))
-    considered = [{"agent": uid, "reason": reason} for uid, reason in sorted(reasons.items())]
     detail = f"none of {len(reasons)} agents can take the job: {listed}" if reasons else "no agent is connected"
-    return NoAgent(detail, extra={"considered": considered})
+    return NoAgent(detail, extra=considered(reasons))
+
+
+def considered(reasons: Mapping[AgentUid, str]) -> dict[str, Any]:
+    """What a refusal says beside its detail: each agent that was considered, and why it was not taken."""
+    return {"considered": [{"agent": uid, "reason": reason} for uid, reason in sorted(reasons.items())]}
 
 
 def _load(candidate: Candidate) -> tuple[float, int, AgentUid]:

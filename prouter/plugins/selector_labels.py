@@ -14,7 +14,8 @@ from typing import Any
 from prouter import hookimpl
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate, Selector
-from prouter.model.selection import least_loaded
+from prouter.model.selection import AWAY, least_loaded
+from prouter.model.services import Router
 
 COMPARISONS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
     "gt": (">", operator.gt),
@@ -55,12 +56,21 @@ class LabelsSelector:
         "additionalProperties": False,
     }
 
+    def __init__(self) -> None:
+        self._router: Router | None = None
+
+    @hookimpl
+    def prouter_startup(self, router: Router) -> None:
+        self._router = router
+
     @hookimpl
     def prouter_selectors(self) -> Sequence[Selector]:
         return [self]
 
     async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> AgentUid:
-        matching, reasons = [], {}
+        assert self._router is not None
+        reasons = {agent.uid: AWAY for agent in self._router.agents.list() if not agent.connected}
+        matching = []
         for candidate in candidates:
             mismatch = first_mismatch(locator["match"], candidate.properties)
             if mismatch is None:

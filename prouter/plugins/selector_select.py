@@ -9,7 +9,7 @@ from prouter import hookimpl
 from prouter.errors import AgentNotFound
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate, Selector
-from prouter.model.selection import least_loaded
+from prouter.model.selection import AWAY, considered, least_loaded
 from prouter.model.services import Router
 
 MAX_UIDS = 1000
@@ -49,13 +49,16 @@ class SelectSelector:
     async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> AgentUid:
         wanted = [AgentUid(uid) for uid in dict.fromkeys(locator["uids"])]
         assert self._router is not None
-        connected = {agent.uid for agent in self._router.agents.list() if agent.connected}
-        if not connected.intersection(wanted):
-            raise AgentNotFound(wanted[0], f"agent connection not found: none of {wanted[:20]} is connected")
+        known = {agent.uid: agent.connected for agent in self._router.agents.list()}
         offered = {candidate.uid: candidate for candidate in candidates}
-        not_taken = {
-            uid: "it may not take this job" if uid in connected else "it is not connected"
-            for uid in wanted
-            if uid not in offered
-        }
+        not_taken = {uid: _why_not(known.get(uid)) for uid in wanted if uid not in offered}
+        if not any(known.get(uid) for uid in wanted):
+            detail = f"agent connection not found: none of {wanted[:20]} is connected"
+            raise AgentNotFound(wanted[0], detail, extra=considered(not_taken))
         return least_loaded([offered[uid] for uid in wanted if uid in offered], not_taken)
+
+
+def _why_not(connected: bool | None) -> str:
+    if connected is None:
+        return "it is not connected"
+    return "it may not take this job" if connected else AWAY

@@ -8,7 +8,7 @@ import pytest
 
 from prouter.client import Client
 from prouter.client.client import RequestFailed
-from prouter.testing import AgentDaemon, Fleet, RouterDaemon
+from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -54,6 +54,29 @@ async def test_select_of_agents_that_are_not_connected_is_not_found_at_once(flee
     assert refused.value.http_status == 404
     assert "connection" in str(refused.value)
     assert "not found" in str(refused.value)
+    assert refused.value.problem["considered"] == [{"agent": "nobody", "reason": "it is not connected"}]
+
+
+async def test_agents_that_are_away_are_considered_and_not_taken(fleet) -> None:
+    router, small, large = await two_agents(fleet)
+    small.kill()
+    reasons = {small.uid: "it is away for the moment"}
+    async with router.client() as client:
+
+        async def considered(locator: dict[str, object]) -> tuple[int, dict[str, str]]:
+            with pytest.raises(RequestFailed) as refused:
+                await chosen(client, locator)
+            found = {agent["agent"]: agent["reason"] for agent in refused.value.problem["considered"]}
+            return refused.value.http_status, found
+
+        async def is_away() -> bool:
+            return any(not agent["connected"] for agent in await client.agents())
+
+        await eventually(is_away)
+        assert await considered({"type": "select", "uids": [small.uid]}) == (404, reasons)
+        status, found = await considered({"type": "labels", "match": {"gpu": "none"}})
+        assert status == 503
+        assert found == {**reasons, large.uid: "its property 'gpu' is 'a100', not 'none'"}
 
 
 async def test_labels_choose_by_properties_and_say_why_not(fleet) -> None:
