@@ -9,6 +9,7 @@ import pytest
 from packing import send, tarred, there
 
 from prouter.client import Client, Job
+from prouter.testing import eventually
 
 pytestmark = pytest.mark.as_user
 MANY = {f"m{number:04}": b"" for number in range(3000)}
@@ -64,6 +65,27 @@ async def test_archives_sent_at_once_are_all_taken_each_whole(fleet) -> None:
             assert [status for status, _ in answers] == [200] * 8, answers
             found = there(agent, job)
             assert len({found[name] for name in names}) == 1, "the files of several archives are mixed"
+
+
+async def test_a_job_that_is_removed_while_an_archive_comes_stays_removed(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        data = tarred({"x": bytes(1_000_000), "d/e": bytes(3_000_000), "d2/e2/f": bytes(1_000_000)})
+        host, port = router.address("control")
+        async with asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection(host, port)
+            head = f"POST {job.path}/archive HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(data)}\r\n\r\n"
+            writer.write(head.encode() + data[:2_500_000])
+            await eventually(lambda: list(agent.sandbox(job).parent.glob(".unpacking*/d/e")), what="the staging place")
+            await job.remove()
+            writer.write(data[2_500_000:])
+            assert (await reader.readuntil(b"\r\n")).split()[1] == b"404"
+            writer.close()
+            await writer.wait_closed()
+        await eventually(lambda: not list(agent.jobs.iterdir()), what="nothing of it")
+        again = await client.create({"type": "uid", "uid": agent.uid}, uid=str(job.info["uid"]))
+        assert again.path == job.path
 
 
 async def test_archives_beside_uploads_that_make_and_leave_the_same_directories(fleet) -> None:

@@ -187,6 +187,7 @@ class Sandbox:
     async def unpacking(self) -> AsyncIterator[Unpacking]:
         staged = StagedFiles(self._tree, self._beside, self._off_loop, self._in_turn)
         try:
+            await self._off_loop(staged.begin)
             yield staged
         finally:
             await self._off_loop(staged.close)

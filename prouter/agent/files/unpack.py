@@ -20,7 +20,7 @@ from typing import Any
 from prouter.agent.files.deleting import delete_tree
 from prouter.agent.files.paths import split
 from prouter.agent.files.trees import Directory, Names, Tree, explain
-from prouter.errors import Conflict, InvalidRequest
+from prouter.errors import Conflict, FileMissing, InvalidRequest, ProuterError
 
 STAGING_PREFIX = ".unpacking-"
 FLUSH_BYTES = 1024 * 1024
@@ -43,7 +43,7 @@ class Step:
 
 
 class StagedFiles:
-    """Implements model.services.Unpacking. `close` removes whatever was not placed."""
+    """Implements model.services.Unpacking. `begin`, and `close`, which removes what was not placed, run in a thread."""
 
     def __init__(self, tree: Tree, beside: Path, off_loop: OffLoop, in_turn: OffLoop | None = None) -> None:
         """`in_turn` is `off_loop` while nobody else changes the sandbox."""
@@ -57,6 +57,17 @@ class StagedFiles:
         self._waiting_bytes = 0
         self._file: int | None = None
         self._undo: list[Callable[[], None]] = []
+
+    def begin(self) -> None:
+        """Makes the staging place; nothing of it is ever made again, so that a job that is removed stays removed.
+
+        Raises FileMissing when it is by now.
+        """
+        try:
+            self._tree.directory(()).close()
+            self._root.mkdir(mode=0o700)
+        except OSError as error:
+            raise _explained(error, "the archive") from None
 
     async def directory(self, path: str) -> None:
         names = split(path.rstrip("/"))
@@ -99,17 +110,16 @@ class StagedFiles:
 
     def _make_directory(self, names: Names, path: str) -> None:
         try:
-            self._root.joinpath(*names).mkdir(mode=0o755, parents=True, exist_ok=True)
+            for depth in _depths(self._root, names):
+                self._root.joinpath(*names[:depth]).mkdir(mode=0o755, exist_ok=True)
         except FileExistsError:
             raise InvalidRequest(f"Invalid request: {path!r} is a file and a directory in the archive") from None
         except OSError as error:
-            raise explain(error, path) from None
+            raise _explained(error, path) from None
 
     def _begin_file(self, names: Names, path: str, mode: int) -> None:
         self._close_file()
-        if len(names) > 1:
-            self._make_directory(names[:-1], path)
-        self._root.mkdir(mode=0o700, exist_ok=True)
+        self._make_directory(names[:-1], path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         place = self._root.joinpath(*names)
         try:
@@ -118,7 +128,7 @@ class StagedFiles:
         except FileExistsError:
             raise InvalidRequest(f"Invalid request: {path!r} is in the archive twice") from None
         except OSError as error:
-            raise explain(error, path) from None
+            raise _explained(error, path) from None
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None
@@ -138,8 +148,6 @@ class StagedFiles:
 
     def _place_all(self) -> None:
         self._close_file()
-        if not self._root.is_dir():
-            return
         try:
             self._kept.mkdir(mode=0o700)
             for step in self._planned():
@@ -149,7 +157,7 @@ class StagedFiles:
                 with contextlib.suppress(OSError):
                     undo()
             if isinstance(error, OSError):
-                raise explain(error, "the archive") from None
+                raise _explained(error, "the archive") from None
             raise
 
     def _planned(self) -> list[Step]:
@@ -162,7 +170,7 @@ class StagedFiles:
                 with contextlib.closing(self._tree.directory(names)) as target:
                     steps += self._planned_in(target, names, todo)
             except OSError as error:
-                raise explain(error, "/".join(names) or "the archive") from None
+                raise _explained(error, "/".join(names) or "the archive") from None
         return steps
 
     def _planned_in(self, target: Directory, names: Names, todo: list[Names]) -> list[Step]:
@@ -198,6 +206,17 @@ class StagedFiles:
                 target.adopt(kept, step.name)
             elif placed:
                 target.hand_out(step.name, self._root.joinpath(*step.names, step.name))
+
+
+def _depths(root: Path, names: Names) -> range:
+    """Of the directories to make: most often all but the last one are there."""
+    start = len(names) if root.joinpath(*names[:-1]).is_dir() else 1
+    return range(start, len(names) + 1) if names else range(0)
+
+
+def _explained(error: OSError, path: str) -> ProuterError:
+    """What is missing here is the job."""
+    return FileMissing("the job's sandbox is gone") if error.errno == errno.ENOENT else explain(error, path)
 
 
 def _set_aside(target: Directory, name: str, kept: Path) -> bool:
