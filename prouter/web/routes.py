@@ -92,7 +92,7 @@ class RouteTable:
         """The place, the raw agent of the long form, and the raw values of the parameters."""
         segments = path.split("/")[1:]
         short = self._lookup(segments)
-        if len(segments) < 3 or segments[0] != "jobs":
+        if len(segments) < 3 or segments[0] != "jobs" or not segments[1]:
             return (short[0], None, short[1]) if short else None
         long = self._lookup(["jobs", *segments[2:]])
         if long is not None and "{job}" in long[0].segments and (short is None or not self._is_action(segments[2])):
