@@ -1,4 +1,4 @@
-"""How a sandbox is measured, and what is written into cgroups of a kind that the machine of the tests may not have."""
+"""Parts of limits alone: measures of a sandbox, cgroups that the machine of the tests may not have, ceilings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if sys.platform == "win32":
 from prouter.agent.guard.held import cgroup, controllers
 from prouter.agent.guard.held.bounds import Bounds, in_units
 from prouter.agent.guard.held.measure import MAX_DEPTH, TOO_DEEP, Measure
+from prouter.agent.jobs.limits import JobLimits
+from prouter.errors import InvalidRequest, NotPossible
 
 LIMITS = {"memory_bytes": 64 * 1024 * 1024}
 
@@ -93,3 +95,25 @@ def test_jobs_are_put_where_memory_can_be_limited(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(("size", "words"), [(1 << 30, "1 GiB"), (1536, "1536 bytes"), (3 << 20, "3 MiB")])
 def test_limits_are_told_exactly(size: int, words: str) -> None:
     assert in_units(size) == words
+
+
+def test_ceilings_hold_for_starts_that_ask_for_nothing_and_for_restarts(caplog: pytest.LogCaptureFixture) -> None:
+    given = {"processes": 512, "output_bytes": 8192, "memory_bytes": None, "cpu_seconds": 7}
+    most = {"processes": 100, "memory_bytes": 1000, "cpu_seconds": None}
+    limits = JobLimits.read(
+        given, most, {"processes": "watched", "output_bytes": "truncated", "memory_bytes": "watched"}
+    )
+    assert "no way to limit cpu_seconds" in caplog.text
+    assert "processes" not in caplog.text
+    everything = {"processes": 100, "output_bytes": 8192, "memory_bytes": 1000, "cpu_seconds": 7}
+    assert limits.of({}) == everything
+    assert limits.of({"memory_bytes": 5000, "processes": 3}) == everything | {"processes": 3}
+    limits.check({"memory_bytes": 1000, "processes": 100})
+    for asked, why in (
+        ({"memory_bytes": 1001}, "at most 1000 memory_bytes"),
+        ({"output_bytes": 8193}, "keeps at most 8192"),
+    ):
+        with pytest.raises(InvalidRequest, match=why):
+            limits.check(asked)
+    with pytest.raises(NotPossible, match="no way to limit cpu_seconds"):
+        limits.check({"cpu_seconds": 5})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prouter.errors import InvalidRequest, NotPossible
 from prouter.model.plugin import ConfigSection
+
+log = logging.getLogger(__name__)
 
 WHAT = {
     "memory_bytes": "Bytes of memory of one job's processes together",
@@ -71,9 +74,11 @@ class JobLimits:
 
     @classmethod
     def read(cls, defaults: Mapping[str, Any], ceilings: Mapping[str, Any], enforced: Mapping[str, str]) -> JobLimits:
-        """From validated sections. Output has one number for both."""
+        """From validated sections. Output has one number for both. What nobody would keep is told to the log."""
         given = {name: limit for name, limit in defaults.items() if limit is not None}
         most = {name: limit for name, limit in ceilings.items() if limit is not None}
+        for name in (given | most).keys() - enforced.keys() - DEFAULTS.keys():
+            log.warning("jobs.limits: this system has no way to limit %s of a job", name)
         return cls(given, most | {"output_bytes": given["output_bytes"]}, enforced)
 
     def check(self, asked: Mapping[str, int]) -> None:
