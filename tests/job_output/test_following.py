@@ -52,6 +52,25 @@ async def test_many_short_jobs_are_each_followed_to_their_last_byte(fleet: Fleet
                 assert len(await follower.rest()) == 50003
 
 
+async def test_a_slow_follower_gets_the_run_that_it_followed_and_not_the_next(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    size = 20_000_000
+    async with router.client() as client:
+        job = await new_job(client, agent)
+        async with following(client, job) as slow, following(client, job, stream="stderr") as errors:
+            await tell(job, f"say('begun ', 2); os.write(1, b'o' * {size}); say('end', 2)")
+            await slow.until(b"o")
+            await job.wait(60)
+            await job.restart()
+            async with following(client, job) as next_run:
+                await job.wait(60)
+                first = await slow.rest()
+                assert (first.count(b"o"), first[-3:]) == (size, b"end")
+                assert await errors.rest() == b"begun end"
+                both = await next_run.rest()
+        assert both.count(b"o") == 2 * size, "who begins to follow later gets all from the beginning"
+
+
 async def test_a_killed_job_is_followed_to_its_end(fleet: Fleet) -> None:
     router, agent = await fleet.pair()
     async with router.client() as client:

@@ -18,14 +18,15 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from prouter.agent.jobs.detached import detached, refuse
 from prouter.agent.jobs.ending import exits, last_lines, reason_of
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.once import Once
 from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
 from prouter.agent.jobs.records import JobDirectory
+from prouter.agent.jobs.runs import Run
 from prouter.agent.jobs.start import build_command, check_places, check_request
 from prouter.errors import (
-    Internal,
     InvalidRequest,
     JobInvalidState,
     JobNotFound,
@@ -83,6 +84,7 @@ class Job:
         """What goes through its ports; the connections add to it."""
         self.running: Running | None = None
         """The tree, while there is one."""
+        self.run = Run(begun=record.state is not JobState.NEW)
         self.ending: Reason | None = None
         """Why the tree is being killed, once it is: then an end of its streams is a cut."""
         self._once = Once(keys or {})
@@ -245,10 +247,10 @@ class Job:
             try:
                 running = await self._begin(driver, request, held)
             except ProuterError as error:
-                _refuse(started, error)
+                refuse(started, error)
                 return
             except BaseException:
-                _refuse(started, StartFailed("the start failed for a reason that is in the agent's log"))
+                refuse(started, StartFailed("the start failed for a reason that is in the agent's log"))
                 raise
             if not started.done():
                 started.set_result(self.record)
@@ -287,6 +289,7 @@ class Job:
     ) -> tuple[Running, Mapping[str, Port]]:
         around = self._around
         await asyncio.to_thread(self.directory.begin_run, request)
+        self.run = await self.run.next(self.directory.path)
         await self._save()
         finders = [held.enter_context(finder) for finder in self._finders(request)]
         inherited = await around.environment(self.record, request)
@@ -383,23 +386,4 @@ class Job:
         await asyncio.to_thread(self.directory.write, self.record, dict(self._once.keys))
 
     def _detached(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Work that goes on when its caller goes away; what it raises is for whoever waits."""
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        async def run() -> None:
-            try:
-                outcome.set_result(await work)
-            except ProuterError as error:
-                _refuse(outcome, error)
-            except BaseException:
-                _refuse(outcome, Internal(f"the {name} failed for a reason that is in the agent's log"))
-                raise
-
-        self._around.tasks.start(name, run())
-        return outcome
-
-
-def _refuse(outcome: asyncio.Future[T], error: ProuterError) -> None:
-    if not outcome.done():
-        outcome.set_exception(error)
-        outcome.exception()  # seen: nobody may be waiting any more
+        return detached(self._around.tasks, name, work)

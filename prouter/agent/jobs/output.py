@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from prouter.agent.jobs.job import Job
+from prouter.agent.jobs.runs import Run
 from prouter.agent.output.reader import SpoolReader
 from prouter.errors import JobNotFound
 from prouter.model.jobs import JobState
@@ -35,32 +37,37 @@ class FollowedOutput:
     async def read(
         self, stream: OutputStream | None, offset: int, *, follow: bool
     ) -> AsyncIterator[Sequence[OutputPiece]]:
-        reader = self._reader(stream)
+        reader, run = self._reader(stream), self._job.run
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         while True:
-            over = self._over()  # asked before reading: the end is told after the last byte is on disk
+            over = self._over(run)  # asked before reading: the end is told after the last byte is on disk
             batch = await asyncio.to_thread(reader.read, offset)
-            if batch.pieces:
-                yield batch.pieces
-                offset = batch.pieces[-1].after
+            end = run.ends[stream] if run.ends is not None and follow else None
+            pieces = batch.pieces if end is None else _before(batch.pieces, end)
+            if pieces:
+                yield pieces
+                offset = pieces[-1].after
                 quiet_since = loop.time()
-            if batch.pieces or batch.more:
+            if end is not None and (offset >= end or len(pieces) < len(batch.pieces)):
+                return  # what comes now is another run's
+            if pieces or batch.more:
                 continue
             if over or not follow:
-                self._over()  # nothing was read, perhaps because a removal has begun since
+                self._over(run)  # nothing was read, perhaps because a removal has begun since
                 return
             if loop.time() - quiet_since > QUIET_SECONDS:
                 yield ()
                 quiet_since = loop.time()
             await self._news()
 
-    def _over(self) -> bool:
-        """Whether no more will come. Raises JobNotFound for a job that was removed: how much there was is not known."""
+    def _over(self, run: Run) -> bool:
+        """Whether no more will come of that run. Raises JobNotFound for a job that was removed: how much there was is
+        not known."""
         record = self._job.record
         if (self._job.removing or record.state is JobState.CLOSED) and record.started_at is not None:
             raise JobNotFound(record.uid)
-        return record.ended
+        return record.ended or run.ends is not None
 
     async def _news(self) -> None:
         """A while, or until the job has ended."""
@@ -72,3 +79,12 @@ class FollowedOutput:
 
     def _reader(self, stream: OutputStream | None) -> SpoolReader:
         return SpoolReader(self._job.directory.path, stream)
+
+
+def _before(pieces: Sequence[OutputPiece], end: int) -> Sequence[OutputPiece]:
+    """Those of a run that ended there; a gap may reach into the next one."""
+    return [
+        piece if piece.after <= end else replace(piece, dropped_bytes=end - piece.offset)
+        for piece in pieces
+        if piece.offset < end
+    ]

@@ -5,7 +5,7 @@ Nothing is held open between two calls: segments can be dropped under a reader t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,11 @@ class Batch(NamedTuple):
 
     pieces: list[OutputPiece]
     more: bool = False
+
+
+def output_ends(job_directory: Path) -> Mapping[OutputStream | None, int]:
+    """The offset behind the newest byte of each view."""
+    return {stream: SpoolReader(job_directory, stream).end() for stream in (None, *OutputStream)}
 
 
 class _Place(NamedTuple):

@@ -1,0 +1,27 @@
+"""The runs of a job one after another, for who follows its output."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from prouter.agent.output.reader import output_ends
+from prouter.model.output import OutputStream
+
+
+class Run:
+    """One run, or the one to come."""
+
+    def __init__(self, *, begun: bool = False) -> None:
+        self.begun = begun
+        self.ends: Mapping[OutputStream | None, int] | None = None
+        """Where its output ended in each view; known once the next one is about to begin."""
+
+    async def next(self, job_directory: Path) -> Run:
+        """The run that begins now, before it can write anything."""
+        if not self.begun:
+            self.begun = True
+            return self
+        self.ends = await asyncio.to_thread(output_ends, job_directory)
+        return Run(begun=True)
