@@ -90,7 +90,8 @@ async def test_close_codes_pass(fleet) -> None:
     router, agent = await fleet.pair()
     async with router.client() as client, caller() as mine:
         job = await serving_job(client, agent, ECHO)
-        assert await connect(client, job, "/closes", mine.url) == 200
+        as_originals_say = mine.url.replace("ws://", "HTTP://")
+        assert await connect(client, job, "/closes", as_originals_say) == 200
         socket = await mine.connection()
         await socket.wait_closed()
         assert (socket.close_code, socket.close_reason) == (4001, "as asked")
@@ -113,7 +114,7 @@ async def test_what_fails_before_the_job_answers_is_told_to_the_caller(fleet) ->
     async with router.client() as client:
         job = await client.create({"type": "uid", "uid": agent.uid})
         assert await connect(client, job, "/", "ws://127.0.0.1:9") == 404
-        for url in ("http://x/", "ws://", "ws://a b/", "ws://h:99999/", "ws://h:x/"):
+        for url in ("ftp://x/", "ws://", "ws://a b/", "ws://h:99999/", "ws://h:x/"):
             assert await connect(client, job, "/", url) == 400
         refusing = await serving_job(client, agent, REFUSES)
         with pytest.raises(RequestFailed) as refused:

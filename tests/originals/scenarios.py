@@ -83,7 +83,7 @@ class OriginalClient:
         """The path of a job that runs the recordings' own server."""
         path = await self.create()
         await self.ask("POST", f"{path}/file/job_server.py", data=io.BytesIO(self.job_server))
-        body = {"args": [sys.executable, "job_server.py"], "env": {}, "name": "matrix"}
+        body = {"args": [sys.executable, "job_server.py"], "env": {}, "cwd": None, "port_expected_count": 1}
         assert (await self.ask("POST", f"{path}/start", json=body)).json["state"] == "RUNNING"
         return path
 
@@ -248,7 +248,7 @@ async def wsconnect_to_the_callers_server(client: OriginalClient) -> None:
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        url = f"ws://127.0.0.1:{runner.addresses[0][1]}/mine"
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/mine"
         path = await client.served()
         await client.ask("POST", f"{path}/wsconnect/ws_echo", json={"url": url})
         async with asyncio.timeout(20):
@@ -357,13 +357,15 @@ async def an_unknown_job(client: OriginalClient) -> None:
 
 async def an_unknown_agent(client: OriginalClient) -> None:
     body = {"agent": {"type": "uid", "uid": "nobody"}, "name": "x"}
-    heard = await client.ask("POST", "/jobs/create", status=404, json=body)
+    await client.ask("POST", "/jobs/create", status=404, json=body)
+    heard = await client.ask("GET", f"/jobs/nobody/{'0' * 32}/info", status=404)
     assert b"connection" in heard.body.lower()
     assert b"not found" in heard.body
 
 
 async def a_request_that_is_none(client: OriginalClient) -> None:
-    assert b"Invalid request" in (await client.ask("POST", "/jobs/create", status=400, json={"name": "x"})).body
+    body = {"name": "x", "agent": {"wrong key here": "whatever"}}
+    assert b"Invalid request" in (await client.ask("POST", "/jobs/create", status=400, json=body)).body
 
 
 Story = Callable[[OriginalClient], Awaitable[None]]

@@ -17,12 +17,18 @@ from prouter.model.services import JobStream, Router
 from prouter.plugins.ws_bridge.frames import BadFrame, Masker
 from prouter.plugins.ws_bridge.handshake import open_websocket
 
-DEFAULT_PORTS = {"ws": 80, "wss": 443}
+DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+"""Clients of the original name their websocket with http."""
 READ_BYTES = 65536
 SCHEMA = {
     "type": "object",
     "properties": {
-        "url": {"type": "string", "pattern": "^wss?://", "maxLength": 8192, "description": "Of the caller's websocket."}
+        "url": {
+            "type": "string",
+            "pattern": "^([wW][sS]|[hH][tT][tT][pP])[sS]?://",
+            "maxLength": 8192,
+            "description": "Of the caller's websocket; http stands for ws, https for wss.",
+        }
     },
     "required": ["url"],
     "additionalProperties": False,
@@ -116,7 +122,7 @@ class WsBridge:
     @asynccontextmanager
     async def _open_at_caller(self, url: SplitResult, protocol: str | None) -> AsyncIterator[tuple[JobStream, bytes]]:
         host, port = url.hostname or "", url.port or DEFAULT_PORTS[url.scheme]
-        tls = ssl.create_default_context() if url.scheme == "wss" else None
+        tls = ssl.create_default_context() if url.scheme in ("wss", "https") else None
         async with asyncio.timeout(self._settings["connect_timeout"]):
             reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=READ_BYTES)
         stream = _Stream(reader, writer)
