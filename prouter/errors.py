@@ -19,7 +19,7 @@ Tree::
     │   ├── Conflict                 409   JobInvalidState
     │   ├── PreconditionFailed 412, TooLarge 413, TargetTooLong 414, UnsupportedMediaType 415
     │   ├── RangeNotSatisfiable 416, Misdirected 421
-    │   ├── StartFailed              422   ProgramMissing, ProcessExited, PortNotServed
+    │   ├── StartFailed              422   ProgramMissing, DirectoryMissing, ProcessExited, PortNotServed
     │   └── TooManyRequests 429, HeadTooLarge 431
     ├── ServiceError                 not the caller's fault, 5xx
     │   ├── Internal                 500   PluginFailure
@@ -29,6 +29,7 @@ Tree::
     │   ├── Incompatible             the peer is of a version that does not fit
     │   ├── MethodNotFound           the peer has no such method (501)
     │   ├── RemoteError              the peer's method failed in a way that has no class here   PeerBusy 503
+    │   │   └── OriginalError        what an original agent would say
     │   ├── LocalProtocolError       a bug on our side of a wire
     │   └── RemoteProtocolError      the peer broke the protocol: close the link
     ├── ConfigError                  the process can not start as configured (exit status 2)
@@ -244,6 +245,12 @@ class ProgramMissing(StartFailed):
     wire = "FileNotFoundError"
 
 
+class DirectoryMissing(StartFailed):
+    """The working directory that a start names is not in the sandbox."""
+
+    wire = "StartFailed"
+
+
 class ProcessExited(StartFailed):
     code = "process-exited"
     wire = "ProcessExitedError"
@@ -391,6 +398,17 @@ class PeerBusy(RemoteError):
     status = 503
     title = "The agent could not keep up"
     retryable = True
+
+
+class OriginalError(RemoteError):
+    """What a method tells an original router: the type that the original would have raised, and its words.
+
+    `ours` is what we would say to one of ours; it goes where the original has a traceback.
+    """
+
+    def __init__(self, cause: str, detail: str, ours: str = "") -> None:
+        self.ours = ours or detail
+        super().__init__(detail, cause=cause)
 
 
 class LocalProtocolError(LinkError):
