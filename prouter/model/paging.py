@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -38,11 +39,12 @@ QUERY: dict[str, dict[str, Any]] = {
 def page(entries: Iterable[T], key: Callable[[T], Key], query: Mapping[str, str]) -> tuple[list[T], str | None]:
     """The page that `query` asks for, sorted by `key`, and the cursor of the next one; None at the end.
 
-    Keys are unique and all of one shape. Raises InvalidRequest.
+    Keys are unique and all of one shape. No more entries are kept than a page has. Raises InvalidRequest.
     """
     limit, after = _limit(query.get("limit")), _read_cursor(query.get("cursor"))
     try:
-        listed = sorted((entry for entry in entries if after is None or key(entry) > after), key=key)
+        fitting = (entry for entry in entries if after is None or key(entry) > after)
+        listed = heapq.nsmallest(limit + 1, fitting, key=key)
     except TypeError:
         raise InvalidRequest("Invalid request: the cursor is not one of this list") from None
     shown = listed[:limit]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +208,8 @@ class FileEntry:
     modified_at: float
 
 
+FoundEntry = tuple[str, FileEntry]
+"""A path below the directory that was walked, and what is there."""
 Condition = Callable[[str | None], None]
 """Asked before a change with the ETag of what is there, None for nothing. Raises what the change is refused with."""
 
@@ -319,10 +321,18 @@ class SandboxFiles(Protocol):
         Raises InvalidRequest, Conflict with `offset` while another request is at it.
         """
 
-    async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
+    async def list(self, path: str, choose: Callable[[Iterable[str]], Sequence[str]]) -> Sequence[FileEntry]:
         """What is in a directory ("": the sandbox itself): those of its names that `choose`, in a thread, picks.
 
         Raises FileMissing, Conflict (no directory), TooLarge, and what `choose` raises.
+        """
+
+    def walk(self, path: str, skip: Callable[[str], bool], most: int) -> AsyncIterator[Sequence[FoundEntry]]:
+        """All regular files and directories below a directory, some at a time: each directory before what is in it,
+        sorted within. Directories that `skip` names by their path below `path` are told of and not entered.
+
+        Raises FileMissing, Conflict (no directory), TooLarge: more than `most` names on the way, or directories
+        deeper than paths can say.
         """
 
     async def make_directory(self, path: str) -> FileEntry:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
+import tarfile
 
 import pytest
 from storing import Store
@@ -54,10 +57,42 @@ async def test_a_list_comes_in_pages_and_bounded(store: Store) -> None:
     assert found == [f"f{number:02}" for number in range(25)]
     for bad in ("limit=0", "limit=x", "cursor=x"):
         assert (await store.ask("GET", f"files?{bad}")).status == 400
+
+
+async def test_a_directory_with_more_names_than_an_archive_takes_comes_in_pages_and_parts(store: Store) -> None:
     (store.sandbox / "many").mkdir()
+    (store.sandbox / "f").touch()
     for number in range(100_001):
-        os.mknod(store.sandbox / "many" / str(number))
-    assert (await store.ask("GET", "files?path=many&limit=1")).status == 413
+        os.mknod(store.sandbox / "many" / f"{number:06}")
+    page = (await store.ask("GET", "files?path=many&limit=2")).json
+    assert [entry["name"] for entry in page["entries"]] == ["000000", "000001"]
+    page = (await store.ask("GET", f"files?path=many&limit=1&cursor={page['next']}")).json
+    assert [entry["name"] for entry in page["entries"]] == ["000002"]
+    for query in ("", "?path=many", "?format=zip"):
+        answer = await store.ask("GET", f"archive{query}")
+        assert (answer.status, "archives.max_entries" in answer.json["detail"]) == (413, True), answer.content
+    for query, names in (
+        ("exclude=many*", ["f"]),
+        ("exclude=many/*", ["f", "many"]),
+        ("include=f", ["f"]),
+        ("path=many&include=10000*", ["100000"]),
+        ("path=many&include=&exclude=0*", ["100000"]),
+    ):
+        packed = (await store.ask("GET", f"archive?{query}")).content
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            assert archive.getnames() == names, query
+
+
+async def test_an_archive_of_directories_deeper_than_paths_is_refused_with_a_sentence(store: Store) -> None:
+    deep = "import os\nfor _ in range(400): os.mkdir('d'); os.chdir('d')"
+    await store.job.start([sys.executable, "-c", deep], port_expected_count=0)
+    await store.job.wait(30)
+    (store.sandbox / "f").touch()
+    answer = await store.ask("GET", "archive")
+    assert (answer.status, "deeper than 256 names" in answer.json["detail"]) == (413, True)
+    packed = (await store.ask("GET", "archive?exclude=d*")).content
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        assert archive.getnames()[-1] == "f"
 
 
 async def test_a_directory_is_made_with_those_above_it(store: Store) -> None:

@@ -6,15 +6,15 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.agent.files.upload import is_temporary
 from prouter.errors import Conflict, InvalidRequest, TooLarge
 from prouter.model.services import FileEntry
 
-MAX_LISTED_NAMES = 100_000
-"""Names of one directory that are sorted for a page: 10 MB. Object stores answer with 1000, file systems slow down."""
+MAX_LISTED_NAMES = 1_000_000
+"""Names of one directory that are looked at for a page: a second. Only those of the page are kept."""
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 
 
@@ -43,21 +43,30 @@ def current_etag(tree: Tree, names: Names) -> str | None:
 
 
 def list_directory(
-    tree: Tree, names: Names, path: str, choose: Callable[[Sequence[str]], Sequence[str]]
+    tree: Tree, names: Names, path: str, choose: Callable[[Iterable[str]], Sequence[str]]
 ) -> list[FileEntry]:
     """Raises FileMissing, Conflict (no directory), TooLarge."""
     try:
         with opened(tree, names) as directory:
-            found = directory.names(MAX_LISTED_NAMES)
-            if len(found) > MAX_LISTED_NAMES:
-                raise TooLarge(f"{path!r} holds more than {MAX_LISTED_NAMES} names; an archive has them all")
             entries = []
-            for name in choose([name for name in found if not is_temporary(name)]):
+            for name in choose(_bounded(shown_names(directory), path)):
                 with contextlib.suppress(FileNotFoundError):  # went meanwhile
                     entries.append(entry_of(name, directory.facts(name)))
             return entries
     except OSError as error:
         raise explain(error, path) from None
+
+
+def shown_names(directory: Directory) -> Iterator[str]:
+    """All but those of uploads that are under way."""
+    return (name for name in directory.names() if not is_temporary(name))
+
+
+def _bounded(names: Iterator[str], path: str) -> Iterator[str]:
+    for count, name in enumerate(names):
+        if count == MAX_LISTED_NAMES:
+            raise TooLarge(f"{path!r} holds more than {MAX_LISTED_NAMES} names, too many to look through at a time")
+        yield name
 
 
 def make_directory(tree: Tree, names: Names, path: str) -> FileEntry:

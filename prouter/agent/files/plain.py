@@ -7,8 +7,8 @@ are not. The documentation says so.
 from __future__ import annotations
 
 import errno
-import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from prouter.agent.files.trees import Names
@@ -83,9 +83,10 @@ class PathDirectory:
         _check(name)
         return (self.path / name).lstat()
 
-    def names(self, limit: int) -> list[str]:
+    def names(self) -> Iterator[str]:
         with os.scandir(self.path) as entries:
-            return [entry.name for entry in itertools.islice(entries, limit + 1)]
+            for entry in entries:
+                yield entry.name
 
     def create(self, name: str) -> int:
         return os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)

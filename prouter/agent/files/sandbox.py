@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -23,10 +23,12 @@ from prouter.agent.files.trees import DescriptorTree, Tree, explain
 from prouter.agent.files.turns import Turn, Turns
 from prouter.agent.files.unpack import StagedFiles
 from prouter.agent.files.upload import FileUpload
+from prouter.agent.files.walking import Walk
 from prouter.errors import InvalidRequest
 from prouter.model.services import (
     Condition,
     FileEntry,
+    FoundEntry,
     OpenedFile,
     PartedUpload,
     PartsBounds,
@@ -202,9 +204,14 @@ class Sandbox:
         finally:
             await upload.close()
 
-    async def list(self, path: str, choose: Callable[[Sequence[str]], Sequence[str]]) -> Sequence[FileEntry]:
+    async def list(self, path: str, choose: Callable[[Iterable[str]], Sequence[str]]) -> Sequence[FileEntry]:
         names = split_directory(path)
         return await self._off_loop(lambda: changes.list_directory(self._tree, names, path, choose))
+
+    async def walk(self, path: str, skip: Callable[[str], bool], most: int) -> AsyncIterator[Sequence[FoundEntry]]:
+        walk = Walk(self._tree, split_directory(path), skip, most)
+        while found := await self._off_loop(walk.step):
+            yield found
 
     async def make_directory(self, path: str) -> FileEntry:
         names = split(path.removesuffix("/"))

@@ -6,9 +6,9 @@ Everything here blocks and runs in threads. plain.py does the same where there a
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,8 +26,8 @@ class Directory(Protocol):
 
     def facts(self, name: str) -> os.stat_result: ...
 
-    def names(self, limit: int) -> list[str]:
-        """What is in it; reading ends one beyond the limit."""
+    def names(self) -> Iterator[str]:
+        """What is in it, as it is read; closed when it is over or thrown away."""
 
     def create(self, name: str) -> int:
         """A descriptor of a new empty file, to write."""
@@ -140,11 +140,12 @@ class DescriptorDirectory:
     def facts(self, name: str) -> os.stat_result:
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
-    def names(self, limit: int) -> list[str]:
+    def names(self) -> Iterator[str]:
         descriptor = os.open(".", os.O_RDONLY | CLOEXEC, dir_fd=self.fd)  # an O_PATH one can not be read
         try:
             with os.scandir(descriptor) as entries:
-                return [entry.name for entry in itertools.islice(entries, limit + 1)]
+                for entry in entries:
+                    yield entry.name
         finally:
             os.close(descriptor)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from prouter import hookimpl
@@ -15,6 +14,7 @@ from prouter.model.http import Reply
 from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.query import switch
 from prouter.model.services import AgentHost, FileEntry, SandboxFiles, Unpacking
+from prouter.plugins.archive_transfer.choosing import Choice, Members
 from prouter.plugins.archive_transfer.inflate import Inflate
 from prouter.plugins.archive_transfer.tar_reader import Member, TarReader
 from prouter.plugins.archive_transfer.writers import ArchiveWriter, GzipWriter, TarWriter, ZipWriter
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1024 * 1024
 MEDIA_TYPES = {"tar": "application/x-tar", "tar.gz": "application/gzip", "zip": "application/zip"}
-Walked = AsyncIterator[tuple[str, FileEntry]]
 
 
 class ArchiveTransfer:
@@ -73,25 +72,21 @@ class ArchiveTransfer:
             form = "tar.gz"
         async with self._files(call) as files:
             top = query.get("path", "").strip("/")
-            await files.list(top, lambda names: ())  # so that what can not be walked is an error and no cut
+            choice = Choice(files, top, query.get("include"), query.get("exclude"), self._limits["max_entries"])
+            await choice.check()  # so that what can not be had is an error and no cut
             answer = web.StreamResponse(
                 headers={"Content-Type": MEDIA_TYPES[form], "X-Content-Type-Options": "nosniff"}
             )
             assert call.request is not None
             await answer.prepare(call.request)
-            chosen = _chosen(_walk(files, top, ""), query.get("include"), query.get("exclude"))
-            await self._send(files, top, chosen, _writer(form), answer)
+            await self._send(files, top, choice.members(), _writer(form), answer)
             await answer.write_eof()
         return answer
 
     async def _send(
-        self, files: SandboxFiles, top: str, members: Walked, writer: ArchiveWriter, answer: web.StreamResponse
+        self, files: SandboxFiles, top: str, members: Members, writer: ArchiveWriter, answer: web.StreamResponse
     ) -> None:
-        count = 0
         async for path, entry in members:
-            count += 1
-            if count > self._limits["max_entries"]:
-                raise TooLarge(f"there is more in the sandbox than archives.max_entries, {self._limits['max_entries']}")
             if entry.type == "directory":
                 await answer.write(writer.begin(path, entry))
             else:
@@ -162,27 +157,6 @@ def _writer(form: str) -> ArchiveWriter:
     if form == "zip":
         return ZipWriter()
     return GzipWriter(TarWriter()) if form == "tar.gz" else TarWriter()
-
-
-async def _walk(files: SandboxFiles, top: str, below: str) -> Walked:
-    """Regular files and directories, each directory before what is in it; links are left out."""
-    for entry in await files.list(f"{top}/{below}".strip("/"), sorted):
-        path = f"{below}/{entry.name}".lstrip("/")
-        if entry.type in ("file", "directory"):
-            yield path, entry
-        if entry.type == "directory":
-            try:
-                async for found in _walk(files, top, path):
-                    yield found
-            except FileMissing:  # it went meanwhile
-                continue
-
-
-async def _chosen(members: Walked, include: str | None, exclude: str | None) -> Walked:
-    """fnmatch on the relative path, where `*` crosses slashes, as the original did it; directories must match, too."""
-    async for path, entry in members:
-        if (include is None or fnmatchcase(path, include)) and not (exclude and fnmatchcase(path, exclude)):
-            yield path, entry
 
 
 async def _send_file(

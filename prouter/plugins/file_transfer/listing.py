@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -36,7 +36,7 @@ async def listed(call: Call, files: SandboxFiles) -> Reply:
     path = call.query.get("path", "")
     after: str | None = None
 
-    def choose(names: Sequence[str]) -> Sequence[str]:
+    def choose(names: Iterable[str]) -> Sequence[str]:
         nonlocal after
         chosen, after = page(names, lambda name: (name,), call.query)
         return chosen
