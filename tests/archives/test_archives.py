@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import os
 import tarfile
@@ -100,13 +101,19 @@ async def test_nothing_gets_outside_and_nothing_of_it_appears(fleet, files, tmp_
 
 
 async def test_limits_and_broken_archives_leave_nothing(fleet) -> None:
-    router, agent = await fleet.pair("archives.max_entries=5", "archives.max_bytes=100000")
+    router, agent = await fleet.pair(
+        "archives.max_entries=5", "archives.max_bytes=100000", "archives.max_ratio=100", "archives.max_gzip_members=3"
+    )
     async with router.client() as client:
         job = await client.create({"type": "uid", "uid": agent.uid})
         good = tarred({"a": b"x" * 1000})
+        assert (await send(client, job, gzip.compress(good[:700]) + gzip.compress(good[700:])))[0] == 200
+        await client.request("DELETE", f"{job.path}/file/a")
         for data, status in (
             (tarred({str(n): b"" for n in range(6)}), 413),
             (tarred({"a": bytes(100001)}), 413),
+            (gzip.compress(bytes(20 * 1024 * 1024)), 413),
+            (gzip.compress(b"") * 4, 413),
             (good[:700], 400),
             (b"nonsense" * 200, 400),
             (tarred({"a": b""}, type=tarfile.SYMTYPE, linkname="b"), 400),

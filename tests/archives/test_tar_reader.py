@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prouter.errors import InvalidRequest, TooLarge
-from prouter.plugins.archive_transfer.inflate import Inflate
+from prouter.plugins.archive_transfer.inflate import IN_BYTES, Inflate
 from prouter.plugins.archive_transfer.tar_reader import Member, TarReader
 
 names = st.lists(
@@ -102,7 +102,7 @@ def test_what_is_no_whole_tar_is_refused(data) -> None:
 
 
 def inflated(data: bytes, step: int = 700) -> bytes:
-    inflate = Inflate(100)
+    inflate = Inflate(100, 10)
     out = b"".join(piece for start in range(0, len(data), step) for piece in inflate.feed(data[start : start + step]))
     inflate.end()
     return out
@@ -116,6 +116,15 @@ def gzipped(data: bytes) -> bytes:
 @given(st.binary(max_size=5000), st.integers(1, 900))
 def test_gzip_comes_out_as_it_went_in_several_members_too(data, step) -> None:
     assert inflated(gzipped(data) + gzipped(b"more"), step) == data + b"more"
+
+
+def test_many_small_members_are_taken_step_by_step_and_bounded() -> None:
+    """Others have their turn after each step."""
+    data = gzipped(b"") * 5000
+    steps = list(Inflate(100, 5000).feed(data))
+    assert len(steps) >= len(data) / IN_BYTES
+    with pytest.raises(TooLarge, match="more than 4999 members"):
+        list(Inflate(100, 4999).feed(data))
 
 
 def test_a_bomb_and_a_broken_gzip_are_refused() -> None:

@@ -42,6 +42,7 @@ class ArchiveTransfer:
                     "max_entries": _limit("Members of an archive, up or down.", 100_000),
                     "max_bytes": _limit("Bytes of the files in an uploaded archive, unpacked.", 64 * 1024**3),
                     "max_ratio": _limit("How many times its size an uploaded tar.gz may unpack to.", 200),
+                    "max_gzip_members": _limit("Gzip members that an uploaded tar.gz may consist of.", 100_000),
                 },
             )
         ]
@@ -118,7 +119,7 @@ class _Reading:
         self.bytes = 0
         self._unpacking = unpacking
         self._limits = limits
-        self._inflate = Inflate(limits["max_ratio"])
+        self._inflate = Inflate(limits["max_ratio"], limits["max_gzip_members"])
         self._tar = TarReader()
 
     async def take(self, chunk: bytes) -> None:
