@@ -189,6 +189,7 @@ class RouterApp:
                 state_directory=state.path / "plugins" / plugin,
                 describe=self._description,
                 explanations=explanations,
+                repeats=jobs.repeats,
                 failed=lambda about, detail: events.tell(Failed(about, detail)),
                 traffic=self._traffic,
             )

@@ -6,19 +6,19 @@ host → authenticate → route of a job (proxied) or of the table → browser g
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
-from prouter.errors import PluginFailure, PortNotFound, ProuterError, RouteNotFound
+from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
 from prouter.http1.policy import reframed
 from prouter.model import query
 from prouter.model.access import ANONYMOUS, Principal, Resource
-from prouter.model.http import Reply, ResponseHead
+from prouter.model.http import Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef
-from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route
+from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route, idempotency_key
 from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail, current
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
@@ -177,8 +177,7 @@ class ControlDispatcher:
             changes, action = True, _changing(action)
         if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
-        ref = self._job(match)
-        labels = self._directory.entry(ref.agent).mirror.get(ref.job).labels if ref else {}
+        ref, labels = self._job(match, head)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
         await self._access.authorize(principal, action, resource)
         call = Call(
@@ -207,13 +206,21 @@ class ControlDispatcher:
             return None
         return self._origins.prefix(head, incoming.peer) + path + (f"?{head.query}" if head.query else "")
 
-    def _job(self, match: Match) -> JobRef | None:
+    def _job(self, match: Match, head: RequestHead) -> tuple[JobRef | None, Mapping[str, str]]:
+        """The job that a path names, and its labels."""
         if match.job is None:
-            return None
-        ref = self._directory.find_job(JobUid(match.job), match.agent)
+            return None, {}
+        try:
+            ref = self._directory.find_job(JobUid(match.job), match.agent)
+        except JobNotFound:
+            key = idempotency_key(head) if match.route.gone_ok else None
+            gone = self._directory.removed_job(JobUid(match.job), match.agent, key) if key is not None else None
+            if gone is None:
+                raise
+            return gone[0], gone[1].labels
         if not match.route.away_ok:
             self._directory.connected(ref.agent)
-        return ref
+        return ref, self._directory.entry(ref.agent).mirror.get(ref.job).labels
 
     async def _perform(self, route: Route, call: Call) -> Outcome:
         if route.relay is None:

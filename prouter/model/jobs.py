@@ -290,6 +290,10 @@ class JobRef:
         """`/jobs/AGENT_UID/JOB_UID`, the agent's uid percent-encoded: a uid may hold slashes and be any string."""
         return f"/jobs/{quote(self.agent, safe='', errors='surrogateescape')}/{self.job}"
 
+    def port_path(self, port: str) -> str:
+        """Where clients of a router reach one of its ports."""
+        return self.path + ("/http" if port == "http" else f"/port/{port}")
+
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:

@@ -200,6 +200,8 @@ class Route:
     relay: RelayChoice | None = None
     schema: Mapping[str, Any] | None = None
     schema_optional: bool = False
+    gone_ok: bool = False
+    """Answers, too, for a job that a request with the same Idempotency-Key removed."""
     binary_body: bool = False
     """The body is bytes, not JSON; a browser must send it as application/octet-stream."""
     changes: bool | None = None

@@ -16,6 +16,7 @@ from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
 from prouter.model.plugin import Call, HealthCheck, LaunchRequest, Route, Running
 from prouter.model.process import Exit
+from prouter.model.repeats import Repeats
 from prouter.model.traffic import Traffic
 
 
@@ -91,7 +92,7 @@ class Jobs(Protocol):
         Raises PortNotFound, JobInvalidState, UpstreamFailed, Unavailable.
         """
 
-    async def remove(self, ref: JobRef) -> JobRecord:
+    async def remove(self, ref: JobRef, key: str | None = None) -> JobRecord:
         """Its tree killed, its sandbox deleted; the record as it was before."""
 
 
@@ -150,6 +151,7 @@ class Router:
     """The plugin's own, made when first asked for by `mkdir`."""
     describe: RouterDescription
     explanations: Explanations
+    repeats: Repeats
     failed: Callable[[str, str], None] = lambda subject, detail: None
     """Tell that something went wrong for which nobody waits: (subject, detail) become an event and a log line."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)

@@ -134,8 +134,17 @@ class JobsApi:
                 "End a job and delete all of it.",
                 self._remove,
                 answer=JOB_INFO,
+                gone_ok=True,
             ),
-            Route(("DELETE",), job, "job.remove", "End a job and delete all of it.", self._remove, answer=JOB_INFO),
+            Route(
+                ("DELETE",),
+                job,
+                "job.remove",
+                "End a job and delete all of it.",
+                self._remove,
+                answer=JOB_INFO,
+                gone_ok=True,
+            ),
         ]
 
     @property
@@ -183,7 +192,7 @@ class JobsApi:
 
     async def _remove(self, call: Call) -> Reply:
         ref = call.job_ref()
-        record = await self.router.jobs.remove(ref)
+        record = await self.router.jobs.remove(ref, idempotency_key(call.head))
         return self._reply(ref.agent, record)
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from prouter.client import Client
+from prouter.testing import eventually
 
 COUNTS = """
 import pathlib, time
@@ -60,6 +61,56 @@ async def test_a_start_that_was_refused_may_be_asked_again_with_its_key(fleet) -
         twice = [await ask(client, f"{job.path}/restart", None, "again") for _ in range(2)]
     assert [status for status, _ in twice] == [200, 200]
     assert twice[0][1]["pid"] == twice[1][1]["pid"]
+
+
+async def test_a_repeated_stop_or_signal_with_its_key_is_one(fleet) -> None:
+    router, agent = await fleet.pair()
+    counts = """
+import pathlib, signal, time
+def hup(*_):
+    with open("hups", "a") as file:
+        file.write("x")
+signal.signal(signal.SIGHUP, hup)
+pathlib.Path("ready").touch()
+while True:
+    time.sleep(0.01)
+"""
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        await job.start([sys.executable, "-c", counts], port_expected_count=0)
+        sandbox = agent.sandbox(job)
+        await eventually((sandbox / "ready").exists)
+        for _ in range(2):
+            assert (await ask(client, f"{job.path}/signal", {"signal": "HUP"}, "hup"))[0] == 200
+            await eventually((sandbox / "hups").exists)
+        assert (await ask(client, f"{job.path}/signal", {"signal": "TERM"}, "hup"))[0] == 409
+        both = await asyncio.gather(*(ask(client, f"{job.path}/stop", {"grace": 1}, "stop") for _ in range(2)))
+        assert [(status, info["reason"]) for status, info in both] == [(200, "stopped")] * 2
+        assert (sandbox / "hups").read_text() == "x"
+        await job.restart()
+        later = await ask(client, f"{job.path}/stop", {"grace": 1}, "stop")
+        assert (later[0], later[1]["reason"]) == (200, "stopped")
+        assert (await job.refresh()).info["state"] == "RUNNING", "it was done before"
+
+
+async def test_a_repeated_removal_with_its_key_is_told_the_same(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job, other = [await client.create({"type": "uid", "uid": agent.uid}) for _ in range(2)]
+        short = f"/jobs/{job.info['uid']}/remove"
+        asked = [ask(client, path, None, "gone") for path in (f"{job.path}/remove", f"{job.path}/remove", short)]
+        answers = await asyncio.gather(*asked)
+        answers.append(await ask(client, f"{job.path}/remove", None, "gone"))
+        assert [(status, info["uid"], info["state"]) for status, info in answers] == [(200, job.info["uid"], "NEW")] * 4
+        headers = {"Idempotency-Key": "gone"}
+        async with client.session.delete(client.url + job.path, headers=headers) as answer:
+            assert answer.status == 200
+        for key in ("another", None):
+            assert (await ask(client, f"{job.path}/remove", None, key))[0] == 404
+        assert (await ask(client, f"{job.path}/stop", None, "gone"))[0] == 404
+        assert (await ask(client, f"{other.path}/remove", None, "gone"))[1]["uid"] == other.info["uid"]
+        again = await client.create({"type": "uid", "uid": agent.uid}, uid=job.info["uid"])
+        await again.remove()
 
 
 async def test_a_create_with_a_key_makes_one_job_whichever_agent_would_be_chosen(fleet) -> None:

@@ -18,11 +18,16 @@ from prouter.model.agents import ACTIVITY, AgentInfo, Drain, Hello
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef, Reason
+from prouter.pluginkit.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
 RETURN_SECONDS = 10.0
 """After the router's own start: how long agents of its last run count as away and not as unknown."""
+
+
+MAX_REPEATS = 4096
+"""Requests whose repetition is answered like the first one."""
 
 
 class AgentEntry:
@@ -110,6 +115,8 @@ class AgentDirectory:
         expected: frozenset[str] = frozenset(),
     ) -> None:
         self._entries: dict[AgentUid, AgentEntry] = {}
+        self.repeats = Repeats(MAX_REPEATS)
+        """Of requests with an Idempotency-Key that no job remembers."""
         self._told = told
         self._orphan_seconds = orphan_seconds
         self._takeover_seconds = takeover_seconds
@@ -164,6 +171,14 @@ class AgentDirectory:
         if self._expected - set(self._entries) and time.monotonic() < self._expected_until:
             raise AgentAway("the job may be on an agent that was connected before the router started")
         raise JobNotFound(job)
+
+    def removed_job(self, job: JobUid, agent: str | None, key: str) -> tuple[JobRef, JobRecord] | None:
+        """A job that a request with this Idempotency-Key removed, as it was."""
+        for uid in [AgentUid(agent)] if agent is not None else list(self._entries):
+            record = self.repeats.outcome(("remove", JobRef(uid, job), key))
+            if isinstance(record, JobRecord) and uid in self._entries:
+                return JobRef(uid, job), record
+        return None
 
     async def register(self, link: AgentLink, jobs: Sequence[Any]) -> AgentEntry:
         """A link is up and all its jobs are known: it replaces an older link of this agent.

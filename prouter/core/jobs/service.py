@@ -31,6 +31,7 @@ from prouter.model.services import JobStream
 from prouter.model.telling import one_line
 from prouter.model.trail import Trail, current, recorded
 from prouter.pipe.bind import JobBinding
+from prouter.pluginkit.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,11 @@ class JobsService:
         self._max_per_agent = max_per_agent
         self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
+
+    @property
+    def repeats(self) -> Repeats:
+        """The same for all that takes an Idempotency-Key."""
+        return self._directory.repeats
 
     def find(self, job: JobUid, agent: AgentUid | None = None) -> JobRef:
         return self._directory.find_job(job, agent)
@@ -156,7 +162,7 @@ class JobsService:
     ) -> JobRecord:
         entry, calls = self._calls(ref)
         prefix = self._public_prefix if public_prefix is None else public_prefix
-        paths = {port.name: prefix + _below(ref, port.name) for port in request.ports}
+        paths = {port.name: prefix + ref.port_path(port.name) for port in request.ports}
         return _learn(entry, await calls.start(ref.job, replace(request, base_paths=paths), key))
 
     async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
@@ -176,7 +182,12 @@ class JobsService:
     async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
         return await self._directory.entry(ref.agent).mirror.wait_ended(ref.job, timeout_seconds)
 
-    async def remove(self, ref: JobRef) -> JobRecord:
+    async def remove(self, ref: JobRef, key: str | None = None) -> JobRecord:
+        if key is None:
+            return await self._remove(ref)
+        return await self._directory.repeats.do(("remove", ref, key), None, lambda: self._remove(ref))
+
+    async def _remove(self, ref: JobRef) -> JobRecord:
         entry, calls = self._calls(ref)
         before = await calls.remove(ref.job)
         await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
@@ -236,8 +247,3 @@ def _learn(entry: AgentEntry, record: JobRecord) -> JobRecord:
     """An answer is news like any other: it may come before the watch tells of the same change."""
     entry.mirror.apply(record)
     return record
-
-
-def _below(ref: JobRef, port: str) -> str:
-    """Where clients reach a job's port on this router, for `{base_path}`."""
-    return ref.path + ("/http" if port == "http" else f"/port/{port}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from prouter.errors import UpstreamFailed
 from prouter.model.services import JobStream
@@ -34,10 +34,13 @@ async def open_websocket(
         if not more or len(received) > MAX_HEAD_BYTES:
             raise UpstreamFailed("the server did not answer the websocket handshake")
     head, _, rest = received.partition(b"\r\n\r\n")
-    return _agreed(head.decode("latin-1"), key), rest
+    offered = {
+        token.strip() for name, value in headers if name == "Sec-WebSocket-Protocol" for token in value.split(",")
+    }
+    return _agreed(head.decode("latin-1"), key, offered), rest
 
 
-def _agreed(head: str, key: bytes) -> str | None:
+def _agreed(head: str, key: bytes, offered: Set[str]) -> str | None:
     status, *lines = head.split("\r\n")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if status.split(" ")[1:2] != ["101"]:
@@ -47,4 +50,7 @@ def _agreed(head: str, key: bytes) -> str | None:
         raise UpstreamFailed("the server's answer to the websocket handshake is wrong")
     if "sec-websocket-extensions" in fields:
         raise UpstreamFailed("the server chose a websocket extension that was not offered")
-    return fields.get("sec-websocket-protocol")
+    chosen = fields.get("sec-websocket-protocol")
+    if chosen is not None and chosen not in offered:  # RFC 6455 4.1; and whatever else it holds goes no further
+        raise UpstreamFailed("the server chose a websocket subprotocol that was not offered")
+    return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,9 +11,9 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from prouter import hookimpl
-from prouter.errors import InvalidRequest, ProuterError, TooManyRequests, UpstreamFailed
+from prouter.errors import InvalidRequest, ProuterError, TimedOut, TooManyRequests, UpstreamFailed
 from prouter.model.http import Reply
-from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.plugin import Call, ConfigSection, Route, idempotency_key
 from prouter.model.services import JobStream, Router
 from prouter.plugins.ws_bridge.frames import BadFrame, Masker
 from prouter.plugins.ws_bridge.handshake import open_websocket
@@ -20,6 +21,7 @@ from prouter.plugins.ws_bridge.handshake import open_websocket
 DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 """Clients of the original name their websocket with http."""
 READ_BYTES = 65536
+MAX_HOST, MAX_LABEL = 253, 63
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -82,7 +84,14 @@ class WsBridge:
     async def _connect(self, call: Call) -> Reply:
         """200 once the job's websocket is open; what follows is nobody's request any more."""
         assert self._router is not None
-        url = _checked(call.body["url"])
+        url, key = _checked(call.body["url"]), idempotency_key(call.head)
+        if key is None:
+            return await self._begin(call, url)
+        asked = (call.head.target, call.body["url"], tuple(call.head.all("sec-websocket-protocol")))
+        return await self._router.repeats.do(("wsconnect", call.job_ref(), key), asked, lambda: self._begin(call, url))
+
+    async def _begin(self, call: Call, url: SplitResult) -> Reply:
+        assert self._router is not None
         if self._open >= self._settings["max_count"]:
             raise TooManyRequests(
                 f"{self._open} bridges are open, which is the limit (bridges.max_count)", headers={"Retry-After": "10"}
@@ -98,13 +107,17 @@ class WsBridge:
         self._open += 1
         try:
             async with self._router.jobs.open_job(call.job_ref()) as job:
-                chosen, early = await self._open_at_job(call, job)
+                try:
+                    chosen, early = await self._open_at_job(call, job)
+                except TimeoutError:
+                    seconds = self._settings["connect_timeout"]
+                    raise TimedOut(f"the job did not answer the websocket handshake within {seconds:g} s") from None
                 if opened.cancelled():  # the caller has gone
                     return
                 opened.set_result(None)
                 async with self._open_at_caller(url, chosen) as (remote, remote_early):
                     await _join((job, early), (remote, remote_early))
-        except (ProuterError, OSError, BadFrame) as error:
+        except (ProuterError, OSError, ValueError) as error:
             if opened.done():
                 self._router.failed(f"bridge of job {call.job_ref().job}", _explained(error).detail)
             else:
@@ -115,9 +128,16 @@ class WsBridge:
 
     async def _open_at_job(self, call: Call, job: JobStream) -> tuple[str | None, bytes]:
         protocols = [("Sec-WebSocket-Protocol", value) for value in call.head.all("sec-websocket-protocol")]
+        assert self._router is not None
         query = f"?{call.head.query}" if call.head.query else ""
+        port = self._router.jobs.get(call.job_ref()).default_port()
+        above, host = "", "localhost"
+        if port is not None:
+            above = call.job_ref().port_path(port.name) if port.keep_prefix else ""
+            host = port.authority
+        target = f"{above}/{call.raw.get('rest', '')}{query}"
         async with asyncio.timeout(self._settings["connect_timeout"]):
-            return await open_websocket(job, f"/{call.raw.get('rest', '')}{query}", "localhost", protocols)
+            return await open_websocket(job, target, host, protocols)
 
     @asynccontextmanager
     async def _open_at_caller(self, url: SplitResult, protocol: str | None) -> AsyncIterator[tuple[JobStream, bytes]]:
@@ -187,9 +207,19 @@ def _checked(text: str) -> SplitResult:
         port_is_a_number = url.port is None or url.port > 0
     except ValueError:
         port_is_a_number = False
-    if not port_is_a_number or not url.hostname or not text.isascii() or not text.isprintable() or " " in text:
+    spelled = text.isascii() and text.isprintable() and " " not in text
+    if not port_is_a_number or not spelled or not _is_host(url.hostname or ""):
         raise InvalidRequest("Invalid request: `url` is no URL of a websocket (ws://HOST:PORT/PATH)")
     return url
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can be looked up at all (RFC 1035 2.3.4), or is an address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return len(text) <= MAX_HOST and all(0 < len(label) <= MAX_LABEL for label in text.removesuffix(".").split("."))
+    return True
 
 
 def _explained(error: Exception) -> ProuterError:
