@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prouter.hookspecs import hookspec
 from prouter.model.jobs import JobRecord, StartRequest
-from prouter.model.plugin import ConfigSection, Driver, Kind, Route
+from prouter.model.plugin import ConfigSection, Driver, Kind, Route, RpcMethod
 from prouter.model.services import AgentHost
 
 
@@ -30,6 +30,13 @@ def prouter_drivers() -> Sequence[Driver]:
 @hookspec(Kind.COLLECT)
 def prouter_agent_routes() -> Sequence[Route]:
     """HTTP routes of the agent's own service, reached by routers through pipes only; `{job}` is a job's uid there."""
+    raise NotImplementedError
+
+
+@hookspec(Kind.COLLECT)
+def prouter_rpc_methods() -> Sequence[RpcMethod]:
+    """Methods that routers can call over their links: what an original router asks of a feature. Asked once, after
+    start-up."""
     raise NotImplementedError
 
 

@@ -37,7 +37,7 @@ from prouter.agent.targets import PipeTargets
 from prouter.errors import ConfigError, NotPossible, PluginFailure
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
-from prouter.model.plugin import Driver
+from prouter.model.plugin import Driver, RpcMethod
 from prouter.model.services import AgentHost
 from prouter.pipe.agent_end import PipeTimes
 from prouter.pluginkit.calling import Hooks
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """For background work and open requests to end when the agent does."""
+OWN_METHODS = ("prouter_", "pipe_", "job_")
+"""How the names of the agent's own RPC methods begin."""
 ENDPOINT_NAMES = {"server": "agent endpoint", "control": "control endpoint", "report": "port reports of jobs"}
 
 
@@ -148,7 +150,7 @@ class AgentApp:
         targets = PipeTargets(registry, opener)
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
         around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
-        await self._start_plugins(undo, who, state, guarded, registry)
+        await self._start_plugins(undo, who, state, guarded, registry, targets)
         self._drivers = self._collect_drivers()
         await registry.recover(self._drivers.get(_first(self._drivers)), around)
         targets.service = Service(AgentUid(who.identity.uid), self._route_table(), registry, self._host.missing)
@@ -156,7 +158,13 @@ class AgentApp:
         undo.push_async_callback(links.close)
         undo.push_async_callback(registry.close)
         methods = JobMethods(
-            registry, around, who.draining, settings.stop_grace_seconds, settings.activity_seconds, self._driver_named
+            registry,
+            around,
+            who.draining,
+            settings.stop_grace_seconds,
+            settings.activity_seconds,
+            self._driver_named,
+            self._collect_rpc_methods(),
         )
         await self._open_doors(undo, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
@@ -211,8 +219,23 @@ class AgentApp:
                 self._driver_plugins[driver.name] = plugin
         return drivers
 
+    def _collect_rpc_methods(self) -> list[RpcMethod]:
+        methods: dict[str, RpcMethod] = {}
+        for plugin, found in self._hooks.collect("prouter_rpc_methods"):
+            for method in found:
+                if method.name in methods or method.name.startswith(OWN_METHODS):
+                    raise PluginFailure(plugin, "prouter_rpc_methods", f"method {method.name!r} is there already")
+                methods[method.name] = method
+        return list(methods.values())
+
     async def _start_plugins(
-        self, undo: AsyncExitStack, who: Self, state: StateDirectory, guarded: Keeper, registry: JobRegistry
+        self,
+        undo: AsyncExitStack,
+        who: Self,
+        state: StateDirectory,
+        guarded: Keeper,
+        registry: JobRegistry,
+        targets: PipeTargets,
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
@@ -225,6 +248,7 @@ class AgentApp:
                 config=self._sections,
                 guarded=guarded,
                 jobs=registry,
+                ports=targets,
                 tasks=tasks,
                 state_directory=state.path / "plugins" / plugin,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,8 @@ class RouterLink:
         self._shared = shared
         self._links = links
         self._dial_to: tuple[str, int] | None = None
+        self.at_end: Callable[[], Coroutine[Any, Any, None]] | None = None
+        """What is to be done once it has ended."""
 
     def sender(self) -> Sender:
         """Who jobs made over this link are from."""
@@ -155,6 +157,8 @@ class Links:
             failed = next(error for error in errors.exceptions if isinstance(error, ProuterError))
         finally:
             self._unregister(link)
+            if link.at_end is not None:
+                self.shared.tasks.start(f"after link {link.number}", link.at_end())
             await rpc.close()  # a refusal may come before the link has run, and only running it would close it
         if failed is not None:  # raised within except*, it would come as a group before Python 3.11.4
             raise failed from None

@@ -1,6 +1,7 @@
-"""What routers can call over a link: the jobs of this agent, pipes, and the original's unary methods.
+"""What routers can call over a link: the jobs of this agent, pipes, and what there is for originals.
 
-Belongs here: arguments in, records out. Does not: what a job is (jobs/). Arguments are a peer's: nothing is trusted.
+Belongs here: arguments in, records out. Does not: what a job is (jobs/), what an original calls (originals/, plugins).
+Arguments are a peer's: nothing is trusted.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.registry import JobRegistry, Watch
 from prouter.agent.links import RouterLink
+from prouter.agent.originals.jobs import OriginalJobs
+from prouter.agent.originals.speaking import offer
 from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, DRAIN, Drain
 from prouter.model.ids import JobUid
-from prouter.model.jobs import MAX_LABELS, JobRecord, PortRequest, StartRequest
+from prouter.model.jobs import MAX_LABELS, JobRecord, StartRequest
+from prouter.model.plugin import RpcMethod
 from prouter.model.resources import parse as parse_resources
 from prouter.rpc.calls import CallContext
 from prouter.rpc.messages import CallType
@@ -42,6 +46,7 @@ class JobMethods:
         stop_grace_seconds: float,
         activity_seconds: float,
         driver: Callable[[], Mapping[str, str] | None],
+        offered: Sequence[RpcMethod],
     ) -> None:
         self._jobs = jobs
         self._around = around
@@ -52,15 +57,20 @@ class JobMethods:
         """Between two tellings of what goes through the jobs' ports."""
         self.driver = driver
         """The name of the driver that starts jobs, and of its plugin; None without one."""
+        self._originals = OriginalJobs(jobs, around)
+        self._offered = offered
+        """By plugins."""
 
     def of(self, link: RouterLink) -> Methods:
         """What the router at the other end of `link` can call."""
         methods = Methods()
         methods.add("prouter_watch", lambda context: self._watch(context, link), CallType.ISTREAM)
-        for method in (_Prouter(self, link), _Original(self, link)):
-            for name in dir(method):
-                if not name.startswith("_"):
-                    methods.add(name, getattr(method, name))
+        ours = _Prouter(self, link)
+        for name in dir(ours):
+            if not name.startswith("_"):
+                methods.add(name, getattr(ours, name))
+        for method in (*self._originals.methods(link), *self._offered):
+            offer(methods, method)
         return methods
 
     @property
@@ -211,58 +221,6 @@ class _Prouter:
         if not isinstance(count, int):
             raise InvalidRequest("Invalid request: how many tickets?")
         return self._link.issue_tickets(count)
-
-
-class _Original:
-    """What an original router calls, and a person with its client."""
-
-    def __init__(self, methods: JobMethods, link: RouterLink) -> None:
-        self._methods = methods
-        self._link = link
-
-    async def job_create(self, context: CallContext, name: Any = None) -> Any:
-        return _job_info(await self._methods.create(None, name, {}, self._link))
-
-    async def job_remove(self, context: CallContext, job_uid: str) -> Any:
-        return _job_info(await self._methods.jobs.find(job_uid).remove())
-
-    async def job_info(self, context: CallContext, job_uid: str) -> Any:
-        return _job_info(self._methods.jobs.get(self._methods.jobs.find(job_uid).record.uid))
-
-    async def job_wait(self, context: CallContext, job_uid: str) -> Any:
-        return _job_info(await self._methods.jobs.find(job_uid).wait_ended())
-
-    async def job_start(
-        self,
-        context: CallContext,
-        job_uid: str,
-        args: Any,
-        env: Any,
-        cwd: Any = None,
-        port_expected_count: Any = 1,
-        forward_stdout: Any = False,
-    ) -> Any:
-        wire = {"args": args, "env": env, "cwd": cwd, "forward_stdout": forward_stdout}
-        wire["ports"] = [PortRequest().to_wire()] if port_expected_count else []
-        try:
-            request = StartRequest.from_wire(wire)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidRequest("Invalid request: the start makes no sense") from error
-        return _job_info(await self._methods.jobs.find(job_uid).start(request))
-
-    async def job_count_current_connection(self, context: CallContext) -> int:
-        sender = self._link.sender()
-        return sum(job.record.sender == sender for job in self._methods.jobs)
-
-
-def _job_info(record: JobRecord) -> dict[str, Any]:
-    """The fields that an original knows."""
-    return {
-        "uid": record.uid,
-        "name": record.name,
-        "state": record.state.value,
-        "sender": record.sender.to_wire(),
-    }
 
 
 def _key(value: Any) -> str | None:

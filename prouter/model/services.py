@@ -16,6 +16,7 @@ from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
 from prouter.model.plugin import Call, HealthCheck, LaunchRequest, Route, Running
 from prouter.model.process import Exit
+from prouter.model.reached import JobPorts
 from prouter.model.repeats import Repeats
 from prouter.model.traffic import Traffic
 
@@ -404,5 +405,6 @@ class AgentHost:
     config: Config
     guarded: Guarded
     jobs: AgentJobs
+    ports: JobPorts
     tasks: Tasks
     state_directory: Path

@@ -11,7 +11,15 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from prouter.errors import LocalProtocolError, MethodNotFound, PeerBusy, ProuterError, RemoteError, from_wire
+from prouter.errors import (
+    LocalProtocolError,
+    MethodNotFound,
+    OriginalError,
+    PeerBusy,
+    ProuterError,
+    RemoteError,
+    from_wire,
+)
 from prouter.rpc.events import CallFinished
 from prouter.rpc.machine import Machine
 from prouter.rpc.messages import CallType, ErrorInfo, Status
@@ -35,8 +43,12 @@ def error_of(method: str, event: CallFinished) -> ProuterError:
 
 
 def error_info(call_id: int, method: str, error: ProuterError) -> ErrorInfo:
-    """An error of ours as originals write theirs: always four texts; no traceback leaves the house."""
-    return ErrorInfo(f"call {call_id} ({method!r}) failed: {error.detail}", error.wire_name(), error.detail, "")
+    """An error of ours as originals write theirs: always four texts. The last is but a traceback's last line: no
+    traceback leaves the house."""
+    cause, ours = error.wire_name(), error.detail
+    if isinstance(error, OriginalError):
+        cause, ours = error.cause, error.ours
+    return ErrorInfo(f"call {call_id} ({method!r}) failed: {error.detail}", cause, error.detail, f"{cause}: {ours}")
 
 
 class Call:

@@ -75,12 +75,19 @@ class SandboxOpener:
 
     async def connect(self, sandbox: Path, path: str, made: Callable[[], asyncio.Protocol]) -> object:
         """Connect to a unix socket in a sandbox. Raises OSError: nothing there, no socket, or it leads outside."""
-        loop = asyncio.get_running_loop()
+        async with self.socket(sandbox, path) as place:
+            return await asyncio.get_running_loop().create_unix_connection(made, place)
+
+    @asynccontextmanager
+    async def socket(self, sandbox: Path, path: str) -> AsyncIterator[str]:
+        """Where to connect to such a socket, within the context. Raises OSError."""
         found: list[int] = []
         try:
-            await loop.run_in_executor(self._threads, lambda: found.append(self._socket(sandbox, path)))
+            await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: found.append(self._socket(sandbox, path))
+            )
             # the descriptor and not the path: nobody can swap it, and a socket's path has at most 108 bytes
-            return await loop.create_unix_connection(made, f"/proc/self/fd/{found[0]}")
+            yield f"/proc/self/fd/{found[0]}"
         finally:
             for descriptor in found:
                 os.close(descriptor)

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 FilesOf = Callable[[Path], AbstractAsyncContextManager[SandboxFiles]]
 """Opens a sandbox for the length of one request."""
 RECOVER_SECONDS = 10.0
+UNTIL_LINK_ENDS = "until its link ends"
+"""`asked` of a job that an original router made: it goes with the link that it was made over."""
 MAX_TEXT = 64 * 1024
 """Characters of a job's name and labels together."""
 
@@ -161,11 +163,15 @@ class JobRegistry:
         return await self._make(Job(record, self._records.directory(chosen), around), trail)
 
     async def recover(self, driver: Driver | None, around: Surroundings) -> None:
-        """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile."""
+        """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile, and
+        those that belong to a link are removed with it."""
         for record, keys in await asyncio.to_thread(self._records.read_all):
             job = Job(record, self._records.directory(record.uid), around, keys)
             if not record.ended:
                 job = await self._recovered(job, driver, around, keys)
+            if record.asked == UNTIL_LINK_ENDS:
+                await asyncio.to_thread(job.directory.delete)
+                continue
             await asyncio.to_thread(clean_leftovers, job.directory.sandbox)
             await asyncio.to_thread(clean_staging, job.directory.path)
             self._jobs[record.uid] = job

@@ -1,21 +1,22 @@
-"""The agent's half: sends the sandbox as an archive, reads an archive and unpacks it. Reached through pipes only."""
+"""The agent's half: sends the sandbox as an archive, reads an archive and unpacks it, over pipes and for originals."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from prouter import hookimpl
 from prouter.errors import FileMissing, Internal, InvalidRequest, TooLarge
 from prouter.model.http import Reply
-from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.plugin import Call, ConfigSection, Route, RpcMethod
 from prouter.model.query import switch
 from prouter.model.services import AgentHost, FileEntry, SandboxFiles, Unpacking
-from prouter.plugins.archive_transfer.choosing import Choice, Members
 from prouter.plugins.archive_transfer.inflate import Inflate
+from prouter.plugins.archive_transfer.original import OriginalArchives, Sink
 from prouter.plugins.archive_transfer.tar_reader import Member, TarReader
 from prouter.plugins.archive_transfer.writers import ArchiveWriter, GzipWriter, TarWriter, ZipWriter
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1024 * 1024
 MEDIA_TYPES = {"tar": "application/x-tar", "tar.gz": "application/gzip", "zip": "application/zip"}
+Walked = AsyncIterator[tuple[str, FileEntry]]
 
 
 class ArchiveTransfer:
@@ -42,7 +44,10 @@ class ArchiveTransfer:
                     "max_entries": _limit("Members of an archive, up or down.", 100_000),
                     "max_bytes": _limit("Bytes of the files in an uploaded archive, unpacked.", 64 * 1024**3),
                     "max_ratio": _limit("How many times its size an uploaded tar.gz may unpack to.", 200),
-                    "max_gzip_members": _limit("Gzip members that an uploaded tar.gz may consist of.", 100_000),
+                    "max_spool_bytes": _limit(
+                        "Bytes on disk of one archive on its way to an original router, which wants its size first.",
+                        16 * 1024**3,
+                    ),
                 },
             )
         ]
@@ -60,6 +65,14 @@ class ArchiveTransfer:
             Route(("POST",), path, "files.write", "Upload and unpack a tar or tar.gz.", self._upload, binary_body=True),
         ]
 
+    @hookimpl
+    def prouter_rpc_methods(self) -> Sequence[RpcMethod]:
+        agent = self._agent
+        assert agent is not None
+        spool_bytes = self._limits["max_spool_bytes"]
+        originals = OriginalArchives(agent.jobs.files, self._reading, self._pack, agent.state_directory, spool_bytes)
+        return originals.methods()
+
     # --- down ---
 
     async def _download(self, call: Call) -> web.StreamResponse:
@@ -73,38 +86,50 @@ class ArchiveTransfer:
             form = "tar.gz"
         async with self._files(call) as files:
             top = query.get("path", "").strip("/")
-            choice = Choice(files, top, query.get("include"), query.get("exclude"), self._limits["max_entries"])
-            await choice.check()  # so that what can not be had is an error and no cut
+            await files.list(top, lambda names: ())  # so that what can not be walked is an error and no cut
             answer = web.StreamResponse(
                 headers={"Content-Type": MEDIA_TYPES[form], "X-Content-Type-Options": "nosniff"}
             )
             assert call.request is not None
             await answer.prepare(call.request)
-            await self._send(files, top, choice.members(), _writer(form), answer)
+            chosen = _chosen(_walk(files, top, ""), query.get("include"), query.get("exclude"))
+            await self._send(files, top, chosen, _writer(form), answer.write)
             await answer.write_eof()
         return answer
 
-    async def _send(
-        self, files: SandboxFiles, top: str, members: Members, writer: ArchiveWriter, answer: web.StreamResponse
-    ) -> None:
+    async def _send(self, files: SandboxFiles, top: str, members: Walked, writer: ArchiveWriter, send: Sink) -> None:
+        count = 0
         async for path, entry in members:
+            count += 1
+            if count > self._limits["max_entries"]:
+                raise TooLarge(f"there is more in the sandbox than archives.max_entries, {self._limits['max_entries']}")
             if entry.type == "directory":
-                await answer.write(writer.begin(path, entry))
+                await send(writer.begin(path, entry))
             else:
-                await _send_file(files, f"{top}/{path}".lstrip("/"), path, entry, writer, answer)
-        await answer.write(await asyncio.to_thread(writer.finish))
+                await _send_file(files, f"{top}/{path}".lstrip("/"), path, entry, writer, send)
+        await send(await asyncio.to_thread(writer.finish))
+
+    async def _pack(
+        self, files: SandboxFiles, include: str | None, exclude: str | None, compress: bool, send: Sink
+    ) -> None:
+        """A tar of the whole sandbox."""
+        chosen = _chosen(_walk(files, "", ""), include, exclude)
+        await self._send(files, "", chosen, _writer("tar.gz" if compress else "tar"), send)
 
     # --- up ---
 
     async def _upload(self, call: Call) -> Reply:
         assert call.request is not None
-        async with self._files(call) as files, files.unpacking() as unpacking:
-            reading = _Reading(unpacking, self._limits)
+        async with self._files(call) as files, self._reading(files) as reading:
             async for chunk in call.request.content.iter_any():
                 await reading.take(chunk)
-            reading.end()
-            await unpacking.place()
+            await reading.done()
         return Reply.json({"entries": reading.entries, "bytes": reading.bytes})
+
+    @asynccontextmanager
+    async def _reading(self, files: SandboxFiles) -> AsyncIterator[_Reading]:
+        async with files.unpacking() as unpacking:
+            yield _Reading(unpacking, self._limits)
 
     def _files(self, call: Call) -> AbstractAsyncContextManager[SandboxFiles]:
         assert self._agent is not None
@@ -119,7 +144,7 @@ class _Reading:
         self.bytes = 0
         self._unpacking = unpacking
         self._limits = limits
-        self._inflate = Inflate(limits["max_ratio"], limits["max_gzip_members"])
+        self._inflate = Inflate(limits["max_ratio"])
         self._tar = TarReader()
 
     async def take(self, chunk: bytes) -> None:
@@ -134,9 +159,11 @@ class _Reading:
                 raise TooLarge("the archive has more headers than its members can need")
             await asyncio.sleep(0)
 
-    def end(self) -> None:
+    async def done(self) -> None:
+        """There is no more: all of it takes its place."""
         self._inflate.end()
         self._tar.end()
+        await self._unpacking.place()
 
     async def _begin(self, member: Member) -> None:
         self.entries += 1
@@ -160,8 +187,29 @@ def _writer(form: str) -> ArchiveWriter:
     return GzipWriter(TarWriter()) if form == "tar.gz" else TarWriter()
 
 
+async def _walk(files: SandboxFiles, top: str, below: str) -> Walked:
+    """Regular files and directories, each directory before what is in it; links are left out."""
+    for entry in await files.list(f"{top}/{below}".strip("/"), sorted):
+        path = f"{below}/{entry.name}".lstrip("/")
+        if entry.type in ("file", "directory"):
+            yield path, entry
+        if entry.type == "directory":
+            try:
+                async for found in _walk(files, top, path):
+                    yield found
+            except FileMissing:  # it went meanwhile
+                continue
+
+
+async def _chosen(members: Walked, include: str | None, exclude: str | None) -> Walked:
+    """fnmatch on the relative path, where `*` crosses slashes, as the original did it; directories must match, too."""
+    async for path, entry in members:
+        if (include is None or fnmatchcase(path, include)) and not (exclude and fnmatchcase(path, exclude)):
+            yield path, entry
+
+
 async def _send_file(
-    files: SandboxFiles, name: str, path: str, entry: FileEntry, writer: ArchiveWriter, answer: web.StreamResponse
+    files: SandboxFiles, name: str, path: str, entry: FileEntry, writer: ArchiveWriter, send: Sink
 ) -> None:
     """A file that becomes shorter while it is sent breaks the archive off; one that grows is sent as it was."""
     try:
@@ -171,7 +219,7 @@ async def _send_file(
         return
     try:
         fresh = FileEntry(entry.name, entry.type, opened.size, entry.mode, opened.modified_at)
-        await answer.write(writer.begin(path, fresh))
+        await send(writer.begin(path, fresh))
         offset = 0
         while offset < opened.size:
             count = min(READ_BYTES, opened.size - offset)
@@ -179,8 +227,8 @@ async def _send_file(
             if not read:
                 raise Internal("a file became shorter while it was being sent")
             offset += read
-            await answer.write(data)
-        await answer.write(writer.end())
+            await send(data)
+        await send(writer.end())
     finally:
         await opening.__aexit__(None, None, None)
 

@@ -1,4 +1,4 @@
-"""The agent's half: an ordinary HTTP handler on the sandbox's files. Reached through pipes only."""
+"""The agent's half: an ordinary HTTP handler on the sandbox's files, reached through pipes; originals have methods."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from prouter import hookimpl
 from prouter.errors import InvalidRequest, UnsupportedMediaType
 from prouter.model.http import Reply
-from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.plugin import Call, ConfigSection, Route, RpcMethod
 from prouter.model.query import switch
 from prouter.model.services import AgentHost, PartsBounds, SandboxFiles
 from prouter.plugins.file_transfer import listing
 from prouter.plugins.file_transfer.conditions import Conditions
 from prouter.plugins.file_transfer.download import download
+from prouter.plugins.file_transfer.original import OriginalFiles
 from prouter.plugins.file_transfer.parts import part_taken
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class FileTransfer:
             Route(("GET", "HEAD"), files, "files.read", "List a directory.", self._list),
             Route(("POST",), files, "files.write", "Make or move.", self._change, schema=listing.CHANGE),
         ]
+
+    @hookimpl
+    def prouter_rpc_methods(self) -> Sequence[RpcMethod]:
+        assert self._agent is not None
+        return OriginalFiles(self._agent.jobs).methods()
 
     async def _download(self, call: Call) -> Reply | web.StreamResponse:
         async with self._files(call) as files:
