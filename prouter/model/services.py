@@ -250,10 +250,11 @@ class Unpacking(Protocol):
     Paths are relative to the sandbox; parents are made. Raises InvalidRequest for a path that is none, or comes twice.
     """
 
-    async def directory(self, path: str) -> None: ...
+    async def directory(self, path: str, mode: int) -> None:
+        """Of the mode the permission bits count, and its owner can always use it; one that is there keeps its own."""
 
     async def file(self, path: str, mode: int) -> None:
-        """Begins a file, ends the one before. Of the mode the permission bits count."""
+        """Begins a file, ends the one before. Of the mode the permission bits count; its owner can read and write."""
 
     async def write(self, data: bytes) -> None:
         """To the file that was begun last. Raises NoRoom."""

@@ -81,6 +81,31 @@ async def test_what_is_there_is_kept_replaced_or_in_the_way(fleet) -> None:
             assert there(agent, job) == before, "nothing of it appeared"
 
 
+async def test_directories_are_what_the_archive_says(fleet) -> None:
+    """Named as `tar cf - a/.` and others do, of their modes, and never passed over."""
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        (agent.sandbox(job) / "there").mkdir(mode=0o750)
+        sink = io.BytesIO()
+        with tarfile.open(fileobj=sink, mode="w") as archive:
+            for name, mode in (("./", 0o700), ("a/./", 0o700), ("a/./b", 0o2555), ("...", 0o711), ("there", 0o700)):
+                info = tarfile.TarInfo(name)
+                info.type, info.mode = tarfile.DIRTYPE, mode
+                archive.addfile(info)
+            archive.addfile(tarfile.TarInfo("a/./b/c/f"))
+        assert (await send(client, job, sink.getvalue()))[0] == 200
+        modes = {"a": 0o700, "a/b": 0o755, "a/b/c": 0o755, "...": 0o711, "there": 0o750}
+        found = {name: (agent.sandbox(job) / name).stat().st_mode & 0o7777 for name in modes}
+        assert found == modes
+        data = untarred((await fetched(client, job, path="a"))[1])
+        assert data == {"b": None, "b/c": None, "b/c/f": b""}
+        assert (await send(client, job, tarred({"../": b""}, type=tarfile.DIRTYPE)))[0] == 400
+        assert (await send(client, job, gzip.compress(tarred({"padded": b"x"})) + bytes(10_240)))[0] == 200
+        assert (await send(client, job, gzip.compress(tarred({"x": b"x"})) + bytes(10) + b"x"))[0] == 400
+        assert (agent.sandbox(job) / "padded").exists()
+
+
 @pytest.mark.parametrize(
     "files",
     [{"../evil": b"x"}, {"/evil": b"x"}, {"dir/../../evil": b"x"}, {"out/evil": b"x"}, {"n": b"", "n/": b""}],

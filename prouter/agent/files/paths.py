@@ -39,5 +39,8 @@ def split(path: str) -> tuple[str, ...]:
 
 
 def split_directory(path: str) -> tuple[str, ...]:
-    """The same for a directory: a slash at the end is one, and nothing at all is the sandbox itself."""
-    return () if path in ("", ".", "./") else split(path.removesuffix("/"))
+    """The same for a directory: slashes and dots at the end are one, and nothing at all is the sandbox itself."""
+    named = path.rstrip("/")
+    while named.endswith("/."):
+        named = named[:-2].rstrip("/")
+    return () if named in ("", ".") and not path.startswith("/") else split(named or path)

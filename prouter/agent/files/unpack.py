@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.files.deleting import delete_tree
-from prouter.agent.files.paths import split
+from prouter.agent.files.paths import split, split_directory
 from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.errors import Conflict, FileMissing, InvalidRequest, ProuterError
 
@@ -69,9 +69,10 @@ class StagedFiles:
         except OSError as error:
             raise _explained(error, "the archive") from None
 
-    async def directory(self, path: str) -> None:
-        names = split(path.rstrip("/"))
-        await self._add(lambda: self._make_directory(names, path))
+    async def directory(self, path: str, mode: int) -> None:
+        names = split_directory(path)
+        if names:  # the sandbox itself is there
+            await self._add(lambda: self._begin_directory(names, path, mode))
 
     async def file(self, path: str, mode: int) -> None:
         names = split(path)
@@ -114,6 +115,14 @@ class StagedFiles:
                 self._root.joinpath(*names[:depth]).mkdir(mode=0o755, exist_ok=True)
         except FileExistsError:
             raise InvalidRequest(f"Invalid request: {path!r} is a file and a directory in the archive") from None
+        except OSError as error:
+            raise _explained(error, path) from None
+
+    def _begin_directory(self, names: Names, path: str, mode: int) -> None:
+        """What follows can be put into it, whatever its mode says."""
+        self._make_directory(names, path)
+        try:
+            self._root.joinpath(*names).chmod((mode & 0o777) | stat.S_IRWXU)
         except OSError as error:
             raise _explained(error, path) from None
 

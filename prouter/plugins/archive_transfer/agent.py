@@ -171,10 +171,10 @@ class _Reading:
         for name, count in (("max_entries", self.entries), ("max_bytes", self.bytes)):
             if count > self._limits[name]:
                 raise TooLarge(f"the archive holds more than archives.{name}, {self._limits[name]}")
-        if not member.directory:
+        if member.directory:
+            await self._unpacking.directory(member.path, member.mode)
+        else:
             await self._unpacking.file(member.path, member.mode)
-        elif member.path.strip("./"):  # the sandbox itself is there
-            await self._unpacking.directory(member.path)
 
 
 def _limit(description: str, default: int) -> dict[str, Any]:

@@ -66,6 +66,9 @@ class Inflate:
         assert self._gzip is not None
         while data:
             if self._gzip.eof:
+                data = data.lstrip(b"\0")  # what pads a gzip, of a tape for instance, is passed over as gzip does it
+                if not data:
+                    return
                 if not data.startswith(GZIP[: len(data)]):
                     raise InvalidRequest("Invalid request: there is something behind the archive's end")
                 self._begin_member()
