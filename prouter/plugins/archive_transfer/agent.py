@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from prouter import hookimpl
@@ -15,6 +14,7 @@ from prouter.model.http import Reply
 from prouter.model.plugin import Call, ConfigSection, Route, RpcMethod
 from prouter.model.query import switch
 from prouter.model.services import AgentHost, FileEntry, SandboxFiles, Unpacking
+from prouter.plugins.archive_transfer.choosing import Choice, Members
 from prouter.plugins.archive_transfer.inflate import Inflate
 from prouter.plugins.archive_transfer.original import OriginalArchives, Sink
 from prouter.plugins.archive_transfer.tar_reader import Member, TarReader
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1024 * 1024
 MEDIA_TYPES = {"tar": "application/x-tar", "tar.gz": "application/gzip", "zip": "application/zip"}
-Walked = AsyncIterator[tuple[str, FileEntry]]
 
 
 class ArchiveTransfer:
@@ -44,6 +43,7 @@ class ArchiveTransfer:
                     "max_entries": _limit("Members of an archive, up or down.", 100_000),
                     "max_bytes": _limit("Bytes of the files in an uploaded archive, unpacked.", 64 * 1024**3),
                     "max_ratio": _limit("How many times its size an uploaded tar.gz may unpack to.", 200),
+                    "max_gzip_members": _limit("Gzip members that an uploaded tar.gz may consist of.", 100_000),
                     "max_spool_bytes": _limit(
                         "Bytes on disk of one archive on its way to an original router, which wants its size first.",
                         16 * 1024**3,
@@ -86,23 +86,19 @@ class ArchiveTransfer:
             form = "tar.gz"
         async with self._files(call) as files:
             top = query.get("path", "").strip("/")
-            await files.list(top, lambda names: ())  # so that what can not be walked is an error and no cut
+            choice = Choice(files, top, query.get("include"), query.get("exclude"), self._limits["max_entries"])
+            await choice.check()  # so that what can not be had is an error and no cut
             answer = web.StreamResponse(
                 headers={"Content-Type": MEDIA_TYPES[form], "X-Content-Type-Options": "nosniff"}
             )
             assert call.request is not None
             await answer.prepare(call.request)
-            chosen = _chosen(_walk(files, top, ""), query.get("include"), query.get("exclude"))
-            await self._send(files, top, chosen, _writer(form), answer.write)
+            await self._send(files, top, choice.members(), _writer(form), answer.write)
             await answer.write_eof()
         return answer
 
-    async def _send(self, files: SandboxFiles, top: str, members: Walked, writer: ArchiveWriter, send: Sink) -> None:
-        count = 0
+    async def _send(self, files: SandboxFiles, top: str, members: Members, writer: ArchiveWriter, send: Sink) -> None:
         async for path, entry in members:
-            count += 1
-            if count > self._limits["max_entries"]:
-                raise TooLarge(f"there is more in the sandbox than archives.max_entries, {self._limits['max_entries']}")
             if entry.type == "directory":
                 await send(writer.begin(path, entry))
             else:
@@ -113,8 +109,8 @@ class ArchiveTransfer:
         self, files: SandboxFiles, include: str | None, exclude: str | None, compress: bool, send: Sink
     ) -> None:
         """A tar of the whole sandbox."""
-        chosen = _chosen(_walk(files, "", ""), include, exclude)
-        await self._send(files, "", chosen, _writer("tar.gz" if compress else "tar"), send)
+        choice = Choice(files, "", include, exclude, self._limits["max_entries"])
+        await self._send(files, "", choice.members(), _writer("tar.gz" if compress else "tar"), send)
 
     # --- up ---
 
@@ -144,7 +140,7 @@ class _Reading:
         self.bytes = 0
         self._unpacking = unpacking
         self._limits = limits
-        self._inflate = Inflate(limits["max_ratio"])
+        self._inflate = Inflate(limits["max_ratio"], limits["max_gzip_members"])
         self._tar = TarReader()
 
     async def take(self, chunk: bytes) -> None:
@@ -185,27 +181,6 @@ def _writer(form: str) -> ArchiveWriter:
     if form == "zip":
         return ZipWriter()
     return GzipWriter(TarWriter()) if form == "tar.gz" else TarWriter()
-
-
-async def _walk(files: SandboxFiles, top: str, below: str) -> Walked:
-    """Regular files and directories, each directory before what is in it; links are left out."""
-    for entry in await files.list(f"{top}/{below}".strip("/"), sorted):
-        path = f"{below}/{entry.name}".lstrip("/")
-        if entry.type in ("file", "directory"):
-            yield path, entry
-        if entry.type == "directory":
-            try:
-                async for found in _walk(files, top, path):
-                    yield found
-            except FileMissing:  # it went meanwhile
-                continue
-
-
-async def _chosen(members: Walked, include: str | None, exclude: str | None) -> Walked:
-    """fnmatch on the relative path, where `*` crosses slashes, as the original did it; directories must match, too."""
-    async for path, entry in members:
-        if (include is None or fnmatchcase(path, include)) and not (exclude and fnmatchcase(path, exclude)):
-            yield path, entry
 
 
 async def _send_file(
