@@ -45,6 +45,8 @@ class Origins:
 
     def trusts(self, peer: Peer) -> bool:
         """Whether the peer is one of control.trusted_proxies."""
+        if not self._trusted:
+            return False
         try:
             address = ipaddress.ip_address(peer.host)
         except ValueError:

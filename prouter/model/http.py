@@ -7,9 +7,13 @@ Strings are latin-1 decoded bytes (every byte survives a round trip); targets ar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110 5.6.2."""
 
 Headers = tuple[tuple[str, str], ...]
 """Name and value pairs in their order, names spelled as received; a name may occur more than once."""
@@ -142,10 +146,11 @@ class ForwardPlan:
 
 def quoted_pairs(pairs: Iterable[tuple[str, str]]) -> str:
     """`name=value` pairs for Forwarded (RFC 7239 4): values that are no token are quoted."""
-    token = set("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    parts = []
-    for name, value in pairs:
-        plain = bool(value) and all(c in token for c in value)
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        parts.append(f"{name}={value}" if plain else f'{name}="{escaped}"')
-    return ";".join(parts)
+    return ";".join(
+        f"{name}={value}" if _TOKEN.fullmatch(value) else f"{name}={_quoted(value)}" for name, value in pairs
+    )
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

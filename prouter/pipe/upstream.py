@@ -39,6 +39,9 @@ class Carrier(Protocol):
     def carried(self, data: bytes) -> None:
         """Bytes of the body, framed as they came, or of the tunnel."""
 
+    def passed(self) -> None:
+        """All that arrived at once was told: what waits to be sent together goes out."""
+
     def finished(self) -> None:
         """The answer ended cleanly; in a tunnel: no more bytes come this way."""
 
@@ -90,8 +93,10 @@ def pass_on(reader: AnswerReader, data: bytes, carrier: Carrier, is_current: Cal
             carrier.answered(part)
         else:
             carrier.informed(part)
-    if reader.complete and is_current():
-        carrier.finished()
+    if is_current():
+        carrier.passed()
+        if reader.complete:
+            carrier.finished()
 
 
 class PipeHome(Protocol):

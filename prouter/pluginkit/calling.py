@@ -68,7 +68,7 @@ class Hooks:
         for found in reversed(self._implementations(hook)):
             try:
                 value = _call(found, arguments)
-                if inspect.isawaitable(value):
+                if value is not None and inspect.isawaitable(value):
                     _discard(value)
                     raise TypeError(f"{hook} must be a plain function")
                 value = self._collected(hook, value)

@@ -84,6 +84,8 @@ class Exchange:
         self._over: asyncio.Future[tuple[ProuterError | None, bool]] | None = None
         """Done when the answer ended or was cut: the error, and whether no byte of it came."""
         self._head_sent = False
+        self._unsent = b""
+        """The answer's head, until what came with it is told: both go out as one."""
         self._keep_alive = False
         self._decoder: ChunkDecoder | None = None
         self._tunnel = False
@@ -171,6 +173,7 @@ class Exchange:
                 self._new_head = None
                 for part in self._parts:
                     self._write_body(part)
+                self.passed()
                 upstream.resume_reading("hook")
         error, untouched = await self._over
         if error is None:
@@ -294,6 +297,11 @@ class Exchange:
         else:
             self._write_body(data)
 
+    def passed(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        if unsent:
+            self._client.write(unsent)
+
     def finished(self) -> None:
         if self._tunnel:
             self._client.write_eof()
@@ -326,24 +334,24 @@ class Exchange:
             self._client.end_by_close()
         self._head_sent = True
         self._status = head.status
-        self._client.write(
-            forward_response(
-                head,
-                self._policy,
-                framing=framing,
-                keep_alive=self._keep_alive,
-                old_client=old_client,
-                extra=self._extra(),
-            )
+        self._unsent = forward_response(
+            head,
+            self._policy,
+            framing=framing,
+            keep_alive=self._keep_alive,
+            old_client=old_client,
+            extra=self._extra(),
         )
         if self._tunnel:
+            self.passed()
             self._client.become_tunnel()
 
     def _write_body(self, data: bytes) -> None:
         if self._decoder is not None:
             data = self._decoder.feed(data)
         self._bytes_out += len(data)
-        self._client.write(data)
+        unsent, self._unsent = self._unsent, b""
+        self._client.write(unsent + data if unsent else data)
 
     def _send_held(self) -> None:
         assert self._upstream is not None
@@ -361,6 +369,7 @@ class Exchange:
             self._watch_idle()
 
     def _finish(self, error: ProuterError | None, *, untouched: bool = False, abort: bool = False) -> None:
+        self.passed()
         if abort and self._upstream is not None:
             self._upstream.abort()
         if self._over is None:
