@@ -221,6 +221,8 @@ class Route:
     """Of the answer of a success; empty for one without a body."""
     away_ok: bool = False
     """For {job} paths: also called while the job's agent is away (then from what the router remembers)."""
+    follows: bool = False
+    """The answer goes on until the router ends (`describe.ending()`): a client that does not read is cut then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,14 @@ class EventsApi:
         summary = "Follow what happens to agents and jobs (Server-Sent Events)."
         return [
             Route(
-                ("GET",), "/events", "events.read", summary, self._follow, query=query, media_type="text/event-stream"
+                ("GET",),
+                "/events",
+                "events.read",
+                summary,
+                self._follow,
+                query=query,
+                media_type="text/event-stream",
+                follows=True,
             )
         ]
 

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
+ENDING = "the router is ending; come back in a moment"
+
 
 class Client(Protocol):
     """The connection, as an exchange sees it."""
@@ -90,6 +92,9 @@ class Exchange:
         self._decoder: ChunkDecoder | None = None
         self._tunnel = False
         self._follows = False
+        self._served = False
+        """By a handler of ours, which ends by itself when the endpoint does."""
+        self._ending = False
         self._slow = False
         """The client does not read just now."""
         self._eofs = 0
@@ -131,6 +136,7 @@ class Exchange:
             case Forward():
                 await self._forward(outcome)
             case Serve():
+                self._served, self._follows = True, outcome.follows
                 head = self._incoming.head
                 plan = ForwardPlan(head.target, head.get("host") or "", set_headers=(("X-Request-Id", self._id()),))
                 await self._carry(LocalUpstream(outcome, self._incoming), forward_request(head, plan))
@@ -254,7 +260,9 @@ class Exchange:
 
     def client_slow(self) -> None:
         self._slow = True
-        if self._upstream is not None:
+        if self._ending and self._follows:
+            self._end_follower()
+        elif self._upstream is not None:
             self._upstream.pause_reading("client")
 
     def client_ready(self) -> None:
@@ -267,9 +275,16 @@ class Exchange:
         if self._tunnel:
             self._finish(None)
         elif self._follows:
-            if self._slow:
-                self._client.cut()  # what it has not read would hold up our end
-            self._finish(Unavailable("the router is ending; come back in a moment"), abort=True)
+            if self._slow or not self._served:
+                self._end_follower()
+        elif self._served and not self._head_sent and not self._client.body_complete:
+            self._finish(Unavailable(ENDING), abort=True)  # nobody knows whether the rest of it ever comes
+        self._ending = True
+
+    def _end_follower(self) -> None:
+        if self._slow:
+            self._client.cut()  # what it has not read would hold up our end
+        self._finish(Unavailable(ENDING), abort=True)
 
     # --- the upstream tells (Carrier) ---
 

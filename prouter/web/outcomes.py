@@ -69,6 +69,8 @@ class Serve:
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     allowance: Allowance | None = None
     """What the client may send behind the head before the handler lifts it; over it the connection is cut."""
+    follows: bool = False
+    """As in model.plugin.Route: its handler ends when the endpoint does; a client that does not read is cut then."""
 
 
 @dataclass(frozen=True, slots=True)

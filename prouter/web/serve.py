@@ -37,7 +37,7 @@ class BodyLimits:
 
 def serve_route(route: Route, call: Call, limits: BodyLimits) -> Serve:
     """The outcome for a route with a handler."""
-    return Serve(lambda request: answer(route, call, request, limits))
+    return Serve(lambda request: answer(route, call, request, limits), follows=route.follows)
 
 
 async def answer(route: Route, call: Call, request: web.BaseRequest, limits: BodyLimits) -> web.StreamResponse:
