@@ -48,7 +48,7 @@ from prouter.pluginkit.state import StateDirectory
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.machine import IdCounter
 from prouter.web.acceptor import Acceptor
-from prouter.web.limits import WebLimits
+from prouter.web.limits import LINKS_KEEP_BACK, WebLimits
 from prouter.web.outcomes import Dispatcher
 from prouter.web.routes import RouteTable
 
@@ -288,7 +288,8 @@ class AgentApp:
     async def _listen(
         self, undo: AsyncExitStack, name: str, endpoint: Endpoint, dispatcher: Dispatcher
     ) -> tuple[str, int]:
-        acceptor = Acceptor(name, dispatcher, WebLimits())
+        limits = WebLimits(kept_back=LINKS_KEEP_BACK) if name == "server" else WebLimits()
+        acceptor = Acceptor(name, dispatcher, limits)
         undo.push_async_callback(acceptor.drain, CLOSE_SECONDS)
         address = self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
         log.info("Listening on %s (%s)", url_of(*address), ENDPOINT_NAMES[name])

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from prouter.cli import hangup, logs
 from prouter.errors import ConfigError, ProuterError, StartupError
+from prouter.pluginkit.descriptors import raise_limit
+from prouter.pluginkit.seldom import SeldomLog
 
 log = logging.getLogger(__name__)
-
-DESCRIPTORS_WANTED = 65536
 
 
 class App(Protocol):
@@ -35,17 +36,17 @@ class App(Protocol):
 def run(make: Callable[[], App]) -> int:
     """Until the app is told to end. Prints what a person has to know about a start that failed."""
     try:
-        raise_descriptor_limit()
+        raise_limit()
         _run_loop(_serve(make))
     except ConfigError as error:
         for mistake in error.mistakes:
-            print(f"prouter: {mistake}", file=sys.stderr)
+            logs.tell_failed_start(mistake)
         return 2
     except StartupError as error:
-        print(f"prouter: {error.detail}", file=sys.stderr)
+        logs.tell_failed_start(error.detail)
         return 1
     except ProuterError as error:  # a plugin, mostly
-        print(f"prouter: can not start: {error.detail}", file=sys.stderr)
+        logs.tell_failed_start(f"can not start: {error.detail}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -55,6 +56,7 @@ def run(make: Callable[[], App]) -> int:
 async def _serve(make: Callable[[], App]) -> None:
     app = make()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_LoopErrors())
     interrupted = 0
 
     def interrupt() -> None:
@@ -67,13 +69,29 @@ async def _serve(make: Callable[[], App]) -> None:
         app.request_stop()
 
     with _signals(loop, interrupt):
+        await app.start()
         with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no SIGHUP
             loop.add_signal_handler(signal.SIGHUP, app.request_reload)
-        await app.start()
+        if hangup.came():
+            app.request_reload()
         try:
             await app.serve_until_stopped()
         finally:
             await app.stop()
+
+
+class _LoopErrors:
+    """What the loop could tell nobody. That no connection can be accepted it says a thousand times a second."""
+
+    def __init__(self) -> None:
+        self._seldom = SeldomLog(log)
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            self._seldom.warn("no connection can be taken now: %s", error.strerror)
+        else:
+            loop.default_exception_handler(context)
 
 
 @contextlib.contextmanager
@@ -106,16 +124,3 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
             pass
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main)
-
-
-def raise_descriptor_limit() -> None:
-    """The soft limit to what the hard one allows: a connection is a descriptor. Nothing where there is none."""
-    try:
-        import resource
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(DESCRIPTORS_WANTED, hard)
-    if soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -52,6 +52,15 @@ def set_up(level: str, form: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+def tell_failed_start(why: str) -> None:
+    """On stderr, for a person, or for what reads the log where that is JSON."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
+        logging.getLogger("prouter").error(why)
+    else:
+        print(f"prouter: {why}", file=sys.stderr)
+
+
 def _ids() -> dict[str, str]:
     found = {
         "request": context.request_id.get(),

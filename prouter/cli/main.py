@@ -6,6 +6,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from prouter.cli import hangup
+
 COMMANDS = {
     "router": "the router (the default when no command is named)",
     "agent": "an agent: runs jobs on this machine",
@@ -14,6 +16,7 @@ COMMANDS = {
     "undrain": "tell an agent to take new jobs again",
     "explain": "tell why a job is where it is, or where a new one would go",
 }
+DAEMONS = ("router", "agent", "up")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = ", ".join(COMMANDS)
         print(f"prouter: there is no command {words[0]!r}; there are: {known}", file=sys.stderr)
         return 2
+    if command in DAEMONS:
+        hangup.keep()
     module = importlib.import_module(f"prouter.cli.{command}")
     status: int = module.run(words)
     return status

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.state import StateDirectory
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.web.acceptor import Acceptor
+from prouter.web.limits import LINKS_KEEP_BACK
 from prouter.web.outcomes import Dispatcher
 from prouter.web.routes import RouteTable
 
@@ -209,7 +211,10 @@ class RouterApp:
     async def _listen(
         self, undo: AsyncExitStack, name: str, endpoint: Endpoint, dispatcher: Dispatcher, drain_seconds: float
     ) -> None:
-        acceptor = Acceptor(name, dispatcher, web_limits(self._sections.section), self._traffic[name])
+        limits = web_limits(self._sections.section)
+        if name == "server":
+            limits = replace(limits, kept_back=LINKS_KEEP_BACK)
+        acceptor = Acceptor(name, dispatcher, limits, self._traffic[name])
         undo.push_async_callback(acceptor.drain, drain_seconds)
         self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
         what = "control endpoint" if name == "control" else "agent endpoint"

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 job_id: ContextVar[str] = ContextVar("job_id", default="")
 agent_id: ContextVar[str] = ContextVar("agent_id", default="")
+
+
+@contextmanager
+def about(*, request: str | None = None, job: str | None = None, agent: str | None = None) -> Iterator[None]:
+    """What is logged within is about these; None leaves what is so already."""
+    ids = ((request_id, request), (job_id, job), (agent_id, agent))
+    tokens = [(variable, variable.set(value)) for variable, value in ids if value is not None]
+    try:
+        yield
+    finally:
+        for variable, token in reversed(tokens):
+            variable.reset(token)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from prouter.errors import StartupError, Unavailable
-from prouter.http1.reply import write_reply
-from prouter.model.ids import new_uid
+from prouter.errors import StartupError
 from prouter.model.traffic import Traffic
+from prouter.pluginkit.descriptors import descriptors
+from prouter.pluginkit.seldom import SeldomLog
 from prouter.web.connection import ClientConnection
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher
-from prouter.web.problem import problem
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,9 @@ class Acceptor:
         self.draining = False
         self._server: asyncio.Server | None = None
         self._connections: set[ClientConnection] = set()
+        self._turned_away: dict[ClientConnection, None] = {}
+        """Not admitted, and told so just now; oldest first."""
+        self._refusals = SeldomLog(log)
         self._exchanges: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -52,14 +54,14 @@ class Acceptor:
         self.draining = True
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
+        for connection in [*self._connections, *self._turned_away]:
             connection.drain()
         try:
             async with asyncio.timeout(deadline_seconds):
                 await self._empty.wait()
         except TimeoutError:
             log.warning("%s: %d connections are cut at the deadline", self.name, len(self._connections))
-        for connection in list(self._connections):
+        for connection in [*self._connections, *self._turned_away]:
             connection.abort()
         exchanges = set(self._exchanges)
         for task in exchanges:
@@ -69,17 +71,29 @@ class Acceptor:
 
     # --- the connections tell (ConnectionHome) ---
 
-    def admit(self, connection: ClientConnection) -> bool:
-        if len(self._connections) >= self.limits.connections:
-            log.warning("%s: a connection is refused, there are %d", self.name, len(self._connections))
-            reply = problem(Unavailable("there are too many connections; try again"), new_uid())
-            connection.write(write_reply(reply, head_only=False, keep_alive=False, old_client=False))
+    def admit(self, connection: ClientConnection, descriptor: int) -> bool:
+        there = len(self._connections)
+        if there >= self.limits.connections:
+            self._refusals.warn("%s: a connection is refused, there are %d", self.name, there)
+            return False
+        if descriptor >= self.limits.descriptors_for_connections(descriptors()):
+            self._refusals.warn(
+                "%s: a connection is refused, there are %d and no more descriptors for them", self.name, there
+            )
             return False
         self._connections.add(connection)
         self.traffic.connections = len(self._connections)
         self.traffic.connections_ever += 1
         self._empty.clear()
         return True
+
+    def turn_away(self, connection: ClientConnection) -> None:
+        self._turned_away[connection] = None
+        self._empty.clear()
+        if len(self._turned_away) > self.limits.turned_away:
+            oldest = next(iter(self._turned_away))
+            del self._turned_away[oldest]
+            oldest.drain()  # it had the most time to read its answer
 
     def begin(self, exchange: Exchange) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(exchange.run())
@@ -89,6 +103,7 @@ class Acceptor:
 
     def lost(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
+        self._turned_away.pop(connection, None)
         self.traffic.connections = len(self._connections)
-        if not self._connections:
+        if not self._connections and not self._turned_away:
             self._empty.set()

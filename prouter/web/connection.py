@@ -9,9 +9,11 @@ States: idle (no head yet), busy (an exchange), lingering (our last answer is ou
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from typing import Protocol, cast
 
-from prouter.errors import ProuterError, RequestError, TooSlow
+from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
 from prouter.http1.framing import BadBody, BodyWatch, request_framing, wants_close
 from prouter.http1.reply import write_reply
 from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
@@ -20,12 +22,16 @@ from prouter.model.http import RequestHead
 from prouter.model.ids import is_request_id, new_uid
 from prouter.model.traffic import Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pluginkit import context
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Incoming
 from prouter.web.pauses import Pauses
 from prouter.web.problem import problem
 
+log = logging.getLogger(__name__)
+
+_SENT_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]{1,128})[ \t]*\r\n", re.IGNORECASE)
 LINGER_BYTES = 1024 * 1024
 """What is read and dropped at most while lingering; then we only wait, so that the answer can be read."""
 
@@ -38,8 +44,11 @@ class ConnectionHome(Protocol):
     traffic: Traffic
     draining: bool
 
-    def admit(self, connection: ClientConnection) -> bool:
+    def admit(self, connection: ClientConnection, descriptor: int) -> bool:
         """Whether there is room for one more."""
+
+    def turn_away(self, connection: ClientConnection) -> None:
+        """One that was not admitted is told why, for as long as there are not too many of these."""
 
     def begin(self, exchange: Exchange) -> asyncio.Task[None]:
         """Run an exchange as a task of the acceptor."""
@@ -80,11 +89,11 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(peer[0]), int(peer[1]), transport.get_extra_info("sslcontext") is not None)
         self._pauses = Pauses(self._transport)
-        if self._home.admit(self):
+        if self._home.admit(self, _descriptor(transport)):
             self._arm(self._limits.head_seconds, self._head_late)
         else:
-            self._lingering = 1
-            self._transport.close()
+            self._refuse(Unavailable("there are too many connections; try again"))
+            self._home.turn_away(self)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
@@ -192,8 +201,18 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: ProuterError) -> None:
         """Answer what is no request, and close: where the next one begins is not known."""
-        reply = problem(error, new_uid())
-        self._transport.write(write_reply(reply, head_only=False, keep_alive=False, old_client=False))
+        request_id = _id_in(self._buffer[: self._limits.head.head_bytes]) or new_uid()
+        answer = write_reply(
+            problem(error, request_id),
+            head_only=False,
+            keep_alive=False,
+            old_client=False,
+            extra=(("X-Request-Id", request_id),),
+        )
+        with context.about(request=request_id):
+            log.debug("what %s sent is not taken: %s %s", self._peer.host, error.status, error.code)
+        self._home.traffic.finished("", error.status, 0.0, 0, 0)
+        self._transport.write(answer)
         self._linger(more_may_come=True)
 
     # --- the exchange asks (exchange.Client) ---
@@ -315,3 +334,16 @@ class ClientConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _descriptor(transport: asyncio.BaseTransport) -> int:
+    """Its number: the lowest that was free, so that it tells how many are in use; -1 where there is none."""
+    raw = transport.get_extra_info("socket")
+    return raw.fileno() if raw is not None else -1
+
+
+def _id_in(unparsed: bytes | bytearray) -> str:
+    """The sane X-Request-Id in what was not taken for a head; empty without one, or with several."""
+    found = {sent.decode("ascii") for sent in _SENT_ID.findall(unparsed)}
+    sent = found.pop() if len(found) == 1 else ""
+    return sent if is_request_id(sent) else ""

@@ -126,6 +126,9 @@ class Exchange:
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
             seconds = self._loop.time() - self._begun_at
+            if log.isEnabledFor(logging.DEBUG):
+                head = self._incoming.head
+                log.debug("%s %s: %s in %.3f s", head.method, head.path[:200], self._status or "no answer", seconds)
             self._traffic.finished(self._incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
 
     async def _answer(self) -> None:

@@ -6,12 +6,21 @@ from dataclasses import dataclass, field
 
 from prouter.http1.request import HeadLimits
 
+LINKS_KEEP_BACK = 0.05
+"""`kept_back` of an endpoint for control links and pipes: it goes on where there is nothing left for clients."""
+MOST_KEPT_BACK = 4096
+"""Descriptors, however many there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
     head: HeadLimits = field(default_factory=HeadLimits)
     connections: int = 10_000
     """At the same time; one more is told 503 and closed."""
+    kept_back: float = 0.25
+    """Of the process's descriptors, what connections leave to others: pipes, control links, files."""
+    turned_away: int = 16
+    """That many at a time are waited for to read that they are too many; then the oldest is closed."""
     head_seconds: float = 10.0
     """From a connection's or request's first byte to the end of its head (nginx: 60, HAProxy's guide: 5)."""
     idle_seconds: float = 75.0
@@ -24,3 +33,7 @@ class WebLimits:
     """For which what still comes is dropped before a connection closes, so that a reset does not eat the answer."""
     half_close_seconds: float = 60.0
     """For which a tunnel may be silent after one of its sides closed."""
+
+    def descriptors_for_connections(self, descriptors: int) -> int:
+        """How many of so many there are for them."""
+        return descriptors - min(MOST_KEPT_BACK, int(descriptors * self.kept_back))

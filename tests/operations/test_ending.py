@@ -43,9 +43,11 @@ async def test_a_follower_of_events_that_does_not_read_is_cut(fleet: Fleet) -> N
     with connect(router, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n") as slow:
         assert await asyncio.to_thread(slow.recv, 12) == b"HTTP/1.1 200"
         async with router.client() as client:
-            for number in range(60):
-                job = await client.create({"type": "uid", "uid": agent.uid}, labels={f"l{number}": "x" * 15_000})
-                await job.remove()
+
+            async def make() -> None:
+                await (await client.create({"type": "uid", "uid": agent.uid}, labels={"l": "x" * 15_000})).remove()
+
+            await asyncio.gather(*(make() for _ in range(300)))
         await ended(router)
         with pytest.raises(ConnectionResetError):
             await asyncio.to_thread(read_all, slow)
