@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from asking import Answer, ask, created, on
@@ -31,6 +32,45 @@ async def test_both_forms_mean_the_same_job_of_a_strangely_named_agent(fleet) ->
         assert (await ask(router, "GET", f"{made['path']}/file/f")).content == path.encode()
     not_found(await ask(router, "GET", f"/jobs/{QUOTED}/unknown/info"), "job-not-found", "job")
     assert (await ask(router, "POST", f"/jobs/{uid}/remove")).json["path"] == made["path"]
+
+
+async def test_the_short_form_does_for_every_action(fleet) -> None:
+    router, agent = await fleet.pair()
+    made = await created(router, on(agent))
+    short = f"/jobs/{made['uid']}"
+    server = [sys.executable, "-c", "print('up', flush=True)\n" + SERVER, "{port}"]
+    start = {"args": server, "ports": {"web": {"mode": "assign"}}}
+    assert (await ask(router, "POST", f"{short}/start", start)).json["path"] == made["path"]
+    assert (await ask(router, "GET", f"{short}/output")).content == b"up\n"
+    assert (await ask(router, "GET", f"{short}/output?tail=1")).content == b"up\n"
+    for port in ("http", "port/web"):
+        assert (await ask(router, "GET", f"{short}/{port}/x?y")).content == b"/x?y"
+    redirected = await ask(router, "GET", f"{short}/http")
+    assert (redirected.status, redirected.headers["Location"]) == (308, "http/")
+    await ask(router, "PUT", f"{short}/file/d/f", raw=b"1")
+    assert (await ask(router, "POST", f"{short}/files", {"mkdir": "e"})).json["name"] == "e"
+    assert [e["name"] for e in (await ask(router, "GET", f"{short}/files?path=d")).json["entries"]] == ["f"]
+    packed = (await ask(router, "GET", f"{short}/archive?path=d")).content
+    assert (await ask(router, "POST", f"{short}/archive", raw=packed)).status == 200
+    assert (await ask(router, "GET", f"{short}/file/f")).content == b"1"
+    assert (await ask(router, "GET", f"{short}/explain")).status == 200
+    assert (await ask(router, "POST", f"{short}/signal", {"signal": "INT"})).status == 200
+    assert (await ask(router, "POST", f"{short}/stop", {"grace": 0})).json["state"] == "FINISHED"
+    assert (await ask(router, "POST", f"{short}/restart")).json["state"] == "RUNNING"
+    assert (await ask(router, "DELETE", short)).json["uid"] == made["uid"]
+
+
+SERVER = """
+import http.server, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.path)))
+        self.end_headers()
+        self.wfile.write(self.path.encode())
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
 
 
 async def test_an_agent_named_like_a_route_is_reached_in_the_long_form(fleet) -> None:

@@ -86,6 +86,44 @@ server.serve_forever()
 """
 )
 """Listens on ::1 only; says which Host it was sent."""
+NOT_YET = (
+    TCP
+    + """
+import os, socketserver, urllib.request
+NAME = "at last"
+class Slow(Handler):
+    def do_GET(self):
+        if self.path == "/ready" and not os.path.exists("go"):
+            open("asked", "w").close()
+            self.send_error(503)
+        else:
+            super().do_GET()
+class OnSocket(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    def get_request(self):
+        request, _ = super().get_request()
+        return request, ("local", 0)
+if sys.argv[1].isdecimal():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Slow)
+else:
+    server = OnSocket(sys.argv[1], Slow)
+if "DA__PAGENT__JOB_ENDPOINT" in os.environ:
+    query = "?job_id=%s&port=%d" % (os.environ["DA__PAGENT__JOB_ID"], server.server_port)
+    urllib.request.urlopen(os.environ["DA__PAGENT__JOB_ENDPOINT"] + query).read()
+server.serve_forever()
+"""
+)
+"""Its /ready is 503 until the file `go` is there."""
+WITH_SOCKETS = """
+import asyncio, os
+from websockets.asyncio.server import serve
+async def named(name, socket):
+    await socket.send(name + " " + socket.request.path)
+async def main():
+    async with serve(lambda s: named("ui", s), "127.0.0.1", int(os.environ["PORT_UI"])), \
+               serve(lambda s: named("http", s), "127.0.0.1", int(os.environ["PORT_HTTP"])):
+        await asyncio.Future()
+asyncio.run(main())
+"""
 ON_ANOTHER_ADDRESS = """
 import socket, sys, time
 other = socket.create_server(("127.0.0.2", int(sys.argv[1])))

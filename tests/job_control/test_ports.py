@@ -16,12 +16,14 @@ from serving_programs import (
     FREE,
     MANY,
     MUTE_AND_FREE,
+    NOT_YET,
     ON_ANOTHER_ADDRESS,
     PLAIN,
     SILENT,
     SIX,
     TWO,
     UNIX,
+    WITH_SOCKETS,
 )
 
 from prouter.agent.guard import ports
@@ -139,6 +141,53 @@ async def test_several_ports_have_names(fleet) -> None:
         assert await text(client, f"{base}/http/x") == "ui /x", "the first is the default"
         async with client.session.get(f"{base}/port/none/x") as answer:
             assert answer.status == 404
+
+
+async def test_the_port_called_http_is_the_default_wherever_it_stands_and_each_takes_websockets(fleet) -> None:
+    router, agent = await fleet.pair()
+    ports = {"ui": {"mode": "assign", "prefix": "keep"}, "http": {"mode": "assign"}}
+    async with router.client() as client:
+        job = await made(client, agent)
+        await job.start([sys.executable, "-c", WITH_SOCKETS], ports=ports)
+        long, short = job.path, f"/jobs/{job.info['uid']}"
+        for path, said in (
+            (f"{long}/http/a?b", "http /a?b"),
+            (f"{long}/port/http/a", "http /a"),
+            (f"{long}/port/ui/a?b", f"ui {long}/port/ui/a?b"),
+            (f"{short}/port/ui/a", f"ui {short}/port/ui/a"),
+        ):
+            async with client.session.ws_connect(client.url + path) as websocket:
+                assert await websocket.receive_str(timeout=20) == said
+
+
+async def test_a_start_waits_in_every_mode_until_the_ready_path_answers_below_500(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        for port, argument in (
+            ({"mode": "assign"}, "{port}"),
+            ({"mode": "detect"}, "0"),
+            ({"mode": "report"}, "0"),
+            ({"mode": "unix", "path": "app.sock"}, "app.sock"),
+        ):
+            job = await made(client, agent)
+            start = job.start([sys.executable, "-c", NOT_YET, argument], port=port | {"ready": "/ready"})
+            starting = asyncio.create_task(start)
+            await eventually((agent.sandbox(job) / "asked").exists, what=str(port))
+            (info,) = [found.info for found in await client.jobs() if found.info["uid"] == job.info["uid"]]
+            assert (info["state"], info["ports"]) == ("PENDING", {})
+            (agent.sandbox(job) / "go").touch()
+            await starting
+            assert await text(client, job.url("x")) == "at last /x"
+
+
+async def test_a_ready_path_that_never_answers_well_is_told(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        for mode in ("detect", "report"):
+            port = {"mode": mode, "ready": "/ready", "ready_timeout": 3}
+            error = str(await refusal(await made(client, agent), NOT_YET, "0", port=port))
+            assert "did not answer /ready below 500 on port" in error
+            assert "within 3 s" in error
 
 
 async def test_the_base_path_is_right_behind_a_public_prefix(fleet) -> None:

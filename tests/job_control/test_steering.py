@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
@@ -122,6 +123,25 @@ async def test_a_signal_reaches_the_program_and_it_goes_on(fleet) -> None:
         await job.wait()
         assert (job.info["reason"], job.info["exit_code"]) == ("signaled", -9)
         assert (await refused(job.signal("HUP"))).http_status == 409
+
+
+async def test_a_signal_reaches_a_program_that_does_not_serve_yet(fleet) -> None:
+    router, agent = await fleet.pair()
+    program = """
+import pathlib, signal, socket, sys, time
+signal.signal(signal.SIGHUP, lambda *_: listeners.append(socket.create_server(("127.0.0.1", int(sys.argv[1])))))
+listeners = []
+pathlib.Path("ready").touch()
+while True:
+    time.sleep(0.01)
+"""
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid}, "steered")
+        started = asyncio.create_task(job.start([sys.executable, "-c", program, "{port}"], port={"mode": "assign"}))
+        await eventually((agent.sandbox(job) / "ready").exists)
+        (pending,) = await client.jobs()
+        assert (await pending.signal("HUP")).info["state"] in ("PENDING", "RUNNING")
+        assert (await started).info["state"] == "RUNNING"
 
 
 async def test_a_restart_runs_the_same_again_in_the_same_sandbox(fleet) -> None:

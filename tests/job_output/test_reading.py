@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import aiohttp
 import pytest
 from telling import events, new_job, output, tell, told
 
@@ -24,6 +25,27 @@ async def test_both_streams_come_in_the_order_in_which_they_were_written(fleet: 
         assert await job.read(".pagent.stdout") == b"one\nthree\n"
         assert await job.read(".pagent.stderr") == b"two\nfour"
         assert await output(await new_job(client, agent)) == b"", "a job that was not started wrote nothing"
+
+
+async def test_a_head_says_where_the_answer_would_begin_and_waits_for_nothing(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await tell(await new_job(client, agent), "say('one\\ntwo\\n'); time.sleep(600)")
+
+        async def said() -> bool:
+            return await output(job) == b"one\ntwo\n"
+
+        await eventually(said)
+        place = f"{client.url}{job.path}/output"
+        for query, begins in (("", "0"), ("?follow=1", "0"), ("?tail=1&follow=1", "4"), ("?offset=3", "3")):
+            async with client.session.head(place + query, timeout=aiohttp.ClientTimeout(20)) as answer:
+                assert (answer.status, answer.headers["X-Output-Offset"]) == (200, begins)
+                assert answer.headers["Content-Type"] == "application/octet-stream"
+                assert await answer.read() == b""
+        async with client.session.head(place, headers={"Accept": "text/event-stream"}) as answer:
+            assert answer.headers["Content-Type"] == "text/event-stream"
+        async with client.session.head(f"{place}?offset=99") as answer:
+            assert answer.status == 416
 
 
 async def test_offsets_and_tails_count_in_the_view_that_is_asked_for(fleet: Fleet) -> None:

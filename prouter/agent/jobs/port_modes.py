@@ -40,13 +40,15 @@ class ReportedPort:
     async def served(self, running: Running) -> Port:
         request = self._request
         self._expected.running.set_result(running)
+        what, wanted = "report a port that it serves", None
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
                 number, host = await asyncio.shield(self._expected.port)
                 if request.ready is not None:
+                    what, wanted = _ready(request, number), number
                     await until_ready(tcp(number, host), request.ready)
         except TimeoutError:
-            raise await _late(request, running, "report a port that it serves") from None
+            raise await _late(request, running, what, wanted) from None
         return Port(request.name, number, keep_prefix=request.keep_prefix, host=host)
 
 
@@ -67,14 +69,15 @@ class AssignedPort:
     async def served(self, running: Running) -> Port:
         request, number = self._request, self.number
         assert number is not None
+        what = f"accept connections on port {number}"
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
                 host = await until_listening(number, running)
                 if request.ready is not None:
+                    what = _ready(request, number)
                     await until_ready(tcp(number, host), request.ready)
         except TimeoutError:
-            what = f"answer {request.ready} below 500" if request.ready is not None else "accept connections"
-            raise await _late(request, running, f"{what} on port {number}", number) from None
+            raise await _late(request, running, what, number) from None
         return Port(request.name, number, keep_prefix=request.keep_prefix, host=host)
 
 
@@ -94,14 +97,15 @@ class DetectedPort:
         return {}
 
     async def served(self, running: Running) -> Port:
-        request = self._request
+        request, what, wanted = self._request, "listen on a port of the loopback", None
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
                 number, host = await until_detected(running, self._excepted())
                 if request.ready is not None:
+                    what, wanted = _ready(request, number), number
                     await until_ready(tcp(number, host), request.ready)
         except TimeoutError:
-            raise await _late(request, running, "listen on a port of the loopback") from None
+            raise await _late(request, running, what, wanted) from None
         return Port(request.name, number, keep_prefix=request.keep_prefix, host=host)
 
 
@@ -122,14 +126,21 @@ class SocketPort:
 
     async def served(self, running: Running) -> Port:
         request = self._request
+        what = f"accept connections on the socket {request.path!r}"
         try:
             async with asyncio.timeout(request.ready_timeout_seconds):
                 await until_accepting(self._connect)
                 if request.ready is not None:
+                    what = _ready(request, None)
                     await until_ready(self._connect, request.ready)
         except TimeoutError:
-            raise await _late(request, running, f"accept connections on the socket {request.path!r}") from None
+            raise await _late(request, running, what) from None
         return Port(request.name, None, request.path, request.keep_prefix)
+
+
+def _ready(request: PortRequest, number: int | None) -> str:
+    where = f"on port {number}" if number is not None else f"on the socket {request.path!r}"
+    return f"answer {request.ready} below 500 {where}"
 
 
 async def _late(request: PortRequest, running: Running, what: str, wanted: int | None = None) -> PortNotServed:
