@@ -25,9 +25,10 @@ HOP_BY_HOP = frozenset(
     )
 )
 """Transfer-Encoding and Trailer stay: a body passes as it was framed."""
-FRAMING = frozenset(("connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"))
-FRAMING = frozenset(("content-length", "transfer-encoding", "trailer", "connection", "upgrade"))
+ANSWER_FRAMING = frozenset(("content-length", "transfer-encoding", "trailer", "connection", "upgrade"))
 """Headers of an answer that say how long it is and what the connection becomes."""
+REQUEST_FRAMING = ANSWER_FRAMING | {"expect", "te"}
+"""Those of a request, and what its client is ready for."""
 NEVER_NOMINATED = frozenset(("host", "content-length", "transfer-encoding", "authorization", "cookie"))
 """A client can not have these taken off by naming them in Connection."""
 _ABSOLUTE = re.compile(r"(https?://[^/?#]*)([/?#].*)?", re.IGNORECASE)
@@ -58,8 +59,8 @@ def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
 
 def reframed(changed: RequestHead, original: RequestHead) -> RequestHead:
     """What a hook made of a head, with the verb and the framing of the client's: the body is sent as it comes."""
-    kept = tuple((name, value) for name, value in changed.headers if name.lower() not in FRAMING)
-    framing = tuple((name, value) for name, value in original.headers if name.lower() in FRAMING)
+    kept = tuple((name, value) for name, value in changed.headers if name.lower() not in REQUEST_FRAMING)
+    framing = tuple((name, value) for name, value in original.headers if name.lower() in REQUEST_FRAMING)
     return dataclasses.replace(changed, method=original.method, version=original.version, headers=kept + framing)
 
 
@@ -103,9 +104,9 @@ def forward_response(
 
 def keep_framing(old: ResponseHead, new: ResponseHead) -> ResponseHead:
     """What somebody made of an answer's head, framed as the job framed it: where the body ends is not theirs to say."""
-    kept = tuple(line for line in new.headers if line[0].lower() not in FRAMING)
+    kept = tuple(line for line in new.headers if line[0].lower() not in ANSWER_FRAMING)
     status = new.status if _has_body(new.status) == _has_body(old.status) and new.status >= 200 else old.status
-    framing = tuple(line for line in old.headers if line[0].lower() in FRAMING)
+    framing = tuple(line for line in old.headers if line[0].lower() in ANSWER_FRAMING)
     return ResponseHead(status, new.reason, kept + framing, old.version)
 
 

@@ -23,6 +23,9 @@ class Way:
     async def prouter_proxy_request(self, head, target):
         if "/answered" in head.target:
             return Reply.text("by the plugin", 418)
+        if "/reframed" in head.target:
+            framing = (("Expect", "100-continue"), ("Content-Length", "7"), ("Trailer", "X-Lied"))
+            return dataclasses.replace(head, headers=(("Host", head.get("host")), *framing))
         return dataclasses.replace(head, headers=head.headers + (("X-Way", target.principal.name),))
 
     @hookimpl
@@ -60,6 +63,11 @@ async def test_hooks_change_and_answer_and_can_not_lie_about_framing(fleet, tmp_
         assert b"session" not in (await ask("/x", "Cookie: session=ours")).body
         answered = await ask("/answered")
         assert (answered.status, answered.body) == (418, b"by the plugin")
+        framed = (await ask("/reframed", "TE: trailers", "Connection: TE")).body
+        assert b"TE: trailers\r\n" in framed
+        assert b"Expect" not in framed
+        assert b"Content-Length" not in framed
+        assert b"X-Lied" not in framed
         lied = await ask("/say/lie?then=keep")
         assert (lied.status, lied.get("x-way"), lied.body) == (200, "lied", b"hello")
         assert (await ask("/say/break?then=keep")).status == 500
