@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from prouter.errors import LinkError, TimedOut, Unavailable
+from prouter.errors import LinkError, RemoteProtocolError, TimedOut, Unavailable
 from prouter.model.services import Tasks
+from prouter.pipe.bind import parse_verdict
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.upstream import UpstreamPipe
 
@@ -244,7 +245,14 @@ class _Warm(asyncio.Protocol):
         return self.transport, b""
 
     def data_received(self, data: bytes) -> None:
-        log.warning("an agent spoke on a pipe that was not bound yet; closing it")
+        try:
+            refused = parse_verdict(data.partition(b"\n")[0])
+        except RemoteProtocolError:
+            refused = None
+        if refused is not None:  # it has as many as it may have, which whoever needs one is told
+            log.debug("an agent takes no more pipes: %s", refused.text)
+        else:
+            log.warning("an agent spoke on a pipe that was not bound yet; closing it")
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

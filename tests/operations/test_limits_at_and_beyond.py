@@ -16,7 +16,8 @@ from prouter.model.jobs import MAX_LABELS, JobRecord, Port, Sender
 from prouter.model.resources import MAX_NAMES
 from prouter.rpc.limits import Limits
 from prouter.rpc.messages import CalleeData, encode
-from prouter.testing import Fleet, RouterDaemon
+from prouter.testing import Fleet, RouterDaemon, eventually
+from prouter.testing.fleet import serving_job
 
 
 async def raw_get(router: RouterDaemon, *lines: str, target: str = "/info") -> int:
@@ -216,6 +217,40 @@ def test_as_many_jobs_as_a_watch_tells_at_once_fit_into_a_message_whatever_they_
     )
     told = {"jobs": [most.to_wire()] * PAGE, "more": True}
     assert encode(CalleeData(1, told), Limits().stream_bytes, limits=Limits())
+
+
+SLOW = """
+import http.server, os, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.flush()
+        time.sleep(60 if self.path == "/slow" else 0)
+    def log_message(self, *_): ...
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Slow).serve_forever()
+"""
+
+
+async def test_an_agent_s_pipes_are_counted_and_one_more_is_told(fleet: Fleet) -> None:
+    """The agent refuses those, too, that the router keeps warm; that is nothing to warn of."""
+    router, agent = await fleet.pair("pipes.max_count=2")
+    async with router.client() as client:
+        job = await serving_job(client, agent, SLOW)
+        slow = [await client.session.get(f"{client.url}{job.path}/http/slow") for _ in range(2)]
+        assert [answer.status for answer in slow] == [200, 200]
+        async with client.session.get(f"{client.url}{job.path}/http/") as refused:
+            assert refused.status == 503
+            assert "2 pipes, which is its limit" in (await refused.json(content_type=None))["detail"]
+        for answer in slow:
+            answer.close()
+
+        async def is_served_again() -> bool:
+            async with client.session.get(f"{client.url}{job.path}/http/") as answer:
+                return answer.status == 200
+
+        await eventually(is_served_again)
+    assert "not bound yet" not in router.log
 
 
 async def test_connections_are_counted_and_one_more_is_told(fleet: Fleet) -> None:
