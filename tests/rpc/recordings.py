@@ -57,7 +57,11 @@ def unpacked(data: bytes) -> Any:
 
 
 def read(scenario: str) -> Recording:
-    head, *lines = map(json.loads, (GOLDEN / f"{scenario}.jsonl").read_text("utf-8").splitlines())
+    return read_file(GOLDEN / f"{scenario}.jsonl")
+
+
+def read_file(path: Path) -> Recording:
+    head, *lines = map(json.loads, path.read_text("utf-8").splitlines())
     messages = [
         Recorded(line["from"], data, unpacked(data)) for line in lines for data in (bytes.fromhex(line["hex"]),)
     ]
