@@ -22,7 +22,7 @@ from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, DRAIN, Drain
 from prouter.model.ids import JobUid
-from prouter.model.jobs import MAX_LABELS, JobRecord, StartRequest
+from prouter.model.jobs import JobRecord, StartRequest, check_labels
 from prouter.model.plugin import RpcMethod
 from prouter.model.resources import parse as parse_resources
 from prouter.rpc.calls import CallContext
@@ -91,8 +91,7 @@ class JobMethods:
             raise InvalidRequest("Invalid request: a job's uid and name are texts")
         if not isinstance(labels, Mapping) or not all(isinstance(v, str) for pair in labels.items() for v in pair):
             raise InvalidRequest("Invalid request: labels are texts by name")
-        if len(labels) > MAX_LABELS:
-            raise InvalidRequest(f"Invalid request: a job has at most {MAX_LABELS} labels")
+        check_labels(labels)
         try:
             taken = parse_resources(resources or {})
         except ValueError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prouter.model.ids import JobUid
-from prouter.model.jobs import MAX_LABELS, CreateRequest
+from prouter.model.jobs import MAX_LABELS, MAX_LABELS_BYTES, CreateRequest, check_labels
 from prouter.model.plugin import Call, idempotency_key
 from prouter.model.resources import MAX_COUNT, MAX_NAMES, NAME_PATTERN
 
@@ -25,7 +25,11 @@ CREATE = {
             "description": "A locator: which agent; each selector brings its own type.",
         },
         "name": {"type": ["string", "null"], "maxLength": 1024},
-        "labels": TEXTS | {"maxProperties": MAX_LABELS, "description": "Kept with the job, shown in its info."},
+        "labels": TEXTS
+        | {
+            "maxProperties": MAX_LABELS,
+            "description": f"Kept with the job, shown in its info; at most {MAX_LABELS_BYTES} bytes in all.",
+        },
         "resources": {
             "type": "object",
             "propertyNames": {"pattern": NAME_PATTERN},
@@ -48,6 +52,7 @@ CREATE = {
 def create_request(call: Call) -> CreateRequest:
     """From a call whose body fits CREATE; without a `uid` an Idempotency-Key makes one. Raises InvalidRequest."""
     body: Mapping[str, Any] = call.body
+    check_labels(body.get("labels") or {})
     uid = body.get("uid") or _uid_of(idempotency_key(call.head), call.principal.name)
     return CreateRequest(
         locator=body["agent"],

@@ -23,6 +23,9 @@ from prouter.model.times import rfc3339
 MAX_LABELS = 64
 """Of one job."""
 
+MAX_LABELS_BYTES = 16 * 1024
+"""Of one job's labels together, keys and values as UTF-8: they are in each list and each event that the job is in."""
+
 
 class JobState(StrEnum):
     """NEW → PENDING (being started) → RUNNING → FINISHED; CLOSED once removed."""
@@ -315,6 +318,15 @@ class CreateRequest:
             asked.append(dict(self.resources))
         text = json.dumps(asked, sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raises InvalidRequest for labels that are too many or too long."""
+    if len(labels) > MAX_LABELS:
+        raise InvalidRequest(f"Invalid request: a job has at most {MAX_LABELS} labels")
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for pair in labels.items() for text in pair)
+    if size > MAX_LABELS_BYTES:
+        raise InvalidRequest(f"Invalid request: the labels are {size} bytes, a job has at most {MAX_LABELS_BYTES}")
 
 
 def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | None = None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +26,27 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 15.0
 """After so long without news a comment is sent, so that proxies keep the connection and the dead are noticed."""
+PAGE_BYTES = 64 * 1024
+"""What a follower is sent at a time; one event of more goes alone."""
+MAX_DIGITS = 18
+"""Of an event's number; no router lives to count further."""
 GAP = b"event: gap\ndata: {}\n\n"
 
 
 class EventRing:
-    """The newest events, numbered from 1. Readers keep their own place, so a slow one costs nothing."""
+    """The newest events, numbered from 1: at most `kept`, and of those at most `kept_bytes` (the newest one always).
 
-    def __init__(self, boot: str, kept: int) -> None:
+    Readers keep their own place and take a page at a time, so a slow one costs a page.
+    """
+
+    def __init__(self, boot: str, kept: int, kept_bytes: int) -> None:
         self.boot = boot
         self.closed = False
-        self._events: deque[bytes] = deque(maxlen=kept)
+        self._kept = kept
+        self._kept_bytes = kept_bytes
+        self._events: dict[int, bytes] = {}
+        """By number, without holes."""
+        self._bytes = 0
         self._newest = 0
         self._news = asyncio.Event()
 
@@ -46,25 +56,38 @@ class EventRing:
 
     def append(self, kind: str, data: Mapping[str, Any]) -> None:
         self._newest += 1
-        text = json.dumps(data, separators=(",", ":"))
-        self._events.append(f"id: {self.boot}-{self._newest}\nevent: {kind}\ndata: {text}\n\n".encode())
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        event = f"id: {self.boot}-{self._newest}\nevent: {kind}\ndata: {text}\n\n".encode("utf-8", "replace")
+        self._events[self._newest] = event
+        self._bytes += len(event)
+        while len(self._events) > 1 and (len(self._events) > self._kept or self._bytes > self._kept_bytes):
+            self._bytes -= len(self._events.pop(self._oldest))
         self._news.set()
         self._news = asyncio.Event()
+
+    @property
+    def _oldest(self) -> int:
+        return self._newest - len(self._events) + 1
 
     def place(self, last_id: str | None) -> int:
         """Behind which event to go on: that of the id, the newest without one, -1 for an id that is not ours."""
         if last_id is None:
             return self._newest
-        boot, _, number = last_id.rpartition("-")
-        ours = boot == self.boot and number.isascii() and number.isdecimal() and int(number[:18]) <= self._newest
-        return int(number) if ours else -1
+        boot, _, digits = last_id.rpartition("-")
+        if boot != self.boot or not (digits.isascii() and digits.isdecimal()) or len(digits) > MAX_DIGITS:
+            return -1
+        return int(digits) if int(digits) <= self._newest else -1
 
     def after(self, place: int) -> tuple[bytes, int]:
-        """All behind that place, a gap first where something is missing; and the new place."""
-        oldest = self._newest - len(self._events) + 1
-        missed = place + 1 < oldest or place < 0
-        events = [event for number, event in enumerate(self._events, oldest) if number > place]
-        return (GAP if missed else b"") + b"".join(events), self._newest
+        """A page of what is behind that place, a gap first where something is missing; and the new place."""
+        missed = place + 1 < self._oldest or place < 0
+        page, number = [GAP] if missed else [], self._oldest - 1 if missed else place
+        room = PAGE_BYTES
+        while number < self._newest and room > 0:
+            number += 1
+            page.append(self._events[number])
+            room -= len(page[-1])
+        return b"".join(page), number
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -99,6 +122,12 @@ class EventsApi:
                         "default": 1000,
                         "description": "Events that are kept for clients which come back.",
                     },
+                    "kept_bytes": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "default": 16 * 1024 * 1024,
+                        "description": "Bytes of those events; beyond them the oldest go, however few there are.",
+                    },
                     "max_followers": {
                         "type": "integer",
                         "minimum": 1,
@@ -113,7 +142,7 @@ class EventsApi:
     def prouter_startup(self, router: Router) -> None:
         section = router.config.section("events")
         self._router = router
-        self._ring = EventRing(new_uid(), section["kept"])
+        self._ring = EventRing(new_uid(), section["kept"], section["kept_bytes"])
         self._max_followers = section["max_followers"]
         router.tasks.start("end of the events", self._close(router, self._ring))
 
