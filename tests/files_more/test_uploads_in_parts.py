@@ -92,7 +92,14 @@ async def test_a_part_that_makes_no_sense_is_refused(store: Store) -> None:
     assert (await store.ask("PUT", "file/%2e%2e/f", b"x", Content_Range="bytes 0-0/20")).status == 400
     assert await store.names() == []
     assert _kept(store) == []
-    assert (await store.ask("PUT", "file/empty", b"", Content_Range="bytes */0")).json["size"] == 0
+
+
+async def test_a_question_changes_no_file(store: Store) -> None:
+    await store.ask("PUT", "file/in/f", b"old")
+    for total in (0, 1, TOTAL):
+        answer = await store.ask("PUT", "file/in/f", b"", Content_Range=f"bytes */{total}")
+        assert answer.status == (202 if total else 400), total
+    assert (store.sandbox / "in/f").read_bytes() == b"old"
 
 
 async def test_unfinished_uploads_are_bounded_in_number_and_age_and_go_with_the_job(fleet) -> None:

@@ -40,6 +40,8 @@ def _meant(call: Call) -> tuple[range | None, int]:
     if found is None:
         raise InvalidRequest("Invalid request: Content-Range is `bytes FIRST-LAST/TOTAL` or `bytes */TOTAL`")
     total = int(found[3])
+    if not total:
+        raise InvalidRequest("Invalid request: an upload in parts has at least one byte; an empty file goes up whole")
     if found[1] is None:
         return None, total
     part = range(int(found[1]), int(found[2]) + 1)
