@@ -61,6 +61,21 @@ async def test_a_name_that_is_not_utf8_has_its_path_from_the_sandbox_on(store: S
     assert (await store.ask("DELETE", f"file/{entry['path']}")).status == 204
 
 
+async def test_names_of_uploads_that_are_under_way_are_nobodys(store: Store) -> None:
+    """They are not listed, and go when the agent is started again."""
+    name = ".prouter-upload-0123456789abcdef"
+    for path in (name, f"d/{name}", f"{name}/f"):
+        for verb, data in (("PUT", b"x"), ("GET", None), ("DELETE", None)):
+            answer = await store.ask(verb, f"file/{path}", data)
+            assert (answer.status, "uploaded" in answer.json["detail"]) == (400, True), (verb, path)
+        assert (await store.change(mkdir=path)).status == 400
+        assert (await store.ask("GET", f"archive?path={path}")).status == 400
+    (store.sandbox / "f").touch()
+    assert (await store.change(move="f", to=name)).status == 400
+    assert (await store.ask("PUT", f"file/{name}s", b"x")).status == 200
+    assert await store.names() == [f"{name}s", "f"]
+
+
 async def test_a_path_in_a_body_is_taken_as_it_is_unless_it_says_otherwise(store: Store) -> None:
     assert (await store.change(mkdir="%41")).json["name"] == "%41"
     assert (await store.change(mkdir="%41", encoded=True)).json["name"] == "A"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from prouter.errors import InvalidRequest
 
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
 """What Linux takes."""
 MAX_NAMES = 256
-"""Directories in one another: a walk holds a descriptor of each, and removing a sandbox recurses into them."""
+"""Directories in one another: a walk holds a descriptor of each."""
+TEMPORARY_PREFIX = ".prouter-upload-"
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{16}")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether it is a file that is still being uploaded: it is ours, and nobody else's to name."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def split(path: str) -> tuple[str, ...]:
@@ -33,6 +42,8 @@ def split(path: str) -> tuple[str, ...]:
         raise InvalidRequest("Invalid request: a path can not hold `..`")
     if max(lengths) > MAX_NAME_BYTES:
         raise InvalidRequest(f"Invalid request: a name has at most {MAX_NAME_BYTES} bytes")
+    if any(map(is_temporary, names)):
+        raise InvalidRequest("Invalid request: such a name is kept for files that are still being uploaded")
     if len(names) > MAX_NAMES:
         raise InvalidRequest(f"Invalid request: a path has at most {MAX_NAMES} names")
     return names

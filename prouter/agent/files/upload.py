@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import secrets
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.files.paths import TEMPORARY_PREFIX, is_temporary
 from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.errors import Conflict, InvalidRequest, ProuterError
 
-TEMPORARY_PREFIX = ".prouter-upload-"
-_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{16}")
 WRITE_BYTES = 1024 * 1024
 """One thread hop writes so much: a hop costs as much as writing 100 KiB."""
 PARENT_TRIES = 16
@@ -189,11 +187,6 @@ class FileUpload:
         parent, self._parent = self._parent, None
         if parent is not None:
             parent.close()
-
-
-def is_temporary(name: str) -> bool:
-    """Whether it is a file that is still being uploaded."""
-    return _TEMPORARY.fullmatch(name) is not None
 
 
 def clean_leftovers(sandbox: Path) -> None:

@@ -19,9 +19,10 @@ import pytest
 from opening import Opening
 
 from prouter.agent.files.beneath import Beneath
+from prouter.agent.files.paths import TEMPORARY_PREFIX
 from prouter.agent.files.sandbox import SandboxOpener
 from prouter.agent.files.trees import DescriptorDirectory, DescriptorTree
-from prouter.agent.files.upload import TEMPORARY_PREFIX, FileUpload, clean_leftovers
+from prouter.agent.files.upload import FileUpload, clean_leftovers
 from prouter.errors import Conflict, InvalidRequest, NoRoom, ProuterError
 
 pytestmark = pytest.mark.as_user
