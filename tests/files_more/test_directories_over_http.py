@@ -104,6 +104,15 @@ async def test_a_directory_is_made_with_those_above_it(store: Store) -> None:
     assert {path: (await store.change(mkdir=path)).status for path in refused} == refused
 
 
+async def test_a_refused_move_names_what_it_is_about(store: Store) -> None:
+    (store.sandbox / "f").touch()
+    for move, to, named in (("nope", "x", "nope"), ("f/g", "x", "f/g"), ("f", "f/g", "f/g"), ("nope", "new/x", "nope")):
+        answer = await store.change(move=move, to=to)
+        assert answer.status in (404, 409)
+        assert f"'{named}'" in answer.json["detail"], answer.json
+    assert await store.names() == ["f"]
+
+
 async def test_a_move_keeps_what_is_moved_and_makes_the_way(store: Store) -> None:
     (store.sandbox / "f").write_bytes(b"content")
     inode = (store.sandbox / "f").stat().st_ino

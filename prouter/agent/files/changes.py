@@ -8,8 +8,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from prouter.agent.files.paths import is_temporary
 from prouter.agent.files.trees import Directory, Names, Tree, explain
-from prouter.agent.files.upload import is_temporary
 from prouter.errors import Conflict, InvalidRequest, TooLarge
 from prouter.model.services import FileEntry
 
@@ -83,22 +83,29 @@ def make_directory(tree: Tree, names: Names, path: str) -> FileEntry:
         raise explain(error, path) from None
 
 
-def move(tree: Tree, names: Names, to: Names, path: str) -> FileEntry:
-    """In one step; a file takes the place of a file. `path` is the target, for messages."""
-    made: list[Names] = []
-    try:
-        with opened(tree, names[:-1]) as source:
+def move(tree: Tree, names: Names, to: Names) -> FileEntry:
+    """In one step; a file takes the place of a file."""
+    with contextlib.ExitStack() as held:
+        try:
+            source = held.enter_context(opened(tree, names[:-1]))
             kind = source.facts(names[-1]).st_mode
-            with opened_parent(tree, to, made) as target:
-                there = target.kind(to[-1])
-                if there and (stat.S_ISDIR(there) or stat.S_ISDIR(kind)):
-                    raise Conflict(f"{path!r} is in the way")
-                source.move(names[-1], target, to[-1])
-                target.sync()
-                source.sync()
-                return entry_of(to[-1], target.facts(to[-1]))
-    except Conflict:
-        raise
+        except OSError as error:
+            raise explain(error, "/".join(names)) from None
+        return _moved(tree, source, names[-1], kind, to)
+
+
+def _moved(tree: Tree, source: Directory, name: str, kind: int, to: Names) -> FileEntry:
+    made: list[Names] = []
+    path = "/".join(to)
+    try:
+        with opened_parent(tree, to, made) as target:
+            there = target.kind(to[-1])
+            if there and (stat.S_ISDIR(there) or stat.S_ISDIR(kind)):
+                raise Conflict(f"{path!r} is in the way")
+            source.move(name, target, to[-1])
+            target.sync()
+            source.sync()
+            return entry_of(to[-1], target.facts(to[-1]))
     except OSError as error:
         remove_made(tree, made)
         if error.errno == errno.EINVAL:

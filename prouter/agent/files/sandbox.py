@@ -226,7 +226,7 @@ class Sandbox:
 
     async def move(self, path: str, to: str) -> FileEntry:
         names, target = split(path), split(to)
-        return await self._in_turn(lambda: changes.move(self._tree, names, target, to))
+        return await self._in_turn(lambda: changes.move(self._tree, names, target))
 
     def _check(self, condition: Condition | None, names: tuple[str, ...]) -> None:
         """In a thread and in turn, so that of two who ask the same one comes second. Raises what the condition does."""
