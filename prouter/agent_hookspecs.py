@@ -52,6 +52,11 @@ def prouter_job_ended(record: JobRecord) -> None:
     """A job's tree is gone."""
 
 
+@hookspec(Kind.NOTIFY)
+def prouter_news_missed(count: int) -> None:
+    """You did not keep up with what notify hooks told you: so many were dropped here, before what you are told next."""
+
+
 @hookspec(Kind.NOTIFY, deadline_seconds=10.0)
 def prouter_shutdown() -> None:
     """The agent ends; its jobs are over by now."""

@@ -174,6 +174,11 @@ def prouter_failed(about: str, detail: str) -> None:
     """Something went wrong for which nobody waits: a bridge that broke, a plugin's work in the background."""
 
 
+@hookspec(Kind.NOTIFY)
+def prouter_news_missed(count: int) -> None:
+    """You did not keep up with what notify hooks told you: so many were dropped here, before what you are told next."""
+
+
 @hookspec(Kind.GATHER)
 def prouter_health() -> HealthCheck | None:
     """A line of /readyz; a check that is not ok makes the router not ready."""

@@ -29,6 +29,8 @@ BLOCKED_SECONDS = 0.1
 """A synchronous implementation that holds the event loop for longer is named in the log."""
 NEWS_KEPT = 1000
 """Of each observing plugin; the oldest is dropped when it does not keep up."""
+MISSED = "prouter_news_missed"
+"""The hook by which an observer is told how many were dropped, in their place."""
 MUTED_AFTER = 20
 """Failures in a row after which an observer is not told any more."""
 
@@ -158,7 +160,8 @@ class Hooks:
         for found in self._implementations(hook):
             observer = self._observers.get(found.plugin)
             if observer is None:
-                observer = self._observers[found.plugin] = _Observer(found.plugin, self._host, self._ask)
+                missed = next((other for other in self._implementations(MISSED) if other.plugin == found.plugin), None)
+                observer = self._observers[found.plugin] = _Observer(found.plugin, self._host, self._ask, missed)
             if observer.tell(hook, found, arguments):
                 self._tasks.start(f"news for {found.plugin} of {subject}", observer.work())
 
@@ -252,12 +255,13 @@ class Hooks:
 
 
 class _Observer:
-    """News for one plugin: bounded, in order, muted when the plugin keeps failing."""
+    """News for one plugin: bounded, in order, muted when the plugin keeps failing. What it misses it is told of."""
 
-    def __init__(self, plugin: str, host: PluginHost, ask: Callable[..., Any]) -> None:
+    def __init__(self, plugin: str, host: PluginHost, ask: Callable[..., Any], missed: Implementation | None) -> None:
         self._plugin = plugin
         self._host = host
         self._ask = ask
+        self._missed = missed
         self._news: deque[tuple[str, Implementation, Mapping[str, Any]]] = deque(maxlen=NEWS_KEPT)
         self._working = False
         self._failures = 0
@@ -278,14 +282,26 @@ class _Observer:
     async def work(self) -> None:
         try:
             while self._news:
-                hook, found, arguments = self._news.popleft()
-                try:
-                    await self._ask(hook, found, arguments)
-                    self._failures = 0
-                except ProuterError as error:
-                    self._failed(hook, error)
+                if self._dropped:
+                    await self._tell_missed()
+                    continue
+                await self._tell(*self._news.popleft())
         finally:
             self._working = False
+
+    async def _tell_missed(self) -> None:
+        """The oldest were dropped: that comes before what is left."""
+        count, self._dropped = self._dropped, 0
+        log.warning("plugin %s missed %d of its news", self._plugin, count)
+        if self._missed is not None:
+            await self._tell(MISSED, self._missed, {"count": count})
+
+    async def _tell(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> None:
+        try:
+            await self._ask(hook, found, arguments)
+            self._failures = 0
+        except ProuterError as error:
+            self._failed(hook, error)
 
     def _failed(self, hook: str, error: ProuterError) -> None:
         self._failures += 1

@@ -189,6 +189,10 @@ class EventsApi:
     def prouter_failed(self, about: str, detail: str) -> None:
         self._tell("failure", {"about": about, "detail": detail})
 
+    @hookimpl
+    def prouter_news_missed(self) -> None:
+        self._tell("gap", {})
+
     def _tell(self, kind: str, data: Mapping[str, Any]) -> None:
         assert self._ring is not None
         self._ring.append(kind, {"time": rfc3339(time.time()), **data})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,9 +37,10 @@ def record(uid: str, revision: int = 1, state: str = "NEW") -> dict[str, Any]:
 
 
 class HandMadeAgent:
-    """One link of an agent that tells of jobs when it is told to."""
+    """One link of an agent that tells of jobs when it is told to; of `jobs` at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._jobs = list(jobs)
         self.rpc: Link | None = None
         self._watches: list[CallContext] = []
         self.watched = asyncio.Event()
@@ -53,7 +54,7 @@ class HandMadeAgent:
 
     async def _watch(self, context: CallContext) -> None:
         self._watches.append(context)
-        await context.send({"jobs": [], "more": False})
+        await context.send({"jobs": self._jobs, "more": False})
         self.watched.set()
         await asyncio.Event().wait()
 

@@ -1,12 +1,14 @@
-"""Answers travel beside the news of the same jobs: one that comes late changes nothing that is newer."""
+"""Answers travel beside the news of the same jobs: one that comes late changes nothing that is newer; what is too much is told."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from hand_made import HandMadeAgent, hello, linked, record
 
 from prouter.client import Job
+from prouter.pluginkit.calling import NEWS_KEPT
 from prouter.rpc.calls import CallContext
 from prouter.testing import eventually
 
@@ -32,3 +34,25 @@ async def test_an_answer_that_comes_after_the_news_of_the_removal_does_not_bring
         assert isinstance(job, Job)
         await job.stop()
         assert [found.info["uid"] for found in await client.jobs()] == ["b" * 32]
+
+
+async def test_who_is_told_of_more_at_once_than_is_kept_is_told_of_the_gap(fleet) -> None:
+    router = fleet.router("events.kept=100000")
+    many = [record(f"{number:032x}") for number in range(NEWS_KEPT + 500)]
+    agent = HandMadeAgent(many)
+    told = []
+    async with (
+        asyncio.timeout(30),
+        router.client() as client,
+        client.session.get(f"{client.url}/events") as events,
+        linked(router.address("server"), hello("a", router.agent_token, boot="b", link=1), agent.methods),
+    ):
+        async for line in events.content:
+            if line.startswith(b"event: "):
+                told.append(line[7:-1].decode())
+            elif line.startswith(b"data: ") and told[-1] == "agent":
+                break
+    assert told.count("gap") == 1, "what was dropped is told of once, where it was"
+    assert told[0] == "gap"
+    assert told.count("job") < len(many)
+    assert told[-2:] == ["job", "agent"]

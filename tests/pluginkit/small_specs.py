@@ -57,6 +57,11 @@ def prouter_told(value: int) -> None:
 
 
 @hookspec(Kind.NOTIFY, deadline_seconds=SHORT)
+def prouter_news_missed(count: int) -> None:
+    """Notify, by the mechanism itself."""
+
+
+@hookspec(Kind.NOTIFY, deadline_seconds=SHORT)
 def prouter_shutdown() -> None:
     """The end."""
 

@@ -158,14 +158,22 @@ async def test_an_observer_that_keeps_failing_is_told_nothing_any_more(caplog: p
     assert told == list(range(MUTED_AFTER))
 
 
-async def test_an_observer_that_does_not_keep_up_loses_the_oldest_news() -> None:
+async def test_an_observer_that_does_not_keep_up_loses_the_oldest_news_and_is_told_so() -> None:
     told: list[int] = []
     go_on = asyncio.Event()
-    hooks = hooks_of(a=observing(told, wait=go_on))
+    other: list[int] = []
+
+    class Missing(observing(told, wait=go_on)):  # type: ignore[misc]
+        @hookimpl
+        def prouter_news_missed(self, count: int) -> None:
+            told.append(-count)
+
+    hooks = hooks_of(a=Missing, b=observing(other, wait=go_on))
     hooks.notify("prouter_told", subject="x", value=-1)
     await asyncio.sleep(0)
     for value in range(NEWS_KEPT + 10):
         hooks.notify("prouter_told", subject="x", value=value)
     go_on.set()
     await hooks.close()
-    assert told == [-1, *range(10, NEWS_KEPT + 10)]
+    assert told == [-1, -10, *range(10, NEWS_KEPT + 10)]
+    assert other == [-1, *range(10, NEWS_KEPT + 10)]
