@@ -22,6 +22,7 @@ from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
 from prouter.pipe.bind import BindRefused
 from prouter.pipe.opening import open_pipe
 from prouter.pipe.tickets import TicketBook
+from prouter.pluginkit import context
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.connection import Link
 from prouter.rpc.machine import IdCounter
@@ -132,6 +133,7 @@ class Links:
     async def serve(self, link: RouterLink, rpc: Link, up: Callable[[], None] | None = None) -> None:
         """Until the link ends. Raises LinkError when it may not replace the one that its router has."""
         link.rpc, link.router = rpc, Hello.from_wire(rpc.peer)
+        context.request_id.set("")  # what the link carries is not about the request that began it
         try:
             self.check_skew(link.router)
         except Incompatible:

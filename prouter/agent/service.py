@@ -17,6 +17,7 @@ from prouter.model.ids import AgentUid, JobUid, new_uid
 from prouter.model.jobs import JobRef
 from prouter.model.plugin import Call
 from prouter.model.services import AgentJobs
+from prouter.pluginkit import context
 from prouter.web.problem import problem
 from prouter.web.routes import RouteTable
 from prouter.web.serve import BodyLimits, answer, response
@@ -68,6 +69,7 @@ class Service:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         head = RequestHead(request.method, request.raw_path, _headers(request))
         request_id = request.headers.get("X-Request-Id") or new_uid()
+        context.request_id.set(request_id)
         try:
             match = self._routes.match(head.method, head.path)
             call = Call(

@@ -22,6 +22,7 @@ from prouter.core.dispatch import ControlDispatcher
 from prouter.core.events import EventHub
 from prouter.core.explaining import Explanations
 from prouter.core.info import info_routes
+from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.service import JobsService
 from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limits
 from prouter.core.origin import Origins
@@ -113,7 +114,8 @@ class RouterApp:
         self.uid = identity.uid
         memory = AgentMemory(state.path / "agents.json")
         remembered = memory.read()
-        events = EventHub(self._hooks, self._joined)
+        acting = Acting()
+        events = EventHub(self._hooks, self._joined, acting)
         directory = AgentDirectory(
             events.tell,
             orphan_seconds=settings.orphan_seconds,
@@ -135,6 +137,7 @@ class RouterApp:
             max_per_agent=settings.max_jobs_per_agent,
             trail_bytes=settings.trail_bytes,
             public_prefix=origins.public_prefix,
+            acting=acting,
         )
         explanations = Explanations(self._hooks, directory, jobs)
         agents = AgentsService(directory, dialer)

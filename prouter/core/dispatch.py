@@ -23,6 +23,7 @@ from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail, current
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
 from prouter.pipe.upstream import UpstreamPipe
+from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
@@ -97,6 +98,7 @@ class ControlDispatcher:
 
     async def _proxied(self, incoming: Incoming, principal: Principal, resolved: Resolved) -> Outcome:
         ref = self._directory.find_job(resolved.job, resolved.agent)
+        context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
         await self._access.authorize(principal, "job.proxy", Resource(ref.agent, ref.job, record.labels))
         port = record.default_port() if resolved.port is None else record.ports.get(resolved.port)
@@ -178,6 +180,8 @@ class ControlDispatcher:
         if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
         ref, labels = self._job(match, head)
+        if ref is not None:
+            context.stay_about(ref.job, ref.agent)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
         await self._access.authorize(principal, action, resource)
         call = Call(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from prouter.core.jobs.acting import Acting
+from prouter.model.agents import AgentInfo
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, Failed, JobChanged
-from prouter.model.jobs import JobState
+from prouter.model.jobs import JobRecord, JobState
+from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 
 log = logging.getLogger(__name__)
@@ -15,8 +18,9 @@ log = logging.getLogger(__name__)
 class EventHub:
     """Tells each event once: a line in the log at the beginning and end of a job, and the notify hooks."""
 
-    def __init__(self, hooks: Hooks, joined: asyncio.Event) -> None:
+    def __init__(self, hooks: Hooks, joined: asyncio.Event, acting: Acting) -> None:
         self._hooks = hooks
+        self._acting = acting
         self._joined = joined
         """Set once an agent is connected."""
 
@@ -30,11 +34,16 @@ class EventHub:
             case AgentDraining(agent):
                 self._hooks.notify("prouter_agent_draining", subject=agent.uid, agent=agent)
             case JobChanged(agent, record):
-                if record.state is JobState.RUNNING:
-                    log.info("job %s runs on agent %s, pid %s", record.uid, agent.uid, record.pid)
-                elif record.state is JobState.FINISHED:
-                    log.info("job %s finished: %s, exit code %s", record.uid, record.reason, record.exit_code)
+                with context.about(request=self._acting.request_of(record.uid), job=record.uid, agent=agent.uid):
+                    _log_job(agent, record)
                 self._hooks.notify("prouter_job_state_changed", subject=record.uid, agent=agent, record=record)
             case Failed(subject, detail):
                 log.warning("%s: %s", subject, detail)
                 self._hooks.notify("prouter_failed", subject=subject, about=subject, detail=detail)
+
+
+def _log_job(agent: AgentInfo, record: JobRecord) -> None:
+    if record.state is JobState.RUNNING:
+        log.info("job %s runs on agent %s, pid %s", record.uid, agent.uid, record.pid)
+    elif record.state is JobState.FINISHED:
+        log.info("job %s finished: %s, exit code %s", record.uid, record.reason, record.exit_code)

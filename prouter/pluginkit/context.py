@@ -21,3 +21,9 @@ def about(*, request: str | None = None, job: str | None = None, agent: str | No
     finally:
         for variable, token in reversed(tokens):
             variable.reset(token)
+
+
+def stay_about(job: str, agent: str) -> None:
+    """For the rest of the task that answers a request."""
+    job_id.set(job)
+    agent_id.set(agent)

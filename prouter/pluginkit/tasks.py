@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from prouter.pluginkit import context
+
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +31,8 @@ class TaskOwner:
         if self._closed:
             work.close()
             return
-        task = asyncio.get_running_loop().create_task(_staying(work), name=f"{self.name}: {name}")
+        with context.about(request=""):  # that of whoever happened to start it
+            task = asyncio.get_running_loop().create_task(_staying(work), name=f"{self.name}: {name}")
         self._tasks.add(task)
         task.add_done_callback(lambda _: work.close())  # one that is cancelled before its first step never began
         task.add_done_callback(self._done)

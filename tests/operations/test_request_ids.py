@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+from typing import Any
 
-from prouter.testing import Fleet, RouterDaemon, eventually
+from prouter.testing import Daemon, Fleet, RouterDaemon, eventually
 
 
 def said(router: RouterDaemon, request: bytes) -> tuple[int, list[str]]:
@@ -90,3 +92,50 @@ async def test_the_log_has_a_line_for_each_request_when_it_is_asked_to(fleet: Fl
     line = "what 127.0.0.1 sent is not taken: 400 invalid-request [request=id-of-nonsense]"
     await eventually(lambda: line in router.log)
     assert "secret" not in router.log
+
+
+def lines_with(daemon: Daemon, part: str) -> list[dict[str, Any]]:
+    """What its JSON log says of something."""
+    lines = [json.loads(line) for line in daemon.log.splitlines() if line.startswith("{") and line.endswith("}")]
+    return [line for line in lines if part in line["message"]]
+
+
+async def test_lines_name_the_job_the_agent_and_the_request_that_they_are_about(fleet: Fleet) -> None:
+    """News of a job come over its agent's link, which was begun by a request that has nothing to do with them."""
+    router = fleet.router(flags=("--log-format", "json", "--log-level", "debug"))
+    agent = fleet.agent(router, flags=("--log-format", "json"))
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        uid = str(job.info["uid"])
+
+        async def post(action: str, request_id: str, body: object = None) -> None:
+            url, headers = f"{client.url}{job.path}/{action}", {"X-Request-Id": request_id}
+            async with client.session.post(url, json=body, headers=headers) as answer:
+                assert answer.status == 200
+
+        await post("start", "the-start", {"args": ["sleep", "60"], "port_expected_count": 0})
+        await post("remove", "the-removal")
+    about = {"job": uid, "agent": agent.uid}
+    for part, request in ((f"job {uid} runs", "the-start"), (f"job {uid} finished", "the-removal")):
+        [line] = lines_with(router, part)
+        assert {name: line.get(name) for name in ("job", "agent", "request")} == about | {"request": request}
+    [line] = lines_with(router, "/start: 200 in")
+    assert {name: line.get(name) for name in ("job", "agent", "request")} == about | {"request": "the-start"}
+    [line] = lines_with(router, "is connected")
+    assert (line["agent"], line.get("job"), line.get("request")) == (agent.uid, None, None)
+    for part in ("made for router", "runs (pid", "ended: stopped", "removed"):
+        await eventually(lambda part=part: lines_with(agent, f"job {uid} {part}"))
+        [line] = lines_with(agent, f"job {uid} {part}")
+        assert line["job"] == uid, part
+        assert "request" not in line, part
+
+
+async def test_an_agent_that_was_dialed_logs_no_request_of_its_link(fleet: Fleet) -> None:
+    router, agent = fleet.router(), fleet.agent(flags=("--log-format", "json"))
+    host, port = agent.address("server")
+    async with router.client() as client:
+        job = await client.create({"type": "address", "address": f"{host}:{port}", "token": agent.token})
+        await job.remove()
+    for part in ("linked to router", "made for router", "removed"):
+        assert "request" not in lines_with(agent, part)[0]

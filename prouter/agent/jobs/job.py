@@ -41,6 +41,7 @@ from prouter.model.jobs import JobRecord, JobState, Port, PortMode, Reason, Star
 from prouter.model.plugin import Driver, LaunchRequest, Running
 from prouter.model.process import Exit
 from prouter.model.services import Tasks
+from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -243,6 +244,7 @@ class Job:
         return self.record
 
     async def _live(self, driver: Driver, request: StartRequest, started: asyncio.Future[JobRecord]) -> None:
+        context.job_id.set(self.record.uid)
         async with AsyncExitStack() as held:
             try:
                 running = await self._begin(driver, request, held)
@@ -373,7 +375,8 @@ class Job:
             raise
         self._ended.set()
         self._become(job_machine.closed(self.record))
-        log.info("job %s removed", before.uid)
+        with context.about(job=before.uid):
+            log.info("job %s removed", before.uid)
         return before
 
     # --- its parts ---

@@ -28,6 +28,7 @@ from prouter.model.jobs import JobRecord, JobState, Reason, Sender
 from prouter.model.plugin import Driver, Running
 from prouter.model.process import Exit
 from prouter.model.services import SandboxFiles
+from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +236,8 @@ class JobRegistry:
         finally:
             del self._made[uid]
             making.set_result(None)
-        log.info("job %s made for router %s", uid, job.record.sender.uid)
+        with context.about(job=uid):
+            log.info("job %s made for router %s", uid, job.record.sender.uid)
         self.told(job.record)
         return job.record
 
@@ -257,7 +259,8 @@ class JobRegistry:
             record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
             await asyncio.to_thread(directory.clean_sandbox)
         await asyncio.to_thread(directory.write, record, keys)
-        log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
+        with context.about(job=record.uid):
+            log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
         return Job(record, directory, around, keys)
 
 

@@ -26,6 +26,7 @@ from prouter.model.jobs import JobRecord
 from prouter.model.skew import NEEDED, why_apart
 from prouter.pipe.pool import PipePool, PipeSource, PoolLimits
 from prouter.pipe.tickets import TicketBook
+from prouter.pluginkit import context
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.connection import Link
 
@@ -88,6 +89,8 @@ class Fleet:
     ) -> None:
         """Until the link ends; `rpc` has done its handshake. Never raises for what the agent or the line did."""
         hello = Hello.from_wire(rpc.peer)
+        context.request_id.set("")  # what the link carries is not about the request that began it
+        context.agent_id.set(hello.uid)
         link = AgentLink(rpc, hello, mode, address, self.settings.call_seconds)
         gateway = self._equip(link, source)
         why = "the link ended"

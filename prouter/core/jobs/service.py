@@ -10,6 +10,7 @@ from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
+from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.calls import JobCalls
 from prouter.core.selection import Selection
 from prouter.errors import (
@@ -50,12 +51,14 @@ class JobsService:
         max_per_agent: int,
         trail_bytes: int,
         public_prefix: str,
+        acting: Acting,
     ) -> None:
         self._directory = directory
         self._selection = selection
         self._max_per_agent = max_per_agent
         self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
+        self._acting = acting
 
     @property
     def repeats(self) -> Repeats:
@@ -163,21 +166,25 @@ class JobsService:
         entry, calls = self._calls(ref)
         prefix = self._public_prefix if public_prefix is None else public_prefix
         paths = {port.name: prefix + ref.port_path(port.name) for port in request.ports}
-        return _learn(entry, await calls.start(ref.job, replace(request, base_paths=paths), key))
+        with self._acting.on(ref):
+            return _learn(entry, await calls.start(ref.job, replace(request, base_paths=paths), key))
 
     async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
         entry, calls = self._calls(ref)
-        return _learn(entry, await calls.restart(ref.job, key))
+        with self._acting.on(ref):
+            return _learn(entry, await calls.restart(ref.job, key))
 
     async def stop(
         self, ref: JobRef, signal: str, grace_seconds: float | None = None, key: str | None = None
     ) -> JobRecord:
         entry, calls = self._calls(ref)
-        return _learn(entry, await calls.stop(ref.job, signal, grace_seconds, key))
+        with self._acting.on(ref):
+            return _learn(entry, await calls.stop(ref.job, signal, grace_seconds, key))
 
     async def signal(self, ref: JobRef, signal: str, key: str | None = None) -> JobRecord:
         entry, calls = self._calls(ref)
-        return _learn(entry, await calls.signal(ref.job, signal, key))
+        with self._acting.on(ref):
+            return _learn(entry, await calls.signal(ref.job, signal, key))
 
     async def wait(self, ref: JobRef, timeout_seconds: float | None = None) -> JobRecord:
         return await self._directory.entry(ref.agent).mirror.wait_ended(ref.job, timeout_seconds)
@@ -189,8 +196,9 @@ class JobsService:
 
     async def _remove(self, ref: JobRef) -> JobRecord:
         entry, calls = self._calls(ref)
-        before = await calls.remove(ref.job)
-        await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
+        with self._acting.on(ref):
+            before = await calls.remove(ref.job)
+            await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
         return before
 
     @contextlib.asynccontextmanager
