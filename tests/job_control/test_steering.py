@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -103,6 +104,28 @@ async def test_a_stop_breaks_off_a_start_that_waits_for_its_port(fleet) -> None:
         await other.stop()
         assert (other.info["state"], other.info["reason"]) == ("FINISHED", "stopped")
         assert (await refused(start)).http_status == 422
+
+
+async def test_nothing_is_left_of_jobs_that_are_removed_while_they_start(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+
+        async def at_once(pause_seconds: float) -> None:
+            job = await client.create({"type": "uid", "uid": agent.uid})
+
+            async def later(asked: Callable[[], Awaitable[object]]) -> None:
+                await asyncio.sleep(pause_seconds)
+                await asked()
+
+            start = job.start(["sleep", "600"], port_expected_count=0)
+            asked = (start, later(lambda: job.stop(grace_seconds=0)), later(job.remove))
+            for outcome in await asyncio.gather(*asked, return_exceptions=True):
+                assert not isinstance(outcome, BaseException) or isinstance(outcome, RequestFailed)
+
+        for number in range(16):
+            await at_once(0.004 * number)
+        assert await client.jobs() == []
+        assert list(agent.jobs.iterdir()) == []
 
 
 async def test_a_signal_reaches_the_program_and_it_goes_on(fleet) -> None:

@@ -159,6 +159,14 @@ def test_the_tail_begins_where_the_last_lines_begin(writes, lines) -> None:
             assert told.said[view][SpoolReader(told.place, view).tail(lines) :] == wanted
 
 
+def test_a_job_directory_that_was_removed_stays_so(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path / "job"))
+    spool.write(STDOUT, memoryview(b"last words"))
+    spool.close()
+    assert spool.kept == b"last words"
+    assert not (tmp_path / "job").exists()
+
+
 def test_a_record_that_its_writer_could_not_finish_is_not_there(tmp_path: Path) -> None:
     with story(1 << 20) as told:
         told.write(STDOUT, b"whole")

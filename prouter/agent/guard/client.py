@@ -93,7 +93,7 @@ class GuardKeeper:
                 writer.write(json.dumps(self._command(request)).encode() + b"\n")
                 line = await reader.readline()
         except BaseException as error:
-            writer.transport.abort()  # the guardian sees that, and ends what it began
+            await _ended(reader, writer)
             if isinstance(error, TimeoutError):
                 raise StartFailed(f"the program was not started within {LAUNCH_SECONDS:g} s") from None
             raise
@@ -198,6 +198,21 @@ class GuardKeeper:
         if not self._closing and self._process is process:
             log.error("the keeper of processes ended with status %s; another is started", status)
             await self.start()
+
+
+async def _ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until a guardian that sees us go has ended what it began: it may have written its last words by then."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            writer.write_eof()
+            while await reader.read(LINE_BYTES):
+                pass
+    except TimeoutError:
+        log.error("a guardian whose launch was broken off takes longer than %g s to end", CLOSE_SECONDS)
+    except OSError:  # it has ended
+        pass
+    finally:
+        writer.transport.abort()
 
 
 def _failure(request: LaunchRequest, answer: dict[str, Any]) -> StartFailed:

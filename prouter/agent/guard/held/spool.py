@@ -96,7 +96,8 @@ class Spool:
 
     def _open(self) -> None:
         """A new segment, which begins at `end`."""
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._directory, 0o700)  # and not what is above it: a job that was removed stays so
         name = segment_name(self.end)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(os.path.join(self._directory, name), flags, 0o600)
