@@ -14,6 +14,11 @@ from prouter.testing import Fleet, eventually
 
 TOKEN = "matrix-token"
 STORY_SECONDS = 60.0
+NOT_OF_ORIGINAL_ROUTERS = {
+    "http_post_chunked": "it takes no upload without a Content-Length",
+    "http_chunked_and_gzip": "it passes on the length of a body that the agent has decompressed",
+    "http_head_and_304": "today's aiohttp, on which the imitation stands, puts a body into a 304 that may be compressed",
+}
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,15 @@ async def connected(pair: Pair) -> None:
 
 @pytest.mark.parametrize("dial", [the_agent_dials, the_router_dials])
 @pytest.mark.parametrize("agent", ["ours", "original"])
-@pytest.mark.parametrize("router", ["ours"])
+@pytest.mark.parametrize("router", ["ours", "original"])
 async def test_every_story_is_true_of(fleet, originals, router, agent, dial) -> None:
     pair = dial(fleet, originals, router, agent)
     await connected(pair)
     client = OriginalClient(pair.base, pair.locator, job_server())
     failed: list[Exception] = []
     for story in STORIES:
+        if router == "original" and story.__name__ in NOT_OF_ORIGINAL_ROUTERS:
+            continue
         try:
             async with asyncio.timeout(STORY_SECONDS):
                 await story(client)
