@@ -44,6 +44,7 @@ from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
+from prouter.pluginkit.repeats import Repeats
 from prouter.pluginkit.state import StateDirectory
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.machine import IdCounter
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """For background work and open requests to end when the agent does."""
+MAX_REPEATS = 4096
+"""Requests of plugins with an Idempotency-Key whose repetition is answered like the first one."""
 OWN_METHODS = ("prouter_", "pipe_", "job_")
 """How the names of the agent's own RPC methods begin."""
 ENDPOINT_NAMES = {"server": "agent endpoint", "control": "control endpoint", "report": "port reports of jobs"}
@@ -239,6 +242,8 @@ class AgentApp:
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
+        repeats = Repeats(MAX_REPEATS)
+
         def bundle(plugin: str) -> dict[str, Any]:
             tasks = TaskOwner(f"plugin {plugin}")
             undo.push_async_callback(tasks.close, CLOSE_SECONDS)
@@ -249,6 +254,7 @@ class AgentApp:
                 guarded=guarded,
                 jobs=registry,
                 ports=targets,
+                repeats=repeats,
                 tasks=tasks,
                 state_directory=state.path / "plugins" / plugin,
             )

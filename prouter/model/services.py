@@ -407,5 +407,6 @@ class AgentHost:
     guarded: Guarded
     jobs: AgentJobs
     ports: JobPorts
+    repeats: Repeats
     tasks: Tasks
     state_directory: Path

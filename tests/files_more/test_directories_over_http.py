@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import sys
@@ -111,6 +112,26 @@ async def test_a_refused_move_names_what_it_is_about(store: Store) -> None:
         assert answer.status in (404, 409)
         assert f"'{named}'" in answer.json["detail"], answer.json
     assert await store.names() == ["f"]
+
+
+async def test_a_change_that_is_asked_twice_with_its_key_is_done_once(store: Store) -> None:
+    (store.sandbox / "f").write_bytes(b"content")
+    for number, change in enumerate(({"mkdir": "a/b"}, {"move": "f", "to": "a/g"})):
+        key = f"key-{number}"
+        first, second = await asyncio.gather(
+            *(store.ask("POST", "files", change, Idempotency_Key=key) for _ in range(2)),
+        )
+        third = await store.ask("POST", "files", change, Idempotency_Key=key)
+        assert first.status == second.status == third.status == 200
+        assert first.json == second.json == third.json
+        assert (await store.ask("POST", "files", change)).status in (404, 409)
+        assert (await store.ask("POST", "files", {"mkdir": "x"}, Idempotency_Key=key)).status == 409
+    refused = [await store.ask("POST", "files", {"move": "x", "to": "y"}, Idempotency_Key="key-2") for _ in range(2)]
+    assert [answer.status for answer in refused] == [404, 404]
+    (store.sandbox / "x").touch()
+    assert (await store.ask("POST", "files", {"move": "x", "to": "y"}, Idempotency_Key="key-2")).status == 200
+    assert (await store.ask("POST", "files", {"mkdir": "z"}, Idempotency_Key="")).status == 400
+    assert await store.names() == ["a", "y"]
 
 
 async def test_a_move_keeps_what_is_moved_and_makes_the_way(store: Store) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from prouter import hookimpl
-from prouter.errors import InvalidRequest, UnsupportedMediaType
+from prouter.errors import Internal, InvalidRequest, ProuterError, UnsupportedMediaType
 from prouter.model.http import Reply
-from prouter.model.plugin import Call, ConfigSection, Route, RpcMethod
+from prouter.model.plugin import Call, ConfigSection, Route, RpcMethod, idempotency_key
 from prouter.model.query import switch
 from prouter.model.services import AgentHost, PartsBounds, SandboxFiles
 from prouter.plugins.file_transfer import listing
@@ -107,6 +109,31 @@ class FileTransfer:
             return await listing.listed(call, files)
 
     async def _change(self, call: Call) -> Reply:
+        """Once for each Idempotency-Key: it goes on when the caller is gone, who may come again and ask."""
+        key = idempotency_key(call.head)
+        if key is None:
+            return await self._changed(call)
+        assert self._agent is not None
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._agent.tasks.start(f"change of files of job {call.job_ref().job}", self._change_once(call, key, answered))
+        return await answered
+
+    async def _change_once(self, call: Call, key: str, answered: asyncio.Future[Reply]) -> None:
+        assert self._agent is not None
+        try:
+            record = self._agent.jobs.get(call.job_ref().job)
+            known, asked = ("files", record.uid, record.created_at, key), json.dumps(call.body, sort_keys=True)
+            reply = await self._agent.repeats.do(known, asked, lambda: self._changed(call))
+            if not answered.done():
+                answered.set_result(reply)
+        except ProuterError as error:
+            if not answered.done():
+                answered.set_exception(error)
+        finally:
+            if not answered.done():
+                answered.set_exception(Internal())
+
+    async def _changed(self, call: Call) -> Reply:
         async with self._files(call) as files:
             return await listing.changed(call, files)
 
