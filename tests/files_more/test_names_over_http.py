@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from storing import Store
+
+from prouter.client import Job
 
 pytestmark = pytest.mark.as_user
 
@@ -81,3 +84,19 @@ async def test_a_path_in_a_body_is_taken_as_it_is_unless_it_says_otherwise(store
     assert (await store.change(mkdir="%41", encoded=True)).json["name"] == "A"
     assert (await store.change(mkdir="%2e%2e/x", encoded=True)).status == 400
     assert await store.names() == ["%41", "A"]
+
+
+async def test_files_are_reached_by_the_jobs_uid_alone_too(store: Store) -> None:
+    """Where a path has both readings it is told by the action: files that are named like actions are none."""
+    async with store.router.client() as client:
+        short = replace(store, job=Job(client, store.job.info | {"path": f"/jobs/{store.job.info['uid']}"}))
+    assert (await short.ask("PUT", "file/files/info", b"content")).status == 200
+    assert (await store.ask("GET", "file/files/info")).content == b"content"
+    assert await short.names("?path=files") == ["info"]
+    assert (await short.change(mkdir="archive/archive")).status == 200
+    packed = (await short.ask("GET", "archive")).content
+    assert packed == (await store.ask("GET", "archive")).content
+    assert (await short.ask("DELETE", "file/files/info")).status == 204
+    answer = await short.ask("POST", "archive", packed, Content_Type="application/octet-stream")
+    assert answer.json == {"entries": 4, "bytes": 7}
+    assert await store.names("?path=files") == ["info"]
