@@ -113,10 +113,15 @@ def reading_changes_nothing(router: RouterDaemon, agent: AgentDaemon, path: str)
     for verb in ("GET", "HEAD"):
         for changing in ("/shutdown", "/jobs/create", f"{path}/start", f"{path}/remove", f"{path}/wait"):
             assert ask(address, verb, changing).status in (404, 405), changing
-    for query in ("remove=1", "remove=0&remove=1", "%72emove=1", "x=1&remove=true"):
+    refused = {
+        "remove=1": 403,
+        "%72emove=1": 403,
+        "remove=0&remove=1": 400,
+        "remove=1&remove=0": 400,
+        "remove=true": 400,
+    }
+    for query, status in refused.items():
         for line in ("Origin: http://evil.example", "Sec-Fetch-Site: cross-site"):
-            assert ask(address, "GET", f"{path}/file/kept?{query}", line).status == 403, query
-    foreign = ask(address, "GET", f"{path}/file/kept?remove=1&remove=0", "Sec-Fetch-Site: cross-site")
-    assert foreign.status in (200, 400, 403)
+            assert ask(address, "GET", f"{path}/file/kept?{query}", line).status == status, query
     assert (sandbox / "kept").read_text() == "kept"
     assert ask(address, "GET", f"{path}/file/kept", "Origin: http://evil.example").body == b"kept"
