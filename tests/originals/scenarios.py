@@ -265,11 +265,16 @@ async def files(client: OriginalClient) -> None:
     down = await client.ask("GET", f"{path}/file/data/big.bin")
     assert down.body == data
     assert down.headers["Content-Length"] == "204800"
-    await client.ask("POST", f"{path}/file/text.txt", data="a text body ü")
-    assert (await client.ask("GET", f"{path}/file/text.txt")).body.decode() == "a text body ü"
     await client.ask("POST", f"{path}/file/empty", data=b"")
     assert (await client.ask("GET", f"{path}/file/empty?remove=1")).body == b""
-    await client.ask("GET", f"{path}/file/empty", status=404)
+    await client.refused("GET", f"{path}/file/empty")
+    await client.remove(path)
+
+
+async def a_text_body(client: OriginalClient) -> None:
+    path = await client.create()
+    await client.ask("POST", f"{path}/file/text.txt", data="a text body ü")
+    assert (await client.ask("GET", f"{path}/file/text.txt")).body.decode() == "a text body ü"
     await client.remove(path)
 
 
@@ -285,7 +290,7 @@ async def an_executable(client: OriginalClient) -> None:
 
 async def files_that_can_not_be_had(client: OriginalClient) -> None:
     path = await client.create()
-    assert b"not found" in (await client.ask("GET", f"{path}/file/missing.txt", status=404)).body
+    await client.refused("GET", f"{path}/file/missing.txt")
     await client.ask("POST", f"{path}/file/dir/a.txt", data=io.BytesIO(b"data"))
     await client.refused("GET", f"{path}/file/dir")
     await client.refused("GET", f"{path}/file//golden/missing.txt")
@@ -348,11 +353,13 @@ async def removed_while_waiting(client: OriginalClient) -> None:
 async def an_unknown_job(client: OriginalClient) -> None:
     path = await client.create()
     await client.remove(path)
-    for verb, action in (("POST", "start"), ("POST", "wait"), ("POST", "remove"), ("GET", "file/x"), ("GET", "http/")):
+    for verb, action in (("POST", "start"), ("POST", "wait"), ("POST", "remove"), ("GET", "info")):
         body = {"json": {"args": ["true"]}} if action == "start" else {}
         heard = await client.ask(verb, f"{path}/{action}", status=404, **body)
         assert b"job" in heard.body.lower()
         assert b"not found" in heard.body
+    for action in ("file/x", "http/", "archive"):
+        await client.refused("GET", f"{path}/{action}")
 
 
 async def an_unknown_agent(client: OriginalClient) -> None:
@@ -384,6 +391,7 @@ STORIES: tuple[Story, ...] = (
     websocket_rejected,
     wsconnect_to_the_callers_server,
     files,
+    a_text_body,
     an_executable,
     files_that_can_not_be_had,
     archives,

@@ -16,8 +16,9 @@ TOKEN = "matrix-token"
 STORY_SECONDS = 60.0
 NOT_OF_ORIGINAL_ROUTERS = {
     "http_post_chunked": "it takes no upload without a Content-Length",
+    "a_text_body": "it takes application/octet-stream only",
     "http_chunked_and_gzip": "it passes on the length of a body that the agent has decompressed",
-    "http_head_and_304": "today's aiohttp, on which the imitation stands, puts a body into a 304 that may be compressed",
+    "http_head_and_304": "it compresses the body that an answer to HEAD and a 304 have not",
 }
 
 
