@@ -92,13 +92,12 @@ class HttpProxy:
 
     @hookimpl
     def prouter_plan(self, head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
-        bare = not target.rest.startswith("/")
-        if bare and head.method in ("GET", "HEAD") and not head.upgrade:
+        if not target.rest.startswith("/") and head.method in ("GET", "HEAD") and not head.upgrade:
             last = target.prefix.rpartition("/")[2]
             return Reply(308, (("Location", f"{last}/{target.rest}"),))
         local = target.port.authority
         return ForwardPlan(
-            target=head.target if target.port.keep_prefix else ("/" + target.rest if bare else target.rest),
+            target=_seen_path(head, target),
             host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],
             drop=FORWARDED | target.principal.used_headers | frozenset(("host", "origin")),
             drop_cookies=target.principal.used_cookies,
@@ -154,3 +153,12 @@ class HttpProxy:
         except ValueError:
             return False
         return any(address in network for network in self._trusted)
+
+
+def _seen_path(head: RequestHead, target: JobTarget) -> str:
+    """What the job is asked for. With its prefix kept, the path is the one that the client has, as `{base_path}` is:
+    what a proxy in front of us took off is put back.
+    """
+    if target.port.keep_prefix:
+        return target.public_prefix + head.target
+    return target.rest if target.rest.startswith("/") else "/" + target.rest

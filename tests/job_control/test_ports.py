@@ -200,7 +200,10 @@ async def test_the_base_path_is_right_behind_a_public_prefix(fleet) -> None:
         shown = "import os, sys; open('shown', 'w').write(os.environ['BASE'])\n" + program
         start = [sys.executable, "-c", shown, "{port}"]
         await job.start(start, env={"BASE": "{base_path}"}, port={"mode": "assign", "prefix": "keep"})
-        assert (await job.read("shown")).decode() == f"/lab{job.path}/http"
+        base = (await job.read("shown")).decode()
+        assert base == f"/lab{job.path}/http"
+        async with client.session.get(job.url("below?x")) as answer:
+            assert await answer.text() == f"plain {base}/below?x", "a path that the job has under its base path"
 
 
 async def test_a_program_that_ends_before_it_serves_is_told_at_once_with_its_last_lines(fleet) -> None:

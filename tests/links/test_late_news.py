@@ -1,4 +1,4 @@
-"""Answers travel beside the news of the same jobs: one that comes late changes nothing that is newer; what is too much is told."""
+"""News of jobs that come late change nothing that is newer; of those that are too many at once there is a gap."""
 
 from __future__ import annotations
 

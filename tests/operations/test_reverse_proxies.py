@@ -29,6 +29,9 @@ async def seen(request):
 async def moved(request):
     raise web.HTTPFound("/seen")
 
+async def kept(request):
+    raise web.HTTPFound(sys.argv[1] + "/seen", headers={"Set-Cookie": "a=b; Path=" + sys.argv[1] + "/"})
+
 async def echo(request):
     socket = web.WebSocketResponse(protocols=("chat",))
     await socket.prepare(request)
@@ -37,7 +40,7 @@ async def echo(request):
     return socket
 
 app = web.Application()
-app.add_routes([web.get("/moved", moved), web.get("/echo", echo), web.get("/{rest:.*}", seen)])
+app.add_routes([web.get("/moved", moved), web.get(sys.argv[1] + "/kept", kept), web.get("/echo", echo), web.get("/{rest:.*}", seen)])
 web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
 """
 
@@ -146,4 +149,14 @@ async def use_all(client: Client, agent: str) -> None:
     assert await job.read("data.bin") == body
     async with session.get(f"{client.url}/events") as events:
         assert await events.content.readline() == b": events follow\n"
+    whole = await client.create({"type": "uid", "uid": agent}, "behind")
+    await whole.start(start, port={"mode": "assign", "prefix": "keep"})
+    async with session.get(whole.url("a%2Fb?x=1")) as answer:
+        seen = await answer.json()
+    assert seen["base"] == f"/lab{whole.path}/http"
+    assert seen["path"] == f"{seen['base']}/a%2Fb?x=1"
+    async with session.get(whole.url("kept"), allow_redirects=False) as answer:
+        assert answer.headers["Location"] == f"{seen['base']}/seen"
+        assert answer.headers["Set-Cookie"] == f"a=b; Path={seen['base']}/"
+    await whole.remove()
     await job.remove()
