@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 -- else imported by the first thread, which fails without descriptors
 import contextlib
 import errno
 import logging
