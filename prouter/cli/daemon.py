@@ -91,6 +91,8 @@ class _LoopErrors:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self._seldom.warn("no connection can be taken now: %s", error.strerror)
+        elif isinstance(error, ValueError) and "_start_serving" in str(context.get("message")):
+            log.debug("a listener closed while it could take no connection")  # asyncio tries it again a second later
         else:
             loop.default_exception_handler(context)
 

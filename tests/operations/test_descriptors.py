@@ -71,6 +71,11 @@ async def test_descriptors_that_are_out_altogether_make_no_flood_of_lines(fleet:
         return (await asyncio.to_thread(answer_to_get, router)).startswith(b"HTTP/1.1 200 ")
 
     await eventually(is_open_again)
+    resource.prlimit(router.pid, NOFILE, (used, LIMIT))  # and it may end while they are out
+    held = [socket.create_connection(router.address("control"), 20) for _ in range(20)]
+    for connection in held:
+        connection.close()
+    await asyncio.to_thread(router.stop)
     assert len(router.log.splitlines()) < 30
 
 
