@@ -1,6 +1,7 @@
 """Under which hosts and origins clients reach the control endpoint, and what a trusted proxy in front of us says of it.
 
-X-Forwarded-Proto, -Host and -Prefix count only from `control.trusted_proxies`.
+X-Forwarded-Proto, -Host and -Prefix, and Forwarded where none of the others is there, count only from
+`control.trusted_proxies`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from prouter.core.settings import RouterSettings
 from prouter.errors import ConfigError, Misdirected
 from prouter.model.access import Peer
+from prouter.model.forwarded import believed
 from prouter.model.http import RequestHead
 from prouter.web.browser import host_is_ours, host_name
 
@@ -45,10 +47,13 @@ class Origins:
 
     def trusts(self, peer: Peer) -> bool:
         """Whether the peer is one of control.trusted_proxies."""
+        return self._trusts(peer.host)
+
+    def _trusts(self, host: str) -> bool:
         if not self._trusted:
             return False
         try:
-            address = ipaddress.ip_address(peer.host)
+            address = ipaddress.ip_address(host)
         except ValueError:
             return False
         return any(address in network for network in self._trusted)
@@ -61,8 +66,9 @@ class Origins:
         scheme = "https" if peer.secure else "http"
         host = head.get("host") or ""
         if self.trusts(peer):
-            scheme = _first(head, "x-forwarded-proto") or scheme
-            host = _first(head, "x-forwarded-host") or host
+            said = believed(head, self._trusts)
+            scheme = _first(head, "x-forwarded-proto") or said.get("proto") or scheme
+            host = _first(head, "x-forwarded-host") or said.get("host") or host
         return f"{scheme}://{host}"
 
     def own_origins(self, head: RequestHead, peer: Peer) -> frozenset[str]:

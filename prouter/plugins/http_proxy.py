@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 from prouter import hookimpl
+from prouter.model.forwarded import address_of, elements
 from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, quoted_pairs
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.paths import split_job_path
@@ -118,7 +119,8 @@ class HttpProxy:
         scheme, _, host = target.public_origin.partition("://")
         client, forwarded = target.peer.host, ""
         if self._trusts(target.peer.host):
-            before = ", ".join(head.all("x-forwarded-for"))
+            nodes = [address_of(element["for"]) for element in elements(head) if "for" in element]
+            before = ", ".join(head.all("x-forwarded-for") or nodes)
             client = f"{before}, {client}" if before else client
             forwarded = ", ".join(head.all("forwarded"))
         node = f"[{target.peer.host}]" if ":" in target.peer.host else target.peer.host

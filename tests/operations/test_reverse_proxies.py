@@ -24,7 +24,8 @@ from aiohttp import web
 
 async def seen(request):
     return web.json_response({"path": request.raw_path, "base": sys.argv[1], **{
-        name: request.headers.get(name) for name in ("X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-For")}})
+        name: request.headers.get(name)
+        for name in ("X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-For", "Forwarded")}})
 
 async def moved(request):
     raise web.HTTPFound("/seen")
@@ -40,7 +41,9 @@ async def echo(request):
     return socket
 
 app = web.Application()
-app.add_routes([web.get("/moved", moved), web.get(sys.argv[1] + "/kept", kept), web.get("/echo", echo), web.get("/{rest:.*}", seen)])
+app.add_routes([
+    web.get("/moved", moved), web.get(sys.argv[1] + "/kept", kept), web.get("/echo", echo), web.get("/{rest:.*}", seen)
+])
 web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
 """
 
@@ -129,8 +132,9 @@ async def use_all(client: Client, agent: str) -> None:
     session = client.session
     start = [sys.executable, "-c", APP, "{base_path}"]
     await job.start(start, port={"mode": "assign"})
-    async with session.get(job.url("a%2Fb?x=1")) as answer:
+    async with session.get(job.url("a%2Fb?x=1"), headers={"Forwarded": "for=6.6.6.6;host=evil"}) as answer:
         seen = await answer.json()
+    assert "evil" not in seen["Forwarded"]
     assert seen["path"] == "/a%2Fb?x=1"
     assert seen["base"] == f"/lab{job.path}/http"
     assert seen["X-Forwarded-Prefix"] == f"/lab{job.path}/http"

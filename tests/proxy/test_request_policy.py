@@ -111,6 +111,23 @@ async def test_a_trusted_proxy_is_believed(fleet) -> None:
     assert moved.get("set-cookie") == f"a=b; Path=/lab{job.prefix}/"
 
 
+async def test_forwarded_alone_is_believed_as_far_as_proxies_are_trusted(fleet) -> None:
+    job = joined(fleet, "control.trusted_proxies=['127.0.0.0/8', '10.0.0.0/8']")()
+    said = 'for=6.6.6.6;host=evil, for="[2001:db8::1]:47";host="lab.example.org:8443";proto=https, for=10.0.0.7;by=x'
+    lines = await job.heard_head("/", f"Forwarded: {said}", "Origin: https://lab.example.org:8443")
+    assert {
+        "X-Forwarded-For: 6.6.6.6, 2001:db8::1, 10.0.0.7, 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: lab.example.org:8443",
+        f'Forwarded: {said}, for=127.0.0.1;host="lab.example.org:8443";proto=https',
+        f"Origin: http://127.0.0.1:{job.port}",
+    } <= set(lines)
+    host, port = job.router.address("control")
+    for other in ("X-Forwarded-Proto: http", "Forwarded: for=1.1.1.1; host"):
+        lines = await job.heard_head("/", "Forwarded: for=1.1.1.1;host=evil;proto=https", other)
+        assert {"X-Forwarded-Proto: http", f"X-Forwarded-Host: {host}:{port}"} <= set(lines), other
+
+
 async def test_the_routers_credentials_never_reach_the_job(fleet) -> None:
     token = "t" * 40
     job = joined(fleet, f"control.tokens=['{token}']", token=token)()

@@ -89,9 +89,13 @@ def test_an_agents_control_is_guarded_alike(fleet: Fleet) -> None:
 
 def test_forwarded_hosts_count_from_trusted_proxies_only(fleet: Fleet) -> None:
     forwarded = ("X-Forwarded-Proto: https", "X-Forwarded-Host: lab.example.org", "Origin: https://lab.example.org")
-    assert create(fleet.daemon(), JSON, *forwarded).status == 403
+    alone = ('Forwarded: for=9.9.9.9;proto=https;host="lab.example.org"', "Origin: https://lab.example.org")
+    stranger = fleet.daemon()
+    assert create(stranger, JSON, *forwarded).status == 403
+    assert create(stranger, JSON, *alone).status == 403
     behind = fleet.daemon("--set", "control.trusted_proxies=['127.0.0.0/8']")
     assert create(behind, JSON, *forwarded).status == ALLOWED
+    assert create(behind, JSON, *alone).status == ALLOWED
 
 
 async def test_the_proxy_leaves_origins_to_the_job_but_checks_the_host(fleet: Fleet) -> None:
