@@ -40,6 +40,7 @@ async def bridge(link: Link, job: JobUid, request: web.BaseRequest, limits: Spil
         client = web.WebSocketResponse(
             protocols=(offered,) if offered else (),
             timeout=CLOSE_SECONDS,
+            autoclose=False,  # the job hears of the end first: the client's connection may go with the answer to it
             compress=False,
             max_msg_size=MAX_MESSAGE_BYTES,
         )
@@ -78,6 +79,7 @@ async def _join(link: Link, call: Call, stream: Spill, client: web.WebSocketResp
             async with asyncio.timeout(END_SECONDS):
                 await call.close_send()
                 await call.result()
+        await client.close()
     except ProuterError:
         await client.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"the agent did not take it")
     finally:
