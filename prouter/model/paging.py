@@ -51,16 +51,18 @@ def page(entries: Iterable[T], key: Callable[[T], Key], query: Mapping[str, str]
     return shown, _write_cursor(key(shown[-1])) if len(listed) > limit else None
 
 
-def pairs(query: str, name: str) -> dict[str, str]:
-    """`?label=K:V`, as often as it occurs in a raw query: values by key. Raises InvalidRequest without a colon."""
-    found = {}
-    for key, text in parse_qsl(query, keep_blank_values=True):
-        if key == name:
-            left, colon, right = text.partition(":")
-            if not colon or not left:
-                raise InvalidRequest(f"Invalid request: {name}={text!r} is not KEY:VALUE")
-            found[left] = right
+def pairs(query: str, name: str) -> list[str]:
+    """`?label=K:V`, as often as it occurs in a raw query. Raises InvalidRequest without a colon."""
+    found = [text for key, text in parse_qsl(query, keep_blank_values=True, errors="surrogateescape") if key == name]
+    for text in found:
+        if ":" not in text:
+            raise InvalidRequest(f"Invalid request: {name}={text[:100]!r} is not KEY:VALUE")
     return found
+
+
+def fits(texts: Iterable[str], labels: Mapping[str, str]) -> bool:
+    """Whether each text is KEY:VALUE of a label. Keys may have colons, as values may: none is cut at one."""
+    return all(any(f"{key}:{value}" == text for key, value in labels.items()) for text in texts)
 
 
 def _limit(text: str | None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from prouter import hookimpl
 from prouter.errors import ConfigError, Conflict
 from prouter.model.http import Reply
-from prouter.model.paging import QUERY, page, pairs
+from prouter.model.paging import QUERY, fits, page, pairs
 from prouter.model.plugin import Call, Route
 from prouter.model.schemas import AGENTS, CONNECTIONS, PLUGINS
 from prouter.model.services import Router
@@ -18,7 +18,7 @@ AGENTS_QUERY: Mapping[str, Mapping[str, Any]] = {
     "connected": {"enum": ["0", "1"], "description": "1: those with a link now; 0: those that are away."},
     "property": {
         "type": "array",
-        "items": {"type": "string", "pattern": "^[^:]+:"},
+        "items": {"type": "string", "pattern": ":"},
         "description": "KEY:VALUE; all that are given must fit.",
     },
 }
@@ -81,8 +81,7 @@ class AdminApi:
         found = [
             agent
             for agent in self.router.agents.list()
-            if connected in (None, str(int(agent.connected)))
-            and all(agent.properties.get(key) == value for key, value in properties.items())
+            if connected in (None, str(int(agent.connected))) and fits(properties, agent.properties)
         ]
         shown, following = page(found, lambda agent: (agent.uid,), call.query)
         return Reply.json({"agents": [agent.shown() for agent in shown], "next": following})

@@ -11,7 +11,7 @@ from prouter.model.create_body import CREATE, TEXTS, create_request
 from prouter.model.http import Reply
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, JobState, PortRequest, StartRequest
-from prouter.model.paging import QUERY, page, pairs
+from prouter.model.paging import QUERY, fits, page, pairs
 from prouter.model.plugin import Call, Route, idempotency_key
 from prouter.model.schemas import JOB_INFO, JOBS
 from prouter.model.services import Router
@@ -67,7 +67,7 @@ LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     "state": {"enum": list(JobState), "description": "Jobs in this state only."},
     "label": {
         "type": "array",
-        "items": {"type": "string", "pattern": "^[^:]+:"},
+        "items": {"type": "string", "pattern": ":"},
         "description": "KEY:VALUE; all that are given must fit.",
     },
 }
@@ -168,9 +168,7 @@ class JobsApi:
         found = [
             (agent, record)
             for agent, record in jobs.list()
-            if query.get("agent") in (None, agent)
-            and state in (None, record.state)
-            and all(record.labels.get(key) == value for key, value in labels.items())
+            if query.get("agent") in (None, agent) and state in (None, record.state) and fits(labels, record.labels)
         ]
         shown, following = page(found, lambda job: (job[1].created_at or 0.0, job[1].uid), query)
         return Reply.json({"jobs": [jobs.info(record, agent) for agent, record in shown], "next": following})

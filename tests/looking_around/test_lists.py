@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from prouter.client import Client
 from prouter.client.client import RequestFailed
@@ -49,7 +50,7 @@ def test_a_limit_is_a_number_in_its_range(limit) -> None:
 
 
 def test_label_filters_may_occur_more_than_once() -> None:
-    assert pairs("label=a:1&x=2&label=b:c:d", "label") == {"a": "1", "b": "c:d"}
+    assert pairs("label=a:1&x=2&label=b:c:d", "label") == ["a:1", "b:c:d"]
     with pytest.raises(InvalidRequest, match="KEY:VALUE"):
         pairs("label=a", "label")
 
@@ -81,6 +82,24 @@ async def test_jobs_are_filtered_and_paged(fleet) -> None:
             with pytest.raises(RequestFailed) as refused:
                 await client.request("GET", "/jobs", **query)
             assert refused.value.http_status == 400
+
+
+async def test_labels_of_any_text_are_found(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        labels = {"a:b": "c", "": "empty", "x": "1", "ü&=": "%:+"}
+        await client.create({"type": "uid", "uid": agent.uid}, "odd", labels=labels)
+        for key, value in labels.items():
+            assert await names(client, label=f"{key}:{value}") == ["odd"]
+        for query, found in (
+            ("label=a%3Ab:c", 1),
+            ("label=x:1&label=:empty", 1),
+            ("label=x:1&label=x:2", 0),
+            ("label=x:2&label=x:1", 0),
+            ("label=a:b", 0),
+        ):
+            async with client.session.get(URL(f"{client.url}/jobs?{query}", encoded=True)) as answer:
+                assert len((await answer.json())["jobs"]) == found, query
 
 
 async def test_agents_are_filtered_by_properties_and_presence(fleet) -> None:
