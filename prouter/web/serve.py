@@ -23,6 +23,11 @@ from prouter.web.problem import note, problem
 
 log = logging.getLogger(__name__)
 
+AT_ONCE_BYTES = 16384
+"""Of a JSON body that is read on the event loop; a longer one is in a thread, or everybody waits."""
+LONGEST_SURE = 300
+"""Digits of a whole number that certainly fits a float."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BodyLimits:
@@ -111,7 +116,7 @@ async def _body(route: Route, request: web.BaseRequest, limits: BodyLimits) -> A
     if not raw.strip() and route.schema_optional:
         value: Any = {}
     else:
-        value = parse_json(raw)
+        value = parse_json(raw) if len(raw) <= AT_ONCE_BYTES else await asyncio.to_thread(parse_json, raw)
     await check(value, route.schema, elements=bounded_elements(value, limits.elements))
     return value
 
@@ -159,7 +164,8 @@ def _no_constant(name: str) -> Any:
 
 def _whole(text: str) -> int:
     """Whoever compares it with other numbers, or shows it, may take it for a float."""
-    _finite(text)
+    if len(text) > LONGEST_SURE:
+        _finite(text)
     return int(text)
 
 
