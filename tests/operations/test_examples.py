@@ -83,3 +83,19 @@ async def test_the_services_of_the_compose_file_join_with_their_own_settings(fle
             return await client.agents()
 
         assert (await eventually(joined, what=f"the agent, whose log is\n{agent.log}"))[0]["uid"] == agent.uid
+
+
+def test_the_volumes_of_the_compose_file_are_mounted_over_what_the_images_user_owns() -> None:
+    """A named volume takes the owner of the image's directory there; root's, where the image has none."""
+    made, user = {}, "root"
+    for line in (EXAMPLES / "Dockerfile").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["USER"]:
+            user = words[1]
+        elif words[:2] == ["RUN", "mkdir"]:
+            made |= {word: user for word in words if word.startswith("/")}
+    services = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())["services"]
+    mounted = [volume.partition(":")[2] for service in services.values() for volume in service["volumes"]]
+    assert mounted
+    assert {made.get(place) for place in mounted} == {user}
+    assert user != "root"
