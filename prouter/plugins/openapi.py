@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -36,7 +35,7 @@ class OpenApi:
 
     def __init__(self) -> None:
         self._router: Router | None = None
-        self._document = b""
+        self._document: dict[str, Any] = {}
 
     @hookimpl
     def prouter_startup(self, router: Router) -> None:
@@ -53,9 +52,8 @@ class OpenApi:
     async def _describe(self, call: Call) -> Reply:
         assert self._router is not None
         if not self._document:
-            document = describe(self._router.describe.routes(), self._router.version)
-            self._document = json.dumps(document, separators=(",", ":")).encode()
-        return Reply(200, (), self._document, "application/json")
+            self._document = describe(self._router.describe.routes(), self._router.version)
+        return Reply.json(self._document | {"servers": [{"url": call.public_prefix or "/"}]})
 
     async def _page(self, call: Call) -> Reply:
         page = files("prouter.plugins").joinpath("openapi.html").read_bytes()

@@ -45,6 +45,14 @@ async def described(client: Client) -> dict[str, dict[str, dict[str, object]]]:
     return dict((await client.request("GET", "/openapi.json"))["paths"])
 
 
+async def test_the_paths_are_below_the_prefix_under_which_the_client_sees_us(fleet) -> None:
+    router = fleet.router("control.trusted_proxies=['127.0.0.1']")
+    async with router.client() as client:
+        for headers, url in (({}, "/"), ({"X-Forwarded-Prefix": "/lab"}, "/lab")):
+            async with client.session.get(f"{client.url}/openapi.json", headers=headers) as answer:
+                assert (await answer.json())["servers"] == [{"url": url}]
+
+
 async def test_every_route_has_an_action_a_summary_and_the_shape_of_its_answer(fleet) -> None:
     async with fleet.router().client() as client:
         paths = await described(client)
