@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import aiohttp
@@ -72,9 +73,15 @@ async def test_an_original_that_says_nothing_more_is_an_agent_until_its_link_end
     router = fleet.router()
     door = Door(*router.address("server"), router.agent_token)
     async with router.client() as client:
-        async with door.link(uid="old one"):
-            (found,) = await client.agents()
-            assert (found["uid"], found["connected"], found["version"]) == ("old one", True, None)
+        async with door.link(uid="old one") as websocket, asyncio.TaskGroup() as group:
+            reading = group.create_task(websocket.receive())  # answers pings
+
+            async def there() -> bool:
+                found = [(agent["uid"], agent["connected"], agent["version"]) for agent in await client.agents()]
+                return found == [("old one", True, None)]
+
+            await eventually(there)
+            reading.cancel()
 
         async def away() -> bool:
             return not any(found["connected"] for found in await client.agents())
