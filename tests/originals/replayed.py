@@ -15,6 +15,36 @@ from yarl import URL
 
 from prouter.testing.processes import eventually
 
+TOKEN = "golden-token"
+AGENT = {"uid": "golden-agent", "name": "golden agent"}
+ROUTER = {"uid": "golden-router", "name": "golden router"}
+"""Of the two in the recordings."""
+TOLD_AGAIN = [
+    "archive",
+    "batch_wait",
+    "create_info_remove",
+    "file_missing",
+    "file_upload_download",
+    "http_304",
+    "http_cancelled",
+    "http_chunked",
+    "http_errors",
+    "http_get",
+    "http_gzip",
+    "http_head",
+    "http_post_100k",
+    "http_start",
+    "remove_while_waiting",
+    "start_fails",
+    "start_missing_program",
+    "start_twice",
+    "unknown_job",
+    "wait_cancelled",
+    "ws_closed_by_job",
+    "ws_echo",
+    "ws_rejected",
+]
+"""The recordings that a test tells again over a link that the agent dialed."""
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 OWN_HEADERS = ["Accept", "Accept-Encoding", "User-Agent", "Content-Type"]
 """What the client would add by itself."""

@@ -8,13 +8,11 @@ import pytest
 from imitations import Originals
 from normal import Call, story
 from recordings import Recorded, read
-from replayed import Replay
+from replayed import AGENT, Replay
 from wiretap import wiretap
 
 from prouter.testing import Fleet, eventually
 
-TOKEN = "golden-token"
-AGENT = {"uid": "golden-agent", "name": "golden agent"}
 TOLD_AGAIN = [
     "archive",
     "batch_wait",

@@ -12,39 +12,11 @@ import pytest
 from imitations import Imitation, Originals
 from normal import Story, story
 from recordings import Recorded, read
-from replayed import Replay
+from replayed import AGENT, ROUTER, TOKEN, TOLD_AGAIN, Replay
 from wiretap import wiretap
 
 from prouter.testing import AgentDaemon, Fleet, eventually
 
-TOKEN = "golden-token"
-AGENT = {"uid": "golden-agent", "name": "golden agent"}
-ROUTER = {"uid": "golden-router", "name": "golden router"}
-TOLD_AGAIN = [
-    "archive",
-    "batch_wait",
-    "create_info_remove",
-    "file_missing",
-    "file_upload_download",
-    "http_304",
-    "http_cancelled",
-    "http_chunked",
-    "http_errors",
-    "http_get",
-    "http_gzip",
-    "http_head",
-    "http_post_100k",
-    "http_start",
-    "remove_while_waiting",
-    "start_fails",
-    "start_missing_program",
-    "start_twice",
-    "unknown_job",
-    "wait_cancelled",
-    "ws_closed_by_job",
-    "ws_echo",
-    "ws_rejected",
-]
 OWN_WORDS = re.compile(r"'SANDBOXES/UID-\d+/")
 """Where an original names a file by its place on the machine; ours says where it is in the sandbox."""
 MEMBER_FIELDS_WITHOUT_TIME = (0, 1, 2, 4)
