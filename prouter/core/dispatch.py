@@ -25,6 +25,7 @@ from prouter.pipe.bind import AgentBinding, Binding, JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
+from prouter.web.accept import check_acceptable
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
@@ -184,6 +185,8 @@ class ControlDispatcher:
             context.stay_about(ref.job, ref.agent)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
         await self._access.authorize(principal, action, resource)
+        if not changes:  # a change is not left undone for the form in which it would be told
+            check_acceptable(head, route.media_type)
         call = Call(
             head=head,
             params=match.params,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
+import aiohttp
 from asking import Answer, ask, created, on, sleeping
 
 NO_JSON = {
@@ -156,3 +157,36 @@ async def test_what_fails_on_our_side_is_in_the_log_with_its_request_id(fleet) -
     (line,) = [line for line in router.log.splitlines() if " 503 " in line]
     assert "stop-1" in line
     assert path in line
+
+
+async def test_who_takes_nothing_of_what_a_route_has_is_told_so(fleet) -> None:
+    router, agent = await fleet.pair()
+    job = await created(router, on(agent))
+    address = router.url()
+    taken = (
+        "*/*",
+        "application/json",
+        "application/*;q=0.1, text/html",
+        "Text/HTML, Application/JSON; charset=utf-8",
+        "",
+    )
+    left_out = ("text/html", "application/json;q=0, */*", "image/*, application/xml", "*/*;q=0.0")
+    async with aiohttp.ClientSession() as session:
+
+        async def status(method: str, path: str, accept: str) -> int:
+            async with session.request(method, address + path, headers={"Accept": accept}) as answer:
+                if answer.status == 406 and method == "GET":
+                    assert answer.content_type == "application/problem+json"
+                    assert (await answer.json())["type"] == "urn:prouter:not-acceptable"
+                return answer.status
+
+        for accept in taken:
+            assert await status("GET", "/jobs", accept) == 200, accept
+        for accept in left_out:
+            assert await status("GET", "/jobs", accept) == 406, accept
+            assert await status("HEAD", "/info", accept) == 406, accept
+        assert await status("GET", "/docs", "text/html") == 200
+        assert await status("GET", "/events", "application/json") == 406
+        assert await status("GET", "/nowhere", "text/html") == 404
+        assert await status("GET", f"{job['path']}/output", "text/html") == 200, "bytes are of whatever type a job made"
+        assert await status("POST", f"{job['path']}/remove", "text/html") == 200, "what changes something is done"
