@@ -148,7 +148,7 @@ class Hooks:
         """In the order of names, each with arguments of its own. Raises StartupError naming who failed, ConfigError."""
         for found in reversed(self._implementations(hook)):
             try:
-                await self._ask(hook, found, bundle(found.plugin))
+                await self._ask(hook, found, bundle(found.plugin), serving=False)
             except (ConfigError, StartupError):
                 raise
             except ProuterError as error:
@@ -192,13 +192,16 @@ class Hooks:
         told.answered(hook, found.plugin, arguments, self._spec(hook, "prouter_chained"), value, seconds)
         return value
 
-    async def _ask(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> Any:
+    async def _ask(
+        self, hook: str, found: Implementation, arguments: Mapping[str, Any], *, serving: bool = True
+    ) -> Any:
+        """Not `serving`: nobody is held up by a plugin that takes its time, as for imports at a start."""
         begun = time.perf_counter()
         deadline: asyncio.Timeout | None = None
         try:
             value = _call(found, arguments)
             held = time.perf_counter() - begun
-            if held > BLOCKED_SECONDS:
+            if serving and held > BLOCKED_SECONDS:
                 log.warning("plugin %s held the event loop for %.2f s in %s", found.plugin, held, hook)
             if inspect.isawaitable(value):
                 async with asyncio.timeout(found.deadline_seconds) as deadline:
