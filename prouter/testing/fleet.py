@@ -19,6 +19,7 @@ DaemonT = TypeVar("DaemonT", bound=Daemon)
 class RouterDaemon(Daemon):
     """A router; `agent_token` is one that it accepts."""
 
+    forks = True
     agent_token = ""
 
     def client(self, token: str | None = None) -> Client:
@@ -37,6 +38,7 @@ class RouterDaemon(Daemon):
 class AgentDaemon(Daemon):
     """An agent; `token` is one that it accepts from routers."""
 
+    forks = True
     token = ""
 
     @property

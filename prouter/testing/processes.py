@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter.errors import StartupError
+from prouter.testing import nursery
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -25,18 +26,21 @@ TAG = "PT_KIT_RUN"
 class Daemon:
     """`prouter ARGUMENTS` with a ready file and a log in `place`, a directory of its own."""
 
+    forks = False
+    """Whether it may be a fork of a process that has all imported (nursery.py) instead of a command of its own."""
+
     def __init__(self, place: Path, arguments: Sequence[str], environ: Mapping[str, str], tag: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
         self.place = place
         self._arguments = list(arguments)
         self._environ = dict(environ) | {TAG: tag}
         self._ready = place / "ready.json"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | nursery.Forked | None = None
         self.ready: dict[str, Any] = {}
         """What the ready file says."""
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | nursery.Forked:
         assert self._process is not None
         return self._process
 
@@ -66,10 +70,14 @@ class Daemon:
         self._ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "prouter", *self._arguments, "--ready-file", str(self._ready)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PROUTER_", "PAGENT_"))}
+        environ |= self._environ
         with (self.place / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=environ | self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place
-            )
+            if self.forks and nursery.usable(self._environ):
+                self._process = nursery.Nursery.here().start(command[3:], environ, self.place, log.fileno())
+            else:
+                self._process = subprocess.Popen(
+                    command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place
+                )
 
     def start(self) -> None:
         """Until it listens. Raises StartupError with its log when it does not come up."""
