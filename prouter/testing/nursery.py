@@ -1,7 +1,7 @@
 """Daemons of tests as forks of a process that has everything imported already: half of a test's time was imports.
 
-They run what `prouter ARGUMENTS` runs, each in a process with an environment and a log of its own. Linux only; elsewhere,
-and for a daemon whose environment changes what is imported, processes.py starts the command itself.
+They run what `prouter ARGUMENTS` runs, each in a process with an environment and a log of its own. Linux only;
+elsewhere, and for a daemon whose environment changes what is imported, processes.py starts the command itself.
 """
 
 from __future__ import annotations
