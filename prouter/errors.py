@@ -440,6 +440,10 @@ class StartupError(ProuterError):
     code = "startup"
 
 
+NOT_OF_A_PEER = (ProuterError, RequestError, ServiceError, LinkError, Unauthorized)
+"""No peer's method can make these: a client's credentials are the router's matter."""
+
+
 def _descendants(cls: type[ProuterError]) -> list[type[ProuterError]]:
     return [cls] + [below for child in cls.__subclasses__() for below in _descendants(child)]
 
@@ -450,7 +454,7 @@ def from_wire(cause: str, detail: str) -> ProuterError:
     Instances are made without running `__init__` of the subclass, whose arguments the wire does not carry.
     """
     for cls in _descendants(ProuterError):
-        if cls.wire_name() == cause and cls not in (ProuterError, RequestError, ServiceError, LinkError):
+        if cls.wire_name() == cause and cls not in NOT_OF_A_PEER:
             error = cls.__new__(cls)
             later = {"Retry-After": "1"} if issubclass(cls, Unavailable | TooManyRequests) else {}
             ProuterError.__init__(error, detail, headers=later)

@@ -132,6 +132,10 @@ class Call:
         that came before it."""
         return await self._inbox.receive()
 
+    def waiting(self) -> list[Any]:
+        """What came of the callee's stream and was not received yet, without waiting for more."""
+        return self._inbox.waiting()
+
     async def values(self) -> AsyncGenerator[Any, None]:
         """The callee's stream until its end. Raises as `receive`."""
         while (value := await self._inbox.receive()) is not None:

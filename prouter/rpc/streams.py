@@ -78,6 +78,14 @@ class Inbox:
         self._held_bytes = 0
         self._changed.set()
 
+    def waiting(self) -> list[Any]:
+        """All values that are here, without waiting for more."""
+        values = [value for value, _ in self._values]
+        self._values.clear()
+        self._budget.give(self._held_bytes)
+        self._held_bytes = 0
+        return values
+
     async def receive(self) -> Any:
         """The next value; None at the end. Raises the error with which the stream ended."""
         while not self._values:

@@ -156,6 +156,8 @@ class _LinkJobs:
 def _start_request(args: Any, env: Any, cwd: Any, port_expected_count: Any, forward_stdout: Any) -> StartRequest:
     ports = [PortRequest().to_wire()] if port_expected_count else []
     wire = {"args": args, "env": env, "cwd": cwd, "forward_stdout": forward_stdout, "ports": ports}
+    if not isinstance(cwd, str | None):
+        raise InvalidRequest("Invalid request: the job working directory is a text")
     try:
         return StartRequest.from_wire(wire)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

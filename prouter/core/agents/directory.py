@@ -155,7 +155,8 @@ class AgentDirectory:
         """Raises AgentAway, AgentNotFound."""
         link = self.entry(uid).link
         if link is None:
-            raise AgentAway(f"agent {uid!r} is away for the moment; its jobs go on there")
+            jobs = "ended with its link" if self.entry(uid).hello.original else "go on there"
+            raise AgentAway(f"agent {uid!r} is away for the moment; its jobs {jobs}")
         return link
 
     def find_job(self, job: JobUid, agent: str | None) -> JobRef:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from prouter.errors import ProuterError
+from prouter.errors import Internal, ProuterError
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def alongside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run `work` until the context ends. A ProuterError of its ends the context at once and is raised in its place.
+    """Run `work` until the context ends. An error of its ends the context at once and is raised in its place.
 
     What asyncio's TaskGroup does, for one task and without a group around its error.
     """
@@ -26,6 +29,10 @@ async def alongside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator
             await work
         except ProuterError as error:
             failed = error
+            owner.cancel()
+        except Exception:
+            log.exception("%s failed", name)
+            failed = Internal()
             owner.cancel()
 
     task = asyncio.get_running_loop().create_task(run(), name=name)

@@ -6,6 +6,7 @@ What is always true: a job that runs has a `job_wait` open, by which its end is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
@@ -13,12 +14,24 @@ from typing import NoReturn
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.calls import record_of, start_patience_seconds, starting
 from prouter.core.jobs.mirror import JobMirror
-from prouter.errors import InvalidRequest, NotPossible, ProuterError, RemoteError
+from prouter.errors import (
+    InvalidRequest,
+    JobNotFound,
+    LinkClosed,
+    NotPossible,
+    ProuterError,
+    RemoteError,
+    RemoteProtocolError,
+)
 from prouter.model import job_machine
-from prouter.model.ids import JobUid
+from prouter.model.ids import JobUid, is_job_uid
 from prouter.model.jobs import CreateRequest, JobRecord, JobState, Port, PortMode, PortRequest, Reason, StartRequest
 from prouter.model.services import Tasks
 
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
+"""Until a wait that ended without the job's end is begun again."""
 INFO_SECONDS = 10.0
 """For the state of a job whose start failed."""
 
@@ -39,7 +52,9 @@ class OriginalJobs:
         if request.labels or request.uid is not None:
             self._can_not("keep labels of a job, or a uid that was chosen for it (an Idempotency-Key makes one)")
         record = record_of(await self._link.call("job_create", request.name))
-        return replace(record, revision=1)
+        if not is_job_uid(record.uid):
+            raise RemoteProtocolError("the agent made a job with a uid that is none")
+        return replace(record, name=request.name, revision=1)
 
     async def start(self, job: JobUid, request: StartRequest, key: str | None) -> JobRecord:
         """Goes on when the caller leaves: the agent would be left with a process of which nobody knows."""
@@ -65,9 +80,16 @@ class OriginalJobs:
         if known.reason is Reason.AGENT_LOST:  # it was gone with its link: nothing is there to be removed
             before = known
         else:
-            before = replace(known, state=record_of(await self._link.call("job_remove", job)).state)
+            before = replace(known, state=await self._removed(job, known.state))
         self._mirror.apply(job_machine.closed(self._mirror.get(job)) if job in self._mirror else known)
         return before
+
+    async def _removed(self, job: JobUid, known: JobState) -> JobState:
+        """In which state it was. One that the agent does not know any more is removed, too."""
+        try:
+            return record_of(await self._link.call("job_remove", job)).state
+        except JobNotFound:
+            return known
 
     def _check(self, request: StartRequest, key: str | None) -> None:
         if key is not None:
@@ -106,13 +128,24 @@ class OriginalJobs:
             await self._wait(begun.uid)
 
     async def _wait(self, job: JobUid) -> None:
-        """Until it has ended. When the link ends first, that is the job's end (AgentEntry.lose_jobs)."""
-        try:
-            record = record_of(await self._link.rpc.call("job_wait", job, timeout_seconds=None))
-        except ProuterError:
-            return  # removed, or the link ended: whoever did that tells
-        if job in self._mirror and record.ended:
-            self._mirror.apply(self._mirror.get(job).changed(state=JobState.FINISHED, ports={}))
+        """Until it has ended or is gone. When the link ends first, that is its end (AgentEntry.lose_jobs)."""
+        while job in self._mirror and not self._mirror.get(job).ended:
+            try:
+                record = record_of(await self._link.rpc.call("job_wait", job, timeout_seconds=None))
+            except LinkClosed:
+                return
+            except JobNotFound:
+                if job in self._mirror:
+                    self._mirror.apply(job_machine.closed(self._mirror.get(job)))
+                return
+            except ProuterError as error:
+                log.info("job %s on %s: its end is asked for again: %s", job, self._link.name, error.detail)
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            if not record.ended:
+                await asyncio.sleep(AGAIN_SECONDS)
+            elif job in self._mirror:
+                self._mirror.apply(self._mirror.get(job).changed(state=JobState.FINISHED, ports={}))
 
     async def _learn_failure(self, begun: JobRecord) -> None:
         """In which state a start that failed left the job: mostly FINISHED."""

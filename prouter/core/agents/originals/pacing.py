@@ -6,6 +6,8 @@ status 30. The only sign of its reading is the answer to a ping (wire-v1.md), so
 
 from __future__ import annotations
 
+import asyncio
+
 from prouter.errors import NotPossible
 from prouter.rpc.calls import Call
 from prouter.rpc.connection import Link
@@ -13,6 +15,8 @@ from prouter.rpc.limits import Limits
 
 WINDOW = 8
 """Messages between two pings: a quarter of what an original queues."""
+SLOW_SECONDS = 1.0
+"""For the answer to a ping of an agent that reads."""
 ANSWER_SECONDS = 60.0
 """For a ping: a link that is silent for longer is ended by its keep-alive anyway."""
 MESSAGE_BYTES = 256 * 1024
@@ -27,17 +31,25 @@ class PacedSender:
     def __init__(self, link: Link, call: Call) -> None:
         self._link = link
         self._call = call
-        self._sent = 0
+        self._window = WINDOW
+        self._unseen = 0
 
     async def send(self, value: str | bytes) -> None:
-        """A value as one message. Raises NotPossible for one that is too large, and what `Call.send` raises."""
+        """A value as one message. Raises NotPossible for one that is too large, and what `Call.send` raises.
+
+        An answer that was long in coming means that the agent did not read: from then on one message goes at a time.
+        """
         size = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
         if size > MAX_MESSAGE_BYTES:
             raise NotPossible(f"an original agent takes messages of at most {MAX_MESSAGE_BYTES} bytes, not {size}")
         await self._call.send(value)
-        self._sent += 1
-        if self._sent % WINDOW == 0 and not self._call.finished:
+        self._unseen += 1
+        if self._unseen >= self._window and not self._call.finished:
+            loop = asyncio.get_running_loop()
+            asked_at = loop.time()
             await self._link.round_trip(ANSWER_SECONDS)
+            self._window = 1 if loop.time() - asked_at > SLOW_SECONDS else min(self._window * 2, WINDOW)
+            self._unseen = 0
 
     async def send_cut(self, data: bytes) -> None:
         """Bytes of a body, as as many messages as they need."""

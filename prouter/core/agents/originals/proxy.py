@@ -7,6 +7,7 @@ goes on from here, the answer is chunked.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,9 @@ REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "proxy-connection")
 )
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NO_VALUE = re.compile(r"[\r\n\0]")
+"""RFC 9110 5.5: what would begin another header, or end it."""
 NO_SERVER = "job does not contain a running server"
 """An original's words for a job without a port."""
 
@@ -78,15 +82,24 @@ async def _send(link: Link, call: Call, body: Body) -> None:
 
 
 def _checked(status: Any, headers: Any) -> tuple[int, list[tuple[str, str]]]:
-    try:
-        pairs = [(str(name), str(value)) for name, value in headers]
-    except (TypeError, ValueError) as error:
-        raise RemoteProtocolError("the agent sent headers that are none") from error
-    if not isinstance(status, int) or not 200 <= status <= 599:
+    if not isinstance(headers, list) or not all(_is_header(pair) for pair in headers):
+        raise UpstreamFailed("the job's server answered with a header that is none")
+    pairs = [(name, value) for name, value in headers]
+    if type(status) is not int or not 200 <= status <= 599:
         raise UpstreamFailed("the job's server answered with a status that is none")
     if status == 502 and not pairs:
         raise UpstreamFailed("the job's server closed the connection without an answer")
     return status, pairs
+
+
+def _is_header(pair: Any) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(isinstance(text, str) for text in pair)
+        and _NAME.fullmatch(pair[0]) is not None
+        and _NO_VALUE.search(pair[1]) is None
+    )
 
 
 async def _pass_on(
@@ -97,10 +110,7 @@ async def _pass_on(
     response = Answer(status, [(name, value) for name, value in headers if name.lower() not in drop])
     if not empty:
         response.enable_chunked_encoding()
-    try:
-        await response.prepare(request)
-    except ValueError as error:  # a control character in a header
-        raise UpstreamFailed("the job's server answered with a header that is none") from error
+    await response.prepare(request)
     async for chunk in answer.values():
         if not isinstance(chunk, bytes):
             raise RemoteProtocolError("the agent sent a chunk that is none")

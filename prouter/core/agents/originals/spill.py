@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgpack
 
@@ -22,6 +22,11 @@ from prouter.rpc.calls import Call
 
 READ_BYTES = 1024 * 1024
 """Of the file at once."""
+VALUE_COST_BYTES = 64
+"""What a value costs besides its bytes."""
+UNICODE_ERRORS = "surrogateescape"
+"""As the link reads them: a text with bytes that are no UTF-8 comes out as it came in."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +46,31 @@ class Spill:
         self._held_bytes = 0
         self._file: IO[bytes] | None = None
         self._file_lock = asyncio.Lock()
+        self._file_work: asyncio.Future[Any] | None = None
+        """Of a thread; the file is not closed under it."""
         self._written_bytes = 0
         self._read_bytes = 0
-        self._unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=0)
+        self._unpacker = msgpack.Unpacker(
+            raw=False, strict_map_key=False, max_buffer_size=0, unicode_errors=UNICODE_ERRORS
+        )
         self._ended = False
         self._error: ProuterError | None = None
         self._changed = asyncio.Event()
 
-    async def put(self, value: Any) -> None:
+    async def put(self, values: Sequence[Any]) -> None:
         """Never waits for the reader. Raises NoRoom when more than the limits waits for it, or the disk is full."""
-        size = len(value) if isinstance(value, str | bytes) else 1
         async with self._file_lock:
-            if not self._spilled and (not self._memory or self._held_bytes + size <= self._limits.memory_bytes):
-                self._memory.append(value)
-                self._held_bytes += size
-            else:
-                await self._write(msgpack.packb(value, use_bin_type=True))
+            packed = bytearray()
+            for value in values:
+                cost = _cost_bytes(value)
+                fits = not self._memory or self._held_bytes + cost <= self._limits.memory_bytes
+                if fits and not self._spilled and not packed:
+                    self._memory.append(value)
+                    self._held_bytes += cost
+                else:
+                    packed += msgpack.packb(value, unicode_errors=UNICODE_ERRORS)
+            if packed:
+                await self._write(bytes(packed))
         self._changed.set()
 
     def end(self, error: ProuterError | None = None) -> None:
@@ -77,7 +91,7 @@ class Spill:
                 self._changed.clear()
                 await self._changed.wait()
         value = self._memory.popleft()
-        self._held_bytes -= len(value) if isinstance(value, str | bytes) else 1
+        self._held_bytes -= _cost_bytes(value)
         return value
 
     async def values(self) -> AsyncIterator[Any]:
@@ -85,7 +99,9 @@ class Spill:
         while (value := await self.receive()) is not None:
             yield value
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        if self._file_work is not None:
+            await asyncio.wait((self._file_work,))
         if self._file is not None:
             self._file.close()
 
@@ -97,10 +113,14 @@ class Spill:
         if self._written_bytes + len(packed) > self._limits.file_bytes:
             raise NoRoom("the client reads too slowly: more waits for it than the router keeps of one stream")
         try:
-            await asyncio.to_thread(self._write_now, packed)
+            await self._in_thread(lambda: self._write_now(packed))
         except OSError as error:
             raise NoRoom(f"what a slow client has not read can not be kept: {error.strerror}") from error
         self._written_bytes += len(packed)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        self._file_work = done = asyncio.ensure_future(asyncio.to_thread(work))
+        return await asyncio.shield(done)
 
     def _write_now(self, packed: bytes) -> None:
         if self._file is None:
@@ -112,19 +132,25 @@ class Spill:
 
     async def _read(self) -> None:
         async with self._file_lock:
-            block = await asyncio.to_thread(self._read_now)
+            block = await self._in_thread(self._read_now)
             self._read_bytes += len(block)
             if not self._spilled:  # all was read: the file begins anew
                 self._read_bytes = self._written_bytes = 0
             self._unpacker.feed(block)
             for value in self._unpacker:
                 self._memory.append(value)
-                self._held_bytes += len(value) if isinstance(value, str | bytes) else 1
+                self._held_bytes += _cost_bytes(value)
 
     def _read_now(self) -> bytes:
         assert self._file is not None
         self._file.seek(self._read_bytes)
         return self._file.read(min(READ_BYTES, self._written_bytes - self._read_bytes))
+
+
+def _cost_bytes(value: Any) -> int:
+    """Of a stream's values nearly all are texts and bytes; what else comes is small, or counted by its packed form."""
+    size = len(value) if isinstance(value, str | bytes) else len(msgpack.packb(value, unicode_errors=UNICODE_ERRORS))
+    return size + VALUE_COST_BYTES
 
 
 @asynccontextmanager
@@ -138,14 +164,14 @@ async def spilled(call: Call, limits: SpillLimits) -> AsyncIterator[Spill]:
         async with alongside(_fill(spill, call), f"stream of {call.method}"):
             yield spill
     finally:
-        spill.close()
+        await spill.close()
 
 
 async def _fill(spill: Spill, call: Call) -> None:
     """Raises NoRoom, which ends whoever reads: it may be waiting for its client just now."""
     try:
         while (value := await call.receive()) is not None:
-            await spill.put(value)
+            await spill.put([value, *call.waiting()])
     except NoRoom:
         raise
     except ProuterError as error:

@@ -81,8 +81,10 @@ async def _copy(stream: Spill, response: web.StreamResponse, size: int) -> None:
     """Raises RemoteProtocolError when it is not as long as was said, which cuts the answer."""
     passed = 0
     async for chunk in stream.values():
+        if not isinstance(chunk, bytes):
+            raise RemoteProtocolError("the agent sent a chunk that is none")
         passed += len(chunk)
-        if not isinstance(chunk, bytes) or passed > size:
+        if passed > size:
             break
         await response.write(chunk)
     if passed != size:
@@ -148,7 +150,7 @@ def _name(raw: str) -> str:
 
 def _size(first: Any) -> int:
     size = first.get("size") if isinstance(first, dict) else None
-    if not isinstance(size, int) or size < 0:
+    if type(size) is not int or size < 0:
         raise RemoteProtocolError("the agent did not say how much it sends")
     return size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -17,6 +18,8 @@ from prouter.model.ids import JobUid
 from prouter.rpc.calls import Call
 from prouter.rpc.connection import Link
 from prouter.rpc.messages import CallType
+
+log = logging.getLogger(__name__)
 
 END_SECONDS = 5.0
 """For the result behind the end of a stream."""
@@ -81,7 +84,7 @@ async def _join(link: Link, call: Call, stream: Spill, client: web.WebSocketResp
                 await call.result()
         await client.close()
     except ProuterError:
-        await client.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"the agent did not take it")
+        await client.close(code=WSCloseCode.INTERNAL_ERROR, message=b"the agent did not take it")
     finally:
         from_job.cancel()
         await asyncio.wait((from_job,))
@@ -104,11 +107,17 @@ async def _to_client(stream: Spill, client: web.WebSocketResponse) -> None:
         async for value in stream.values():
             if isinstance(value, str):
                 await client.send_str(value)
+            elif isinstance(value, bytes):
+                await client.send_bytes(value)
             else:
-                await client.send_bytes(bytes(value))
+                raise RemoteProtocolError("the agent sent a message that is none")
     except ConnectionError:
         return
-    except (ProuterError, TypeError):
+    except UnicodeEncodeError:
+        log.info("a websocket of an original agent ends: a text of the job is not UTF-8")
+        code = WSCloseCode.INTERNAL_ERROR
+    except ProuterError as error:
+        log.info("a websocket of an original agent ends: %s", error.detail)
         code = WSCloseCode.INTERNAL_ERROR
     with contextlib.suppress(ConnectionError):
         await client.close(code=code)
