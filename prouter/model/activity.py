@@ -13,6 +13,10 @@ from typing import Any
 from prouter.model.times import rfc3339
 
 
+FAR_SECONDS = 1e11
+"""From the epoch: no clock shows such a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
     """The counts at one moment. They go on over a restart of the job and begin anew with the agent."""
@@ -35,8 +39,10 @@ class Activity:
         connections, bytes_in, bytes_out, last_at = value
         try:
             told = cls(int(connections), int(bytes_in), int(bytes_out), None if last_at is None else float(last_at))
+            if told.last_at is not None and not abs(told.last_at) < FAR_SECONDS:
+                raise ValueError
             told.shown()
-        except (OverflowError, OSError) as error:
+        except (OverflowError, OSError, ValueError) as error:
             raise ValueError(f"these are no counts and no time: {value}") from error
         return told
 
