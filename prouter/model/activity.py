@@ -12,7 +12,6 @@ from typing import Any
 
 from prouter.model.times import rfc3339
 
-
 FAR_SECONDS = 1e11
 """From the epoch: no clock shows such a time."""
 
