@@ -104,4 +104,8 @@ async def test_a_page_in_a_browser(fleet, tmp_path: Path) -> None:
             await page.value("document.getElementById('run').click()")
             await eventually(has_ended, seconds=40)
             assert "line 4" in str(await page.value("document.getElementById('output').textContent"))
-        await eventually(is_alone, what="the page's removal of its job")
+
+            async def is_alone() -> bool:
+                return [left.info["name"] for left in await client.jobs()] == ["serves the page"]
+
+            await eventually(is_alone, what="the page's removal of its job")
