@@ -208,6 +208,29 @@ async def test_a_client_that_reads_nothing_delays_nobody_and_gets_all_in_the_end
         assert here.router.memory_bytes() < 200 * MIB
 
 
+async def test_many_requests_and_websockets_go_on_beside_one_that_is_slow(fleet, originals) -> None:
+    async with place(fleet, originals) as here:
+        path = await here.job()
+        await here.ask("POST", f"{path}/file/server.py", data=io.BytesIO(job_server()))
+        await here.ask("POST", f"{path}/file/big", data=io.BytesIO(bytes(MIB) * 24))
+        await here.ask("POST", f"{path}/start", json={"args": [sys.executable, "server.py"]})
+
+        async def echoes(number: int) -> None:
+            async with here.session.ws_connect(here.url(f"{path}/http/ws_echo")) as websocket:
+                for turn in range(5):
+                    await websocket.send_str(f"{number} {turn}")
+                    assert await websocket.receive_str(timeout=30) == f"{number} {turn}"
+
+        async with here.session.get(here.url(f"{path}/file/big")) as slow:
+            assert await slow.content.readexactly(1000) == bytes(1000)
+            await asyncio.gather(
+                *(here.ask("GET", f"{path}/http/page?x={number}") for number in range(30)),
+                *(echoes(number) for number in range(20)),
+                *(here.ask("POST", f"{path}/file/{number}", data=io.BytesIO(bytes(100_000))) for number in range(10)),
+            )
+            assert len(await slow.read()) == 24 * MIB - 1000
+
+
 async def test_what_a_slow_client_leaves_is_bounded_and_only_that_stream_is_cut(fleet, originals) -> None:
     settings = ("originals.stream_file_bytes=1048576",)
     async with place(fleet, originals, settings=settings) as here:
