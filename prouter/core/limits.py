@@ -8,6 +8,7 @@ from typing import Any
 from prouter.core.agents.originals.spill import SpillLimits
 from prouter.http1.request import HeadLimits
 from prouter.pipe.pool import PoolLimits
+from prouter.rpc.streams import Budget
 from prouter.web.limits import WebLimits
 from prouter.web.serve import BodyLimits
 
@@ -20,7 +21,12 @@ def pool_limits(section: Section) -> PoolLimits:
 
 def spill_limits(section: Section) -> SpillLimits:
     originals = section("originals")
-    return SpillLimits(memory_bytes=originals["stream_memory_bytes"], file_bytes=originals["stream_file_bytes"])
+    return SpillLimits(
+        memory_bytes=originals["stream_memory_bytes"],
+        file_bytes=originals["stream_file_bytes"],
+        all_files=Budget(originals["all_files_bytes"]),
+        directory=originals["directory"],
+    )
 
 
 def body_limits(section: Section) -> BodyLimits:

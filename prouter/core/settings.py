@@ -152,6 +152,16 @@ SECTIONS: tuple[ConfigSection, ...] = (
             "stream_file_bytes": _count(
                 "Bytes of it in a temporary file beyond those; beyond both the stream is cut.", 1024 * 1024 * 1024
             ),
+            "all_files_bytes": _count(
+                "Bytes of the temporary files of all such streams; beyond it a stream that needs more is cut.",
+                8 * 1024 * 1024 * 1024,
+            ),
+            "directory": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "default": None,
+                "description": "Where the temporary files are, without names; the system's directory when not given.",
+            },
         },
     ),
     ConfigSection(

@@ -231,13 +231,17 @@ async def test_many_requests_and_websockets_go_on_beside_one_that_is_slow(fleet,
             assert len(await slow.read()) == 24 * MIB - 1000
 
 
-async def test_what_a_slow_client_leaves_is_bounded_and_only_that_stream_is_cut(fleet, originals) -> None:
-    settings = ("originals.stream_file_bytes=1048576",)
+@pytest.mark.parametrize(
+    "limit",
+    ["originals.stream_file_bytes=1048576", "originals.all_files_bytes=1048576", "originals.directory='/nowhere'"],
+)
+async def test_what_a_slow_client_leaves_is_bounded_and_only_that_stream_is_cut(fleet, originals, limit) -> None:
+    settings = (f"originals.{limit}",)
     async with place(fleet, originals, settings=settings) as here:
         path = await here.job()
         await here.ask("POST", f"{path}/file/big", data=io.BytesIO(bytes(MIB) * 48))
         async with here.session.get(here.url(f"{path}/file/big")) as answer:
-            await eventually(lambda: "reads too slowly" in here.router.log)
+            await eventually(lambda: "breaks off" in here.router.log)
             with pytest.raises(aiohttp.ClientPayloadError):
                 await answer.read()
         await here.ask("POST", f"{path}/file/small", data=io.BytesIO(b"small"))

@@ -19,6 +19,7 @@ import msgpack
 from prouter.core.agents.originals.alongside import alongside
 from prouter.errors import NoRoom, ProuterError
 from prouter.rpc.calls import Call
+from prouter.rpc.streams import Budget
 
 READ_BYTES = 1024 * 1024
 """Of the file at once."""
@@ -31,10 +32,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SpillLimits:
-    """Of one stream."""
+    """Of one stream, and of the files of all together."""
 
-    memory_bytes: int = 1024 * 1024
-    file_bytes: int = 1024 * 1024 * 1024
+    memory_bytes: int
+    file_bytes: int
+    all_files: Budget
+    directory: str | None = None
+    """Of the temporary files; None: the system's."""
 
 
 class Spill:
@@ -50,6 +54,8 @@ class Spill:
         """Of a thread; the file is not closed under it."""
         self._written_bytes = 0
         self._read_bytes = 0
+        self._taken_bytes = 0
+        """Of the budget for all files."""
         self._unpacker = msgpack.Unpacker(
             raw=False, strict_map_key=False, max_buffer_size=0, unicode_errors=UNICODE_ERRORS
         )
@@ -100,10 +106,15 @@ class Spill:
             yield value
 
     async def close(self) -> None:
+        self._give_back()
         if self._file_work is not None:
             await asyncio.wait((self._file_work,))
         if self._file is not None:
             self._file.close()
+
+    def _give_back(self) -> None:
+        self._limits.all_files.give(self._taken_bytes)
+        self._taken_bytes = 0
 
     @property
     def _spilled(self) -> bool:
@@ -112,6 +123,9 @@ class Spill:
     async def _write(self, packed: bytes) -> None:
         if self._written_bytes + len(packed) > self._limits.file_bytes:
             raise NoRoom("the client reads too slowly: more waits for it than the router keeps of one stream")
+        if not self._limits.all_files.take(len(packed)):
+            raise NoRoom("clients read too slowly: more waits for all of them than the router keeps")
+        self._taken_bytes += len(packed)
         try:
             await self._in_thread(lambda: self._write_now(packed))
         except OSError as error:
@@ -124,7 +138,9 @@ class Spill:
 
     def _write_now(self, packed: bytes) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="prouter-", buffering=0)  # noqa: SIM115 -- closed by close()
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115 -- closed by close()
+                prefix="prouter-", buffering=0, dir=self._limits.directory
+            )
         self._file.seek(self._written_bytes)
         rest = memoryview(packed)
         while rest:
@@ -136,6 +152,7 @@ class Spill:
             self._read_bytes += len(block)
             if not self._spilled:  # all was read: the file begins anew
                 self._read_bytes = self._written_bytes = 0
+                self._give_back()
             self._unpacker.feed(block)
             for value in self._unpacker:
                 self._memory.append(value)
