@@ -236,8 +236,7 @@ async def test_many_requests_and_websockets_go_on_beside_one_that_is_slow(fleet,
     ["originals.stream_file_bytes=1048576", "originals.all_files_bytes=1048576", "originals.directory='/nowhere'"],
 )
 async def test_what_a_slow_client_leaves_is_bounded_and_only_that_stream_is_cut(fleet, originals, limit) -> None:
-    settings = (f"originals.{limit}",)
-    async with place(fleet, originals, settings=settings) as here:
+    async with place(fleet, originals, settings=(limit,)) as here:
         path = await here.job()
         await here.ask("POST", f"{path}/file/big", data=io.BytesIO(bytes(MIB) * 48))
         async with here.session.get(here.url(f"{path}/file/big")) as answer:
