@@ -7,6 +7,7 @@ is then PROGRAM or DIRECTORY, whichever it was about.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -121,9 +122,18 @@ def _child(
         _close_others(reporter)
         os.execvpe(command["args"][0], command["args"], command["env"] | {TAG: job})  # noqa: S606
     except OSError as error:
-        os.write(reporter, b"%d %s" % (error.errno or 1, step.encode()))
+        nowhere = step == PROGRAM and error.errno == errno.EACCES and _is_nowhere(command)
+        os.write(reporter, b"%d %s" % (errno.ENOENT if nowhere else error.errno or 1, step.encode()))
     finally:
         os._exit(127)
+
+
+def _is_nowhere(command: dict[str, Any]) -> bool:
+    """Whether no directory of PATH has the program: one that may not be searched makes it EACCES, not ENOENT."""
+    name = command["args"][0]
+    return "/" not in name and not any(
+        os.path.lexists(os.path.join(place, name)) for place in os.get_exec_path(command["env"])
+    )
 
 
 def _close_others(keep: int) -> None:
