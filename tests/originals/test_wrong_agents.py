@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -172,6 +173,46 @@ async def test_a_message_that_is_none_ends_its_websocket(fleet: Fleet, value: An
             assert ended.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
             assert client.close_code in (aiohttp.WSCloseCode.INTERNAL_ERROR, aiohttp.WSCloseCode.ABNORMAL_CLOSURE)
         assert router.memory_bytes() < 150 * 1024 * 1024
+
+
+MESSAGES = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+ANYTHING = (
+    *(None, True, False, 0, 1, -1, 200, 204, 304, 404, 2**63, 1.5, "", "text", b"", b"bytes", "\udcff", [], {}, [[]]),
+    *([["A", "b"]], [["Content-Length", "5"]], [["Transfer-Encoding", "chunked"]], {"size": 4}, {"size": 0}, [None]),
+)
+
+
+async def test_any_stream_ends_its_request_and_nothing_else(fleet: Fleet) -> None:
+    """Hundreds of streams of values at random, in their place or not: no request hangs, the link lives."""
+    choose, agent, router = random.Random(1), WrongAgent(), fleet.router()
+    begins = {"http_request": [200, [["A", "b"]]], "ws_connect": [True], "file_download": [{"size": 4}]}
+    async with connected(router, agent) as session:
+        path = await started(session)
+
+        async def request(method: str) -> None:
+            if method == "ws_connect":
+                with contextlib.suppress(aiohttp.WSServerHandshakeError):
+                    async with session.ws_connect(f"{path}/http/") as client:
+                        while (await client.receive(timeout=15)).type in (
+                            aiohttp.WSMsgType.TEXT,
+                            aiohttp.WSMsgType.BINARY,
+                        ):
+                            pass
+                return
+            target = f"{path}/file/x" if method == "file_download" else f"{path}/http/"
+            with contextlib.suppress(aiohttp.ClientPayloadError):
+                async with session.get(target) as answer:
+                    await answer.read()
+                    assert answer.status in (200, 204, 304, 404, 502), answer
+
+        for method in list(begins) * 80:
+            values = [choose.choice(ANYTHING) for _ in range(choose.randint(0, 4))]
+            sound = begins[method][: choose.randint(0, 2)]
+            agent.streams[method] = [value for value in (*sound, *values) if value is not None]
+            await request(method)
+        agent.streams["http_request"] = [200, [], b"fine"]
+        async with session.get(f"{path}/http/") as answer:
+            assert await answer.read() == b"fine"
 
 
 async def test_many_small_messages_wait_for_a_slow_client(fleet: Fleet) -> None:

@@ -163,10 +163,10 @@ async def _story(calls: list[tuple[CallType, int, int | None]], seed: int, cut_a
         await asyncio.gather(*running)
         await network.close()
     for caller in callers:
-        _check(caller, heard[caller.number], cut=cut_after is not None)
+        check_heard(caller, heard[caller.number], cut=cut_after is not None)
 
 
-def _check(caller: Caller, heard_there: list[int], *, cut: bool) -> None:
+def check_heard(caller: Caller, heard_there: list[int], *, cut: bool) -> None:
     said = list(range(caller.count))
     assert heard_there == said[: len(heard_there)]
     assert caller.heard == said[: len(caller.heard)]
