@@ -120,20 +120,32 @@ def _child(
         os.chdir(command["cwd"])
         step = PROGRAM
         _close_others(reporter)
-        os.execvpe(command["args"][0], command["args"], command["env"] | {TAG: job})  # noqa: S606
+        os.execve(_program(command), command["args"], command["env"] | {TAG: job})  # noqa: S606
     except OSError as error:
-        nowhere = step == PROGRAM and error.errno == errno.EACCES and _is_nowhere(command)
-        os.write(reporter, b"%d %s" % (errno.ENOENT if nowhere else error.errno or 1, step.encode()))
+        os.write(reporter, b"%d %s" % (error.errno or 1, step.encode()))
     finally:
         os._exit(127)
 
 
-def _is_nowhere(command: dict[str, Any]) -> bool:
-    """Whether no directory of PATH has the program: one that may not be searched makes it EACCES, not ENOENT."""
-    name = command["args"][0]
-    return "/" not in name and not any(
-        os.path.lexists(os.path.join(place, name)) for place in os.get_exec_path(command["env"])
-    )
+MAX_NAME_BYTES = 255
+"""Of one name in a directory."""
+
+
+def _program(command: dict[str, Any]) -> str:
+    """The file to execute. Raises FileNotFoundError, PermissionError.
+
+    As execvp looks on PATH, but a directory there that may not be searched says nothing about the program.
+    """
+    name: str = command["args"][0]
+    if "/" in name:
+        return name
+    found = [os.path.join(place, name) for place in os.get_exec_path(command["env"])]
+    there = [path for path in found if os.path.isfile(path)]
+    for path in there:
+        if os.access(path, os.X_OK):
+            return path
+    too_long = len(os.fsencode(name)) > MAX_NAME_BYTES
+    raise OSError(errno.EACCES if there else errno.ENAMETOOLONG if too_long else errno.ENOENT, "")
 
 
 def _close_others(keep: int) -> None:
