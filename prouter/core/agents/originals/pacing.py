@@ -15,6 +15,8 @@ from prouter.rpc.limits import Limits
 
 WINDOW = 8
 """Messages between two pings: a quarter of what an original queues."""
+CAREFUL_AFTER = 24
+"""Messages: with a window more it is what an original queues."""
 SLOW_SECONDS = 1.0
 """For the answer to a ping of an agent that reads."""
 ANSWER_SECONDS = 60.0
@@ -26,11 +28,16 @@ MAX_MESSAGE_BYTES = Limits().original_bytes - 64
 
 
 class PacedSender:
-    """Our stream of one call."""
+    """Our stream of one call.
 
-    def __init__(self, link: Link, call: Call) -> None:
+    `careful`: its reader may stop for as long as it likes (a job's websocket). Every message that is under way when the
+    queue is full stops the agent's link once more, so that after the first ones only one is ever under way.
+    """
+
+    def __init__(self, link: Link, call: Call, *, careful: bool = False) -> None:
         self._link = link
         self._call = call
+        self._free = CAREFUL_AFTER if careful else None
         self._window = WINDOW
         self._unseen = 0
 
@@ -44,7 +51,10 @@ class PacedSender:
             raise NotPossible(f"an original agent takes messages of at most {MAX_MESSAGE_BYTES} bytes, not {size}")
         await self._call.send(value)
         self._unseen += 1
-        if self._unseen >= self._window and not self._call.finished:
+        if self._free is not None and self._free > 0:
+            self._free -= 1
+        window = 1 if self._free == 0 else self._window
+        if self._unseen >= window and not self._call.finished:
             loop = asyncio.get_running_loop()
             asked_at = loop.time()
             await self._link.round_trip(ANSWER_SECONDS)

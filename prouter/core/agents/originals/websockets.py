@@ -77,7 +77,7 @@ async def _join(link: Link, call: Call, stream: Spill, client: web.WebSocketResp
     """Until one side ends; the other is told then."""
     from_job = asyncio.get_running_loop().create_task(_to_client(stream, client), name="websocket from the job")
     try:
-        await _to_job(PacedSender(link, call), client)
+        await _to_job(PacedSender(link, call, careful=True), client)
         with contextlib.suppress(ProuterError, TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await call.close_send()
