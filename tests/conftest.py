@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 FDS = Path("/proc/self/fd")
-CLOSE_SECONDS = 2.0
-"""For a thread whose work nobody waits for any more to come to its end."""
 
 
 def open_descriptors() -> int:
@@ -27,10 +24,7 @@ def no_leftover_descriptors() -> Iterator[None]:
     yield
     if open_descriptors() > before:
         gc.collect()
-    deadline = time.monotonic() + CLOSE_SECONDS
-    while open_descriptors() > before + 1:
-        assert time.monotonic() < deadline, "descriptors are left over"
-        time.sleep(0.02)
+        assert open_descriptors() <= before + 1, "descriptors are left over"
 
 
 @pytest.fixture(autouse=True)

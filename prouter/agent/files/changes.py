@@ -47,9 +47,9 @@ def list_directory(
 ) -> list[FileEntry]:
     """Raises FileMissing, Conflict (no directory), TooLarge."""
     try:
-        with opened(tree, names) as directory:
+        with opened(tree, names) as directory, shown_names(directory) as shown:
             entries = []
-            for name in choose(_bounded(shown_names(directory), path)):
+            for name in choose(_bounded(shown, path)):
                 with contextlib.suppress(FileNotFoundError):  # went meanwhile
                     entries.append(entry_of(name, directory.facts(name)))
             return entries
@@ -57,9 +57,11 @@ def list_directory(
         raise explain(error, path) from None
 
 
-def shown_names(directory: Directory) -> Iterator[str]:
-    """All but those of uploads that are under way."""
-    return (name for name in directory.names() if not is_temporary(name))
+@contextlib.contextmanager
+def shown_names(directory: Directory) -> Iterator[Iterator[str]]:
+    """All but those of uploads that are under way; reading ends with the context, whoever gives up before the last."""
+    with contextlib.closing(directory.names()) as names:
+        yield (name for name in names if not is_temporary(name))
 
 
 def _bounded(names: Iterator[str], path: str) -> Iterator[str]:

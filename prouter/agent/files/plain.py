@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from prouter.agent.files.trees import Names
@@ -83,7 +83,7 @@ class PathDirectory:
         _check(name)
         return (self.path / name).lstat()
 
-    def names(self) -> Iterator[str]:
+    def names(self) -> Generator[str, None, None]:
         with os.scandir(self.path) as entries:
             for entry in entries:
                 yield entry.name

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class Directory(Protocol):
 
     def facts(self, name: str) -> os.stat_result: ...
 
-    def names(self) -> Iterator[str]:
+    def names(self) -> Generator[str, None, None]:
         """What is in it, as it is read; closed when it is over or thrown away."""
 
     def create(self, name: str) -> int:
@@ -140,7 +140,7 @@ class DescriptorDirectory:
     def facts(self, name: str) -> os.stat_result:
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
-    def names(self) -> Iterator[str]:
+    def names(self) -> Generator[str, None, None]:
         descriptor = os.open(".", os.O_RDONLY | CLOEXEC, dir_fd=self.fd)  # an O_PATH one can not be read
         try:
             with os.scandir(descriptor) as entries:

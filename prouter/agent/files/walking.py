@@ -70,9 +70,13 @@ class Walk:
 
     def _enter(self, below: Names) -> None:
         """Raises FileMissing for the top only."""
-        with self._going(below), opened(self._tree, (*self._top, *below)) as directory:
+        with (
+            self._going(below),
+            opened(self._tree, (*self._top, *below)) as directory,
+            shown_names(directory) as shown,
+        ):
             names = []
-            for name in shown_names(directory):
+            for name in shown:
                 self._seen += 1
                 if self._seen > self._most:
                     raise TooLarge(
