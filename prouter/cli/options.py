@@ -16,7 +16,7 @@ from prouter.model.plugin import ConfigSection
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.config import PLUGIN_PROPERTIES, Settings, Sources
 from prouter.pluginkit.describe import config_parameters
-from prouter.pluginkit.discovery import Switches, find
+from prouter.pluginkit.discovery import Found, Switches, find
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.schema import Schema
 
@@ -92,10 +92,15 @@ def make_parser(kind: Kind) -> argparse.ArgumentParser:
     return parser
 
 
-def load(kind: Kind, options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Loaded:
-    """Raises ConfigError, StartupError."""
+def load(
+    kind: Kind,
+    options: argparse.Namespace,
+    environ: Mapping[str, str] = os.environ,
+    given: Sequence[Found] = (),
+) -> Loaded:
+    """`given` are plugins that somebody in this process has already. Raises ConfigError, StartupError."""
     sources = Sources(options.config, environ, kind.prefix, options.set)
-    host, hooks, schema = _plugins(kind, sources, options)
+    host, hooks, schema = _plugins(kind, sources, options, given)
     settings = sources.load(schema)
     if kind.name == "router":
         host.require(settings.section("access")["authenticators"])
@@ -132,10 +137,12 @@ def _own(kind: Kind) -> Schema:
     return schema
 
 
-def _plugins(kind: Kind, sources: Sources, options: argparse.Namespace) -> tuple[PluginHost, Hooks, Schema]:
+def _plugins(
+    kind: Kind, sources: Sources, options: argparse.Namespace, given: Sequence[Found] = ()
+) -> tuple[PluginHost, Hooks, Schema]:
     switches = Switches.read(_checked(sources), options.no_plugin, safe=options.safe)
     host = PluginHost(kind.specs)
-    host.load(find(kind.group, switches), switches)
+    host.load(find(kind.group, switches, given), switches)
     hooks = Hooks(host)
     schema = _own(kind)
     for plugin, sections in hooks.collect("prouter_config_sections"):

@@ -57,10 +57,11 @@ class Switches:
         )
 
 
-def find(group: str, switches: Switches) -> list[Found]:
+def find(group: str, switches: Switches, given: Sequence[Found] = ()) -> list[Found]:
     """All plugins of an entry-point group and of `plugins.load`, the disabled ones too (never imported).
 
-    Sorted by name. Raises ConfigError when two foreign ones have one name.
+    `given` ones take the place of others of their name. Sorted by name. Raises ConfigError when two foreign ones have
+    one name.
     """
     found = [_from_entry_point(point) for point in entry_points(group=group)]
     if not switches.safe:
@@ -76,6 +77,7 @@ def find(group: str, switches: Switches) -> list[Found]:
             raise ConfigError(
                 [f"plugins: {plugin.name!r} comes from {other.distribution} and from {plugin.distribution}; remove one"]
             )
+    by_name |= {plugin.name: plugin for plugin in given}
     return [by_name[name] for name in sorted(by_name)]
 
 
