@@ -3,60 +3,319 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from prouter.hookspecs import hookspec
+from prouter.model.access import Refusal
 from prouter.model.jobs import JobRecord, StartRequest
+from prouter.model.output import OutputStream
 from prouter.model.plugin import ConfigSection, Driver, Kind, Route, RpcMethod
 from prouter.model.services import AgentHost
+from prouter.model.writes import FileWrite
+
+# --- start ---
 
 
 @hookspec(Kind.COLLECT)
 def prouter_config_sections() -> Sequence[ConfigSection]:
-    """The plugin's parts of the agent's configuration. Asked before it is read, and for `--help`."""
+    """The plugin's parts of the agent's configuration.
+
+    Asked right after the import, before the configuration is read, and for `--help`: import nothing heavy here.
+
+    Example::
+
+        from prouter.model.plugin import ConfigSection
+
+        class Example:
+            @hookimpl
+            def prouter_config_sections(self):
+                limit = {"type": "integer", "minimum": 1, "default": 100, "description": "MiB that a file may have."}
+                return [ConfigSection("upload_quota", {"max_file": limit})]
+    """
     raise NotImplementedError
 
 
 @hookspec(Kind.SETUP, deadline_seconds=30.0)
 def prouter_startup(agent: AgentHost) -> None:
-    """The agent starts: its configuration is valid, nothing listens or dials yet."""
+    """The agent starts. Keep what you need of `agent`: the services stay the same for the life of this plugin.
+
+    Its configuration is valid, nothing listens or dials yet, jobs of its last run are not there yet. If you raise, the
+    start fails with your name.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_startup(self, agent):
+                self.jobs = agent.jobs
+    """
+    raise NotImplementedError
 
 
 @hookspec(Kind.COLLECT)
 def prouter_drivers() -> Sequence[Driver]:
-    """Ways to run a job's process, by name. Asked once, after start-up."""
+    """Ways to run a job's process, by name; `jobs.driver` says which one is used.
+
+    Asked once, after start-up. One name twice is an error. `AgentHost.guarded` starts and ends process trees, so that a
+    driver mostly changes the command.
+
+    Example::
+
+        from dataclasses import replace
+
+        class Nice:
+            name = "nice"
+
+            def __init__(self, guarded):
+                self.recover, self.destroy, self.guarded = guarded.recover, guarded.destroy, guarded
+
+            async def start(self, request):
+                command = replace(request.command, args=("nice", *request.command.args))
+                return await self.guarded.launch(replace(request, command=command))
+
+        class Example:
+            @hookimpl
+            def prouter_startup(self, agent):
+                self.driver = Nice(agent.guarded)
+
+            @hookimpl
+            def prouter_drivers(self):
+                return [self.driver]
+    """
     raise NotImplementedError
 
 
 @hookspec(Kind.COLLECT)
 def prouter_agent_routes() -> Sequence[Route]:
-    """HTTP routes of the agent's own service, reached by routers through pipes only; `{job}` is a job's uid there."""
+    """HTTP routes of the agent's own service, reached by routers through pipes only; `{job}` is a job's uid there.
+
+    Asked once, after start-up. What the router's half of a plugin relays here was authorized by the router.
+
+    Example::
+
+        from prouter.model.http import Reply
+        from prouter.model.plugin import Route
+
+        class Example:
+            @hookimpl
+            def prouter_agent_routes(self):
+                return [Route(("GET",), "/jobs/{job}/motto", "motto.read", "A motto.", self.show)]
+
+            async def show(self, call):
+                return Reply(200, (("Content-Type", "application/json"),), b'"on time"')
+    """
     raise NotImplementedError
 
 
 @hookspec(Kind.COLLECT)
 def prouter_rpc_methods() -> Sequence[RpcMethod]:
-    """Methods that routers can call over their links: what an original router asks of a feature. Asked once, after
-    start-up."""
+    """Methods that routers can call over their links.
+
+    Asked once, after start-up. What an original router asks of a feature is served by these, and small questions of
+    a plugin's router half (`Agents.call`). One name twice is an error, and so is one of the agent's own.
+
+    Example::
+
+        from prouter.model.plugin import RpcKind, RpcMethod
+
+        class Example:
+            @hookimpl
+            def prouter_rpc_methods(self):
+                return [RpcMethod("example_ping", RpcKind.UNARY, self.ping)]
+
+            async def ping(self, stream, text):
+                return text
+    """
     raise NotImplementedError
+
+
+# --- a job is made ---
+
+
+@hookspec(Kind.SETUP, deadline_seconds=60.0, since="0.2")
+def prouter_prepare_sandbox(record: JobRecord, sandbox: Path) -> None:
+    """A job's sandbox was made and is empty: put into it what each job should find there.
+
+    Asked while the job is made, before the client hears of it; the directory belongs to the user of the agent. Blocking
+    work belongs into a thread. If you raise, there is no job, those that were asked before you get
+    `prouter_cleanup_sandbox`, and the sandbox is removed.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_prepare_sandbox(self, record, sandbox):
+                (sandbox / "README").write_text(f"This is the sandbox of {record.name}.")
+    """
+    raise NotImplementedError
+
+
+@hookspec(Kind.GATHER, deadline_seconds=60.0, since="0.2")
+def prouter_cleanup_sandbox(record: JobRecord, sandbox: Path) -> None:
+    """A job's sandbox is about to be deleted: undo what prouter_prepare_sandbox did outside of it.
+
+    Asked in the reverse order, when the job's tree is gone and before anything is deleted; also when the agent deletes
+    what is left of a job of its last run. One that fails or is too slow is logged, and the sandbox is deleted.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_cleanup_sandbox(self, record, sandbox):
+                print(sandbox, "goes")
+    """
+
+
+@hookspec(Kind.VETO, since="0.2")
+def prouter_before_file_write(record: JobRecord, write: FileWrite) -> Refusal | None:
+    """Whether a client may write this path of a job's sandbox.
+
+    Asked before the bytes of a file, and of each file of an archive, are taken; again with the size that came, before
+    the file takes its place, where it was not known. A refusal is 403 with its reason, and nothing is left of the file
+    or of its archive. What the job itself writes is not asked about. None: no objection.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_before_file_write(self, record, write):
+                return Refusal(f"{write.path}: no programs, please") if write.path.endswith(".exe") else None
+    """
+
+
+# --- a job runs ---
 
 
 @hookspec(Kind.CHAIN, chained="env")
 def prouter_job_environment(
     env: Mapping[str, str], record: JobRecord, request: StartRequest
 ) -> Mapping[str, str] | None:
-    """What a job inherits of the agent's environment; what the start names comes on top afterwards."""
+    """What a job inherits of the agent's environment.
+
+    Asked at each start, before the process is; what the start names comes on top afterwards. None leaves it as it is.
+    If you fail, so does the start.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_job_environment(self, env, record, request):
+                return {**env, "JOB_NAME": record.name}
+    """
+
+
+@hookspec(Kind.SETUP, deadline_seconds=300.0, since="0.2")
+def prouter_job_ready(record: JobRecord) -> None:
+    """The job's ports are served: return when it is ready in your eyes as well.
+
+    Awaited at each start with ports, after the ports' own readiness and within their timeout; the start is answered
+    afterwards. If you raise, or it takes too long, the start fails with the reason and the job's tree is ended.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            async def prouter_job_ready(self, record):
+                print(record.uid, "serves", ", ".join(record.ports))
+    """
+    raise NotImplementedError
+
+
+@hookspec(Kind.CHAIN, chained="data", since="0.2")
+def prouter_job_output(data: bytes, record: JobRecord, stream: OutputStream | None) -> bytes | None:
+    """Change what clients see of a job's output. What is on the agent's disk stays as the job wrote it.
+
+    Asked for each piece that is read, for messages that quote the last lines, too. A piece ends at the end of a line
+    where there is one (`output.line_wait` seconds and `output.line_bytes` bytes are waited for one), and what you
+    return must have as many bytes, since clients go on by offset. None leaves it. If you fail, the reading does.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_job_output(self, data, record, stream):
+                return data.replace(b"hunter2", b"*******")
+    """
+
+
+@hookspec(Kind.VETO, since="0.2")
+def prouter_job_idle(record: JobRecord, idle_seconds: float) -> Refusal | None:
+    """Whether a job that did nothing for `jobs.idle_timeout` may be stopped.
+
+    Asked when it would be, and again later if anybody objects. None: no objection. If you fail, it goes on.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_job_idle(self, record, idle_seconds):
+                return Refusal("it is kept warm") if record.labels.get("keep") == "yes" else None
+    """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_job_ended(record: JobRecord) -> None:
-    """A job's tree is gone."""
+    """A job is over.
+
+    Told when its whole tree is gone, whoever ended it.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_job_ended(self, record):
+                print(record.uid, record.reason, record.exit_code)
+    """
+
+
+# --- around ---
+
+
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_handle_exception(error: BaseException, about: str) -> None:
+    """An exception that nobody expected: a mistake in prouter or in a plugin, with its traceback.
+
+    Told where it was caught and logged (a hook, a route, an RPC method, a background task). Failures of this hook are
+    not told.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_handle_exception(self, error, about):
+                print(about, type(error).__name__)
+    """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_news_missed(count: int) -> None:
-    """You did not keep up with what notify hooks told you: so many were dropped here, before what you are told next."""
+    """You did not keep up with what notify hooks told you: so many were dropped here, before what you are told next.
+
+    Told in the place of what was dropped.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_news_missed(self, count):
+                print(count, "were missed")
+    """
 
 
 @hookspec(Kind.NOTIFY, deadline_seconds=10.0)
 def prouter_shutdown() -> None:
-    """The agent ends; its jobs are over by now."""
+    """The agent ends; its jobs are over by now.
+
+    Asked in the reverse order of start-up, of those that were started; their tasks are cancelled afterwards.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            async def prouter_shutdown(self):
+                print("bye")
+    """

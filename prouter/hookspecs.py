@@ -1,21 +1,37 @@
 """Every hook of the router, in the order in which a start, a request and a job meet them.
 
-A hook's kind (model/plugin.py `Kind`) and deadline stand on its spec; pluginkit/calling.py is the one place that calls.
-Implementations are `def` or `async def` unless the kind is collect, and may leave out arguments that they do not use.
+A hook's kind (model/plugin.py `Kind`), the deadline of one implementation and the version that brought it stand on its
+spec; pluginkit/calling.py is the one place that calls. Implementations are `def` or `async def` unless the kind is
+collect, and may leave out arguments that they do not use. The examples in the docstrings are run by the tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pluggy
 
-from prouter.model.access import Guards, Peer, Principal, Refusal, Resource
+from prouter.model.access import Guards, Peer, Principal, Refusal, Resource, Secret
+from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Hello
+from prouter.model.audit import AuditEvent
+from prouter.model.contributions import CliCommand, Metric
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
+from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest, JobRecord
-from prouter.model.plugin import Candidate, ConfigSection, HealthCheck, JobTarget, Kind, Resolved, Route, Selector
+from prouter.model.plugin import (
+    Candidate,
+    ConfigSection,
+    HealthCheck,
+    JobTarget,
+    Kind,
+    Resolved,
+    Route,
+    Score,
+    Selector,
+)
+from prouter.model.proxying import Bridge, ProxyFinished
 from prouter.model.reload import TakeOver
 from prouter.model.services import Config, Router
 
@@ -24,13 +40,18 @@ _marker = pluggy.HookspecMarker(PROJECT)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def hookspec(kind: Kind, deadline_seconds: float = 5.0, chained: str = "") -> Callable[[F], F]:
-    """Mark a hook's specification with its kind, the deadline of one implementation, and the chained argument."""
+def hookspec(kind: Kind, deadline_seconds: float = 5.0, chained: str = "", since: str = "0.1") -> Callable[[F], F]:
+    """Mark a hook's specification.
+
+    `deadline_seconds` is that of one implementation, `chained` the argument that a chain changes, `since` the version
+    of prouter that brought the hook.
+    """
 
     def mark(function: F) -> F:
         function.prouter_kind = kind  # type: ignore[attr-defined]
         function.prouter_deadline = deadline_seconds  # type: ignore[attr-defined]
         function.prouter_chained = chained  # type: ignore[attr-defined]
+        function.prouter_since = since  # type: ignore[attr-defined]
         return _marker(function)
 
     return mark
@@ -43,65 +64,224 @@ def hookspec(kind: Kind, deadline_seconds: float = 5.0, chained: str = "") -> Ca
 def prouter_config_sections() -> Sequence[ConfigSection]:
     """The plugin's parts of the configuration.
 
-    Asked before the configuration is read, and for `--help`: import nothing heavy here.
+    Asked right after the import, before the configuration is read, and for `--help`: import nothing heavy here.
+
+    Example::
+
+        from prouter.model.plugin import ConfigSection
+
+        class Example:
+            @hookimpl
+            def prouter_config_sections(self):
+                limit = {"type": "integer", "minimum": 1, "default": 10, "description": "Jobs that a team may have."}
+                return [ConfigSection("quota", {"max_jobs": limit})]
+    """
+    raise NotImplementedError
+
+
+@hookspec(Kind.COLLECT, since="0.2")
+def prouter_commands() -> Sequence[CliCommand]:
+    """Commands of the command line: `prouter NAME`.
+
+    Asked when a command is named that does not ship, and for `--help`. No router runs then: `prouter_startup` is not
+    called, and a command that wants something of a router asks it over HTTP. Those that ship can not be replaced.
+
+    Example::
+
+        from prouter.model.contributions import CliCommand
+
+        class Example:
+            @hookimpl
+            def prouter_commands(self):
+                return [CliCommand("quota", "show what is left", self.run)]
+
+            def run(self, options, context):
+                print(context.url)
+                return 0
     """
     raise NotImplementedError
 
 
 @hookspec(Kind.SETUP, deadline_seconds=30.0)
 def prouter_startup(router: Router) -> None:
-    """The router starts: the configuration is valid, nothing listens yet. Keep what you need of `router`.
+    """The router starts. Keep what you need of `router`: the services stay the same for the life of this plugin.
 
-    If you raise, the start fails with the plugin's name, and what was started before is shut down in reverse.
+    The configuration is valid, nothing listens yet, agents are not there. If you raise, the start fails with your name,
+    and what was started before is shut down in reverse.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_startup(self, router):
+                self.jobs = router.jobs
     """
+    raise NotImplementedError
 
 
 @hookspec(Kind.COLLECT)
 def prouter_guards() -> Guards:
-    """What this authenticator guards, as it is configured. Asked after start-up of those in access.authenticators, and
-    again at a reload unless its TakeOver says what it will guard then.
+    """What this authenticator guards, as it is configured.
 
-    An endpoint beyond loopback starts only when somebody guards it with credentials that are strong enough.
+    Asked after start-up of those in access.authenticators, and again at a reload unless its TakeOver says what it will
+    guard then. An endpoint beyond loopback starts only when somebody guards it with credentials that are strong enough.
+
+    Example::
+
+        from prouter.model.access import Guards
+
+        class Example:
+            @hookimpl
+            def prouter_guards(self):
+                return Guards(requests=True)
     """
     raise NotImplementedError
 
 
 @hookspec(Kind.COLLECT)
 def prouter_routes() -> Sequence[Route]:
-    """HTTP routes of the control endpoint. Asked once, after start-up. One verb and path twice is an error."""
+    """HTTP routes of the control endpoint, with the same authorization, limits and description as those that ship.
+
+    Asked once, after start-up. One verb and path twice is an error.
+
+    Example::
+
+        from prouter.model.http import Reply
+        from prouter.model.plugin import Route
+
+        class Example:
+            @hookimpl
+            def prouter_routes(self):
+                return [Route(("GET",), "/quota", "quota.read", "What is left.", self.show, media_type="text/plain")]
+
+            async def show(self, call):
+                return Reply(200, (("Content-Type", "text/plain"),), b"3 jobs\\n")
+    """
     raise NotImplementedError
 
 
 @hookspec(Kind.COLLECT)
 def prouter_selectors() -> Sequence[Selector]:
-    """Ways to choose an agent, by the locator's `type`. Asked once, after start-up."""
+    """Ways to choose an agent, each by its own `type` of the locator.
+
+    Asked once, after start-up. One type twice is an error.
+
+    Example::
+
+        class First:
+            name = "first"
+            schema = {"type": "object", "properties": {"type": {"const": "first"}}, "additionalProperties": False}
+
+            async def choose(self, locator, candidates):
+                return min(candidate.uid for candidate in candidates)
+
+        class Example:
+            @hookimpl
+            def prouter_selectors(self):
+                return [First()]
+    """
     raise NotImplementedError
 
 
 # --- an agent comes ---
 
 
+@hookspec(Kind.FIRST, deadline_seconds=30.0, since="0.2")
+def prouter_connect_agent(address: str) -> str | None:
+    """Where to connect to for an agent that the router is about to dial: a tunnel that you opened, a name you know.
+
+    Asked with the address of the locator, as the client wrote it, each time before a link is dialed, again after it was
+    lost. Returns HOST:PORT. None: not mine; when nobody answers, the address itself is dialed. If you raise, the dial
+    fails and is tried again as if nothing had answered there.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            async def prouter_connect_agent(self, address):
+                return "127.0.0.1:7001" if address == "gpu.lab:5050" else None
+    """
+
+
+@hookspec(Kind.FIRST, deadline_seconds=10.0, since="0.2")
+def prouter_agent_token(address: str) -> Secret | None:
+    """The token for an agent that the router dials.
+
+    Asked where the locator names none, before a link to `address` is looked for or dialed. None: I know none; when
+    nobody answers, the agent is dialed with an empty token.
+
+    Example::
+
+        from prouter.model.access import Secret
+
+        class Example:
+            @hookimpl
+            def prouter_agent_token(self, address):
+                return Secret("of the lab") if address.endswith(".lab:5050") else None
+    """
+
+
 @hookspec(Kind.FIRST, deadline_seconds=10.0)
 def prouter_authenticate_agent(hello: Hello, peer: Peer) -> Principal | Refusal | None:
-    """Whether the agent that dialed in is who it says. Only plugins in access.authenticators are asked.
+    """Whether the agent that dialed in is who it says.
 
-    None: not my kind of credentials. When nobody answers, the agent is refused.
+    Asked of the plugins in access.authenticators only, when the handshake has been read and before anything is
+    answered. None: not my kind of credentials. When nobody answers, the agent is refused; so it is when you fail.
+
+    Example::
+
+        from prouter.model.access import Principal, Secret
+
+        class Example:
+            @hookimpl
+            def prouter_authenticate_agent(self, hello, peer):
+                return Principal(hello.name, "example") if Secret("s3cret").matches(hello.token.reveal()) else None
     """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_agent_connected(agent: AgentInfo) -> None:
-    """An agent's link is up and its jobs are known."""
+    """An agent's link is up.
+
+    Told when its jobs are known, after a lost link as well as the first time.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_agent_connected(self, agent):
+                print(agent.uid, "is here")
+    """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_agent_disconnected(agent: AgentInfo, why: str) -> None:
-    """An agent's link ended. Its jobs go on there."""
+    """An agent's link ended.
+
+    Its jobs go on there, and it may come back.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_agent_disconnected(self, agent, why):
+                print(agent.uid, "is away:", why)
+    """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_agent_draining(agent: AgentInfo) -> None:
-    """An agent takes no new jobs from now on, or takes them again: `agent.draining` says which."""
+    """An agent takes no new jobs from now on, or takes them again: `agent.draining` says which.
+
+    Told when the agent itself has said so.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_agent_draining(self, agent):
+                print(agent.uid, "drains" if agent.draining else "is back")
+    """
 
 
 # --- a request comes ---
@@ -109,38 +289,183 @@ def prouter_agent_draining(agent: AgentInfo) -> None:
 
 @hookspec(Kind.FIRST, deadline_seconds=10.0)
 def prouter_authenticate_request(head: RequestHead, peer: Peer) -> Principal | Refusal | None:
-    """Who makes this request, HTTP or Websocket. Asked first of all, of the plugins in access.authenticators only.
+    """Who makes this request, HTTP or Websocket.
 
-    None: not my kind of credentials. When nobody answers and somebody guards requests, the answer is 401.
+    Asked first of all, of the plugins in access.authenticators only, with a head that is complete and valid. The
+    principal's `findings` travel with the request to all hooks below. None: not my kind of credentials. When nobody
+    answers and somebody guards requests, the answer is 401. If you fail, the request does.
+
+    Example::
+
+        from prouter.model.access import Principal, Refusal, Secret
+
+        class Example:
+            @hookimpl
+            def prouter_authenticate_request(self, head, peer):
+                key = head.get("x-api-key")
+                if key is None:
+                    return None
+                if not Secret("s3cret").matches(key):
+                    return Refusal("this key is unknown")
+                return Principal("lab", "example", used_headers=frozenset({"x-api-key"}))
     """
 
 
 @hookspec(Kind.FIRST)
 def prouter_resolve_route(head: RequestHead) -> Resolved | None:
-    """Whether this host and path stand for a job's port, and which. The request is authenticated by now."""
+    """Whether this host and path stand for a job's port, and which.
+
+    Asked of every request once it is authenticated, before the table of routes. None: not for a job as far as I know.
+
+    Example::
+
+        from prouter.model.plugin import Resolved
+
+        class Example:
+            @hookimpl
+            def prouter_resolve_route(self, head):
+                job, dot, _ = (head.get("host") or "").partition(".jobs.example.com")
+                return Resolved(None, job, None, "", head.target, by_host=True) if dot else None
+    """
 
 
 @hookspec(Kind.VETO)
 def prouter_authorize(principal: Principal, action: str, resource: Resource) -> Refusal | None:
-    """Whether `principal` may do `action` with `resource`. Any refusal wins; None has no objection."""
+    """Whether `principal` may do `action` with `resource`.
 
+    Asked of every request that is authenticated, when the job that it is about is found ("job.proxy", or the action of
+    the route). Any refusal wins and is 403 with its reason. None: no objection.
 
-@hookspec(Kind.FIRST)
-def prouter_plan(head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
-    """How the request looks when the job gets it, or an answer without asking the job. No I/O here."""
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_authorize(self, principal, action, resource):
+                if not action.endswith(".read") and principal.name == "guest":
+                    return Refusal("guests may only look")
+                return None
+    """
 
 
 @hookspec(Kind.CHAIN, chained="head")
 def prouter_proxy_request(head: RequestHead, target: JobTarget) -> RequestHead | Reply | None:
-    """Change or answer a proxied request's head before it is planned. Each gets what the last one made of it.
+    """Change or answer a proxied request's head before it is planned.
 
-    The verb and the headers of framing (lengths, upgrades) stay the client's.
+    Asked once the request is authorized and the job's port is known; each gets what the last one made of it. The verb
+    and the headers of framing (lengths, upgrades) stay the client's. A Reply ends it: the job is not asked. None leaves
+    the head as it is.
+
+    Example::
+
+        from dataclasses import replace
+
+        class Example:
+            @hookimpl
+            def prouter_proxy_request(self, head, target):
+                return replace(head, headers=(*head.headers, ("X-Client", target.principal.name)))
+    """
+
+
+@hookspec(Kind.FIRST)
+def prouter_plan(head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
+    """How the request looks when the job gets it, or an answer without asking the job.
+
+    Asked after the request hooks, right before the bytes go: no I/O here. None: not mine; when nobody answers, the path
+    is 404. `http_proxy`, which ships, answers for every job; a plan of yours is asked before it.
+
+    Example::
+
+        from prouter.model.http import ForwardPlan
+
+        class Example:
+            @hookimpl
+            def prouter_plan(self, head, target):
+                return ForwardPlan(target="/raw" + target.rest, host="job") if target.port.name == "raw" else None
+    """
+
+
+@hookspec(Kind.VETO, since="0.2")
+def prouter_bridge_open(bridge: Bridge, principal: Principal) -> Refusal | None:
+    """Whether a job's websocket may be joined to one of the caller's own (`wsconnect`).
+
+    Asked once the request is authorized ("job.bridge"), before anything is connected. None: no objection.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_bridge_open(self, bridge, principal):
+                return None if bridge.url.startswith("wss://") else Refusal("only to websockets with TLS")
     """
 
 
 @hookspec(Kind.CHAIN, chained="answer")
 def prouter_proxy_response(answer: ResponseHead, target: JobTarget) -> ResponseHead | None:
-    """Change the head of a job's answer before it goes to the client. Framing headers can not be changed."""
+    """Change the head of a job's answer before it goes to the client.
+
+    Asked when the head has come and was made the router's own (hop-by-hop headers gone, places and cookies rewritten).
+    The status of an upgrade and the headers of framing can not be changed. None leaves it as it is.
+
+    Example::
+
+        from dataclasses import replace
+
+        class Example:
+            @hookimpl
+            def prouter_proxy_response(self, answer, target):
+                return replace(answer, headers=(*answer.headers, ("X-Frame-Options", "DENY")))
+    """
+
+
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_proxy_finished(finished: ProxyFinished) -> None:
+    """A proxied request has ended, whole or cut; of a Websocket the whole connection.
+
+    Told when the last byte has gone. Requests that were refused before they were planned are not among them (see
+    prouter_audit).
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_proxy_finished(self, finished):
+                print(finished.target.ref.job, finished.status, finished.response_bytes)
+    """
+
+
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_proxy_activity(agent: AgentInfo, record: JobRecord, activity: Activity) -> None:
+    """What went through a job's ports until now, whichever router it came through.
+
+    Told whenever the agent reports that the counts have grown, every few seconds while something moves.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_proxy_activity(self, agent, record, activity):
+                print(record.uid, activity.bytes_in, activity.bytes_out)
+    """
+
+
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_audit(event: AuditEvent) -> None:
+    """A request at the control endpoint has ended: who did what, and who decided so.
+
+    Told of every request with a valid head, refused ones and proxied ones too. While somebody implements this, the
+    decisions about every request are recorded, which costs some microseconds each.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_audit(self, event):
+                print(event.principal, event.action, event.resource.job, event.status, event.reason)
+    """
 
 
 # --- a job is made ---
@@ -148,22 +473,117 @@ def prouter_proxy_response(answer: ResponseHead, target: JobTarget) -> ResponseH
 
 @hookspec(Kind.CHAIN, chained="request")
 def prouter_job_spec(request: CreateRequest, principal: Principal) -> CreateRequest | None:
-    """Change what was asked for before an agent is chosen."""
+    """Change what was asked for before an agent is chosen.
+
+    Asked when a job is to be made and its request has the form of one. None leaves it as it is.
+
+    Example::
+
+        from dataclasses import replace
+
+        class Example:
+            @hookimpl
+            def prouter_job_spec(self, request, principal):
+                return replace(request, labels={**request.labels, "owner": principal.name})
+    """
 
 
 @hookspec(Kind.VETO)
 def prouter_admit_job(request: CreateRequest, principal: Principal) -> Refusal | None:
-    """Whether this job may be made at all. Asked after every change of the request, before an agent is chosen."""
+    """Whether this job may be made at all.
+
+    Asked after every change of the request, before an agent is looked for. Any refusal is 403 with its reason. None: no
+    objection.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_admit_job(self, request, principal):
+                return None if request.name else Refusal("a job needs a name")
+    """
 
 
 @hookspec(Kind.VETO)
 def prouter_filter_agent(candidate: Candidate, request: CreateRequest, principal: Principal) -> Refusal | None:
-    """Whether this agent may take the job; the reasons are in the refusal when none is left."""
+    """Whether this agent may take the job.
+
+    Asked for each connected agent that takes jobs and has what the job needs, before the selector sees those that are
+    left; the reasons are in the refusal when none is. None: it may.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_filter_agent(self, candidate, request, principal):
+                team = candidate.properties.get("team")
+                return Refusal(f"it belongs to {team}") if team not in (None, principal.name) else None
+    """
+
+
+@hookspec(Kind.GATHER, since="0.2")
+def prouter_score_agent(candidate: Candidate, request: CreateRequest, principal: Principal) -> Score | None:
+    """How well this agent suits the job.
+
+    Asked for each agent that no filter refused, before the selector chooses. The points of all plugins are added up and
+    the selectors that compare agents take those with the most, the least loaded among equals. None: no opinion; one
+    that fails has none either.
+
+    Example::
+
+        from prouter.model.plugin import Score
+
+        class Example:
+            @hookimpl
+            def prouter_score_agent(self, candidate, request, principal):
+                return Score(10, "it has the data") if candidate.properties.get("data") == "near" else None
+    """
+
+
+@hookspec(Kind.FIRST, deadline_seconds=300.0, since="0.2")
+def prouter_provision_agent(
+    request: CreateRequest, principal: Principal, considered: Mapping[AgentUid, str], progress: Callable[[str], None]
+) -> AgentUid | Refusal | None:
+    """Start an agent for a job that none of those connected can take.
+
+    Asked when the selector found nobody; `considered` says why each was not taken. Returns the uid of an agent that is
+    connected or will be in a moment: the router waits for it for what is left of the deadline
+    (`selection.provision_timeout` seconds in all) and lets the selector choose again. `progress` tells whoever watches
+    /events, in a sentence, how far it is. None: I start none for such a job. A Refusal ends it with its reason. Not
+    asked in a dry run.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            async def prouter_provision_agent(self, request, principal, considered, progress):
+                if request.locator.get("type") != "labels":
+                    return None
+                progress("asking the cluster for a node")
+                return Refusal("the cluster is full")
+    """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_job_state_changed(agent: AgentInfo, record: JobRecord) -> None:
-    """A job changed: created, started, serving, finished, removed. In order for each job."""
+    """A job changed: created, started, serving, finished, removed.
+
+    Told in order for each job, whoever changed it. A router that was away hears of the newest state only.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_job_state_changed(self, agent, record):
+                if record.ended:
+                    print(record.uid, record.reason, record.exit_code)
+    """
 
 
 # --- around ---
@@ -171,29 +591,117 @@ def prouter_job_state_changed(agent: AgentInfo, record: JobRecord) -> None:
 
 @hookspec(Kind.NOTIFY)
 def prouter_failed(about: str, detail: str) -> None:
-    """Something went wrong for which nobody waits: a bridge that broke, a plugin's work in the background."""
+    """Something went wrong for which nobody waits: a bridge that broke, a plugin's work in the background.
+
+    Told what `router.failed` was told.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_failed(self, about, detail):
+                print(about, detail)
+    """
+
+
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_handle_exception(error: BaseException, about: str) -> None:
+    """An exception that nobody expected: a mistake in prouter or in a plugin, with its traceback.
+
+    Told where it was caught and logged (a hook, a route, an RPC method, a background task), for reporters like Sentry.
+    Failures of this hook itself are not told.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_handle_exception(self, error, about):
+                print(about, type(error).__name__)
+    """
 
 
 @hookspec(Kind.NOTIFY)
 def prouter_news_missed(count: int) -> None:
-    """You did not keep up with what notify hooks told you: so many were dropped here, before what you are told next."""
+    """You did not keep up with what notify hooks told you: so many were dropped here, before what you are told next.
+
+    Told in the place of what was dropped.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_news_missed(self, count):
+                print(count, "were missed")
+    """
 
 
 @hookspec(Kind.GATHER)
 def prouter_health() -> HealthCheck | None:
-    """A line of /readyz; a check that is not ok makes the router not ready."""
+    """A line of /readyz; a check that is not ok makes the router not ready.
+
+    Asked at each request for /readyz, all within the deadline. None: nothing to say.
+
+    Example::
+
+        from prouter.model.plugin import HealthCheck
+
+        class Example:
+            @hookimpl
+            def prouter_health(self):
+                return HealthCheck("licences", ok=True, detail="12 left")
+    """
+
+
+@hookspec(Kind.GATHER, since="0.2")
+def prouter_metrics() -> Sequence[Metric] | None:
+    """Metrics of the plugin as they are now, shown under its name.
+
+    Asked at each scrape of /metrics. None: nothing to show.
+
+    Example::
+
+        from prouter.model.contributions import Metric, MetricKind
+
+        class Example:
+            @hookimpl
+            def prouter_metrics(self):
+                return [Metric("licences", "Licences that are free.", MetricKind.GAUGE, [({"product": "solver"}, 12)])]
+    """
 
 
 @hookspec(Kind.GATHER)
 def prouter_reload(config: Config) -> TakeOver | None:
     """The configuration was read again and fits its schemas: check what you could take over while running.
 
-    Read and check everything here, files too, and change nothing: what changes things is `TakeOver.apply`, which is
-    called once all plugins have answered and nobody found a mistake. If you raise (ConfigError with a line for each
-    mistake), nobody takes over anything. None: nothing of yours can change without a restart.
+    Asked at SIGHUP and POST /reload. Read and check everything here, files too, and change nothing: what changes things
+    is `TakeOver.apply`, which is called once all plugins have answered and nobody found a mistake. If you raise
+    (ConfigError with a line for each mistake), nobody takes over anything. None: nothing of yours can change without a
+    restart.
+
+    Example::
+
+        from prouter.model.reload import TakeOver
+
+        class Example:
+            limit = 1
+
+            @hookimpl
+            def prouter_reload(self, config):
+                fresh = 2
+                return TakeOver(["quota.max_jobs"], lambda: setattr(self, "limit", fresh))
     """
 
 
 @hookspec(Kind.NOTIFY, deadline_seconds=10.0)
 def prouter_shutdown() -> None:
-    """The router ends: nothing listens any more. Asked in the reverse order of start-up."""
+    """The router ends: nothing listens any more.
+
+    Asked in the reverse order of start-up, of those that were started; their tasks are cancelled afterwards.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            async def prouter_shutdown(self):
+                print("bye")
+    """

@@ -240,6 +240,18 @@ class Candidate:
     """How much of each counted resource the agent has in all; `jobs` is one, and not limited where it is not named."""
     used: Mapping[str, int] = field(default_factory=dict)
     """What its jobs hold of these."""
+    score: float = 0.0
+    """The points of all `prouter_score_agent` together; the higher the better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well an agent suits a job, in the eyes of one plugin."""
+
+    points: float
+    """Added up over all plugins; 0 is neutral."""
+    reason: str = ""
+    """For whoever asks for an explanation."""
 
 
 class Selector(Protocol):
