@@ -65,9 +65,9 @@ class Hooks:
         return [found.plugin for found in self._implementations(hook)]
 
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """(plugin, value) of each, in the order of names. One that fails is disabled with the reason."""
+        """(plugin, value) of each, in the order of loading. One that fails is disabled with the reason."""
         collected = []
-        for found in reversed(self._implementations(hook)):
+        for found in self._implementations(hook):
             try:
                 value = _call(found, arguments)
                 if value is not None and inspect.isawaitable(value):
@@ -145,8 +145,11 @@ class Hooks:
         return answers
 
     async def setup(self, hook: str, bundle: Callable[[str], Mapping[str, Any]]) -> None:
-        """In the order of names, each with arguments of its own. Raises StartupError naming who failed, ConfigError."""
-        for found in reversed(self._implementations(hook)):
+        """In the order of loading, each with arguments of its own.
+
+        Raises StartupError naming who failed, ConfigError.
+        """
+        for found in self._implementations(hook):
             try:
                 await self._ask(hook, found, bundle(found.plugin), serving=False)
             except (ConfigError, StartupError):
@@ -228,11 +231,10 @@ class Hooks:
             self._generation = self._host.generation
         found = self._cache.get(hook)
         if found is None:
-            caller = getattr(self._host.manager.hook, hook)
             deadline = self._spec(hook, "prouter_deadline")
             found = tuple(
                 Implementation(implementation.plugin_name, implementation.function, implementation.argnames, deadline)
-                for implementation in reversed(caller.get_hookimpls())
+                for implementation in self._host.implementations(hook)
             )
             self._cache[hook] = found
         return found

@@ -60,25 +60,37 @@ class Switches:
 def find(group: str, switches: Switches, given: Sequence[Found] = ()) -> list[Found]:
     """All plugins of an entry-point group and of `plugins.load`, the disabled ones too (never imported).
 
-    `given` ones take the place of others of their name. Sorted by name. Raises ConfigError when two foreign ones have
-    one name.
+    `given` ones take the place of others of their name. In the order in which they are loaded: those that ship first,
+    then the others, each sorted by name. Raises ConfigError when two foreign ones have one name.
     """
+    chosen, doubles = choose(candidates(group, switches))
+    if doubles:
+        raise ConfigError([f"plugins: {double}" for double in doubles])
+    by_name = {plugin.name: plugin for plugin in chosen} | {plugin.name: plugin for plugin in given}
+    return sorted(by_name.values(), key=lambda plugin: (not plugin.built_in, plugin.name))
+
+
+def candidates(group: str, switches: Switches) -> list[Found]:
+    """All that is there, those of one name too."""
     found = [_from_entry_point(point) for point in entry_points(group=group)]
-    if not switches.safe:
-        found += [_from_text(text) for text in switches.load]
-    else:
-        found = [plugin for plugin in found if plugin.built_in]
+    if switches.safe:
+        return [plugin for plugin in found if plugin.built_in]
+    return found + [from_text(text) for text in switches.load]
+
+
+def choose(found: Iterable[Found]) -> tuple[list[Found], list[str]]:
+    """One of each name, and a sentence for each foreign one that has the name of another, which is left."""
     by_name: dict[str, Found] = {}
+    doubles = []
     for plugin in found:
         other = by_name.get(plugin.name)
         if other is None or (other.built_in and not plugin.built_in):
             by_name[plugin.name] = plugin
         elif not plugin.built_in and not other.built_in and _source(plugin) != _source(other):
-            raise ConfigError(
-                [f"plugins: {plugin.name!r} comes from {other.distribution} and from {plugin.distribution}; remove one"]
+            doubles.append(
+                f"{plugin.name!r} comes from {other.distribution} and from {plugin.distribution}; remove one"
             )
-    by_name |= {plugin.name: plugin for plugin in given}
-    return [by_name[name] for name in sorted(by_name)]
+    return [by_name[name] for name in sorted(by_name)], doubles
 
 
 def unknown_names(found: Collection[Found], names: Iterable[str]) -> list[str]:
@@ -98,7 +110,7 @@ def _from_entry_point(point: EntryPoint) -> Found:
     return Found(point.name, name, version, point.load)
 
 
-def _from_text(text: str) -> Found:
+def from_text(text: str) -> Found:
     """`package.module`, `package.module:Name`, or a path to a file (which may be followed by `:Name`)."""
     place, _, attribute = text.partition(":") if ":" in text and not Path(text).exists() else (text, "", "")
     if place.endswith(".py") or "/" in place:

@@ -18,6 +18,7 @@ import pluggy
 from prouter.errors import ConfigError, StartupError
 from prouter.model.plugin import API_VERSION, Kind
 from prouter.pluginkit.discovery import Found, Switches, unknown_names
+from prouter.pluginkit.ordering import Place, arranged, circle
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class PluginState:
 
 
 class PluginHost:
-    """Plugins of one app, in the order of their names; later ones are asked first, as pluggy does."""
+    """Plugins of one app, in the order of their loading; later ones are asked first, as pluggy does."""
 
     def __init__(self, specs: ModuleType) -> None:
         self.manager = pluggy.PluginManager(PROJECT)
@@ -62,6 +63,7 @@ class PluginHost:
                 self._set(plugin, "disabled", "switched off by the configuration")
             else:
                 self._load_one(plugin)
+        self._leave_out_circles()
 
     def require(self, names: Collection[str]) -> None:
         """These must be there (`check_there`), and are required from now on. Raises StartupError."""
@@ -88,6 +90,14 @@ class PluginHost:
         if name in self._required:
             raise StartupError(f"the plugin {name!r} is required and failed: {why}")
         log.error("plugin %s is left out: %s", name, why)
+
+    def implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        """In the order in which they are asked: what they say of their place, else the last loaded first.
+
+        At a start (collect, setup) the first loaded is first.
+        """
+        found, places = self._places(hook)
+        return [found[index] for index in arranged(places)]
 
     def count_failure(self, name: str) -> int:
         """Of an observer; how many there were."""
@@ -118,6 +128,28 @@ class PluginHost:
         """For a 404: which plugins are not there, so that a person knows why."""
         absent = [f"{state.name} ({state.state})" for state in self._states.values() if state.state != "loaded"]
         return f"; plugins that are not loaded: {', '.join(absent)}" if absent else ""
+
+    def _places(self, hook: str) -> tuple[list[pluggy.HookImpl], list[Place]]:
+        found: list[pluggy.HookImpl] = getattr(self.manager.hook, hook).get_hookimpls()
+        if self._kind(hook) not in (Kind.COLLECT, Kind.SETUP):
+            found = found[::-1]
+        places = [
+            Place(
+                implementation.plugin_name,
+                getattr(implementation.function, "prouter_before", ()),
+                getattr(implementation.function, "prouter_after", ()),
+                implementation.trylast - implementation.tryfirst,
+            )
+            for implementation in found
+        ]
+        return found, places
+
+    def _leave_out_circles(self) -> None:
+        """Nobody can ask plugins in the order that they want when each wants to be before the other."""
+        for hook in [name for name in vars(self.manager.hook) if not name.startswith("_")]:
+            while names := circle(self._places(hook)[1]):
+                for name in names:
+                    self.disable(name, f"{hook}: {', '.join(names)} want to be asked before each other")
 
     def _kind(self, hook: str) -> str:
         spec = getattr(self.manager.hook, hook).spec
