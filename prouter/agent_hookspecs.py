@@ -39,8 +39,8 @@ def prouter_config_sections() -> Sequence[ConfigSection]:
 def prouter_startup(agent: AgentHost) -> None:
     """The agent starts. Keep what you need of `agent`: the services stay the same for the life of this plugin.
 
-    Its configuration is valid, nothing listens or dials yet, jobs of its last run are not there yet. If you raise, the
-    start fails with your name.
+    Asked once its configuration is valid; nothing listens or dials yet, jobs of its last run are not there yet. If you
+    raise, the start fails with your name.
 
     Example::
 

@@ -106,7 +106,7 @@ def prouter_commands() -> Sequence[CliCommand]:
 def prouter_startup(router: Router) -> None:
     """The router starts. Keep what you need of `router`: the services stay the same for the life of this plugin.
 
-    The configuration is valid, nothing listens yet, agents are not there. If you raise, the start fails with your name,
+    Asked once the configuration is valid; nothing listens yet, no agent is there. If you raise, the start fails with your name,
     and what was started before is shut down in reverse.
 
     Example::
@@ -235,7 +235,7 @@ def prouter_authenticate_agent(hello: Hello, peer: Peer) -> Principal | Refusal 
         class Example:
             @hookimpl
             def prouter_authenticate_agent(self, hello, peer):
-                return Principal(hello.name, "example") if Secret("s3cret").matches(hello.token.reveal()) else None
+                return Principal(hello.name, "example") if Secret("s3cret").matches(hello.token) else None
     """
 
 
