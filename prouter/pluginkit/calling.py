@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from prouter.errors import ConfigError, PluginFailure, ProuterError, StartupError
+from prouter.model import unexpected
 from prouter.model.access import Refusal
 from prouter.model.http import Reply, RequestHead
 from prouter.model.trail import current as trail
@@ -31,6 +32,8 @@ NEWS_KEPT = 1000
 """Of each observing plugin; the oldest is dropped when it does not keep up."""
 MISSED = "prouter_news_missed"
 """The hook by which an observer is told how many were dropped, in their place."""
+EXCEPTION = "prouter_handle_exception"
+"""The hook by which unexpected exceptions are told; its own are only logged."""
 MUTED_AFTER = 20
 """Failures in a row after which an observer is not told any more."""
 
@@ -77,6 +80,7 @@ class Hooks:
             except ConfigError:
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001 -- the boundary of a hook call
+                unexpected.tell(error, f"{hook} of plugin {found.plugin}")
                 self._host.disable(found.plugin, f"{hook}: {type(error).__name__}: {error}")
                 continue
             if value is not None:
@@ -168,6 +172,17 @@ class Hooks:
             if observer.tell(hook, found, arguments):
                 self._tasks.start(f"news for {found.plugin} of {subject}", observer.work())
 
+    def hear_exceptions(self) -> None:
+        """From now on, in this context and all that is begun in it, unexpected exceptions are told to plugins.
+
+        To be called at the beginning of an app's start, before anything listens or any task is made.
+        """
+        unexpected.listener.set(self._tell_exception if self.implemented(EXCEPTION) else None)
+
+    def _tell_exception(self, error: BaseException, about: str) -> None:
+        with unexpected.in_silence():
+            self.notify(EXCEPTION, subject="exceptions", error=error, about=about)
+
     async def close(self, deadline_seconds: float = 5.0) -> None:
         """Observers get what is queued within the deadline; then all plugins shut down, last started first."""
         await self._tasks.finish(deadline_seconds)
@@ -221,6 +236,7 @@ class Hooks:
                 why = f"it did not answer within {found.deadline_seconds:g} s"
                 raise PluginFailure(found.plugin, hook, why) from error
             log.error("plugin %s failed in %s", found.plugin, hook, exc_info=error)
+            unexpected.tell(error, f"{hook} of plugin {found.plugin}")
             raise PluginFailure(found.plugin, hook, type(error).__name__) from error
         return value
 
@@ -303,7 +319,11 @@ class _Observer:
 
     async def _tell(self, hook: str, found: Implementation, arguments: Mapping[str, Any]) -> None:
         try:
-            await self._ask(hook, found, arguments)
+            if hook == EXCEPTION:
+                with unexpected.in_silence():
+                    await self._ask(hook, found, arguments)
+            else:
+                await self._ask(hook, found, arguments)
             self._failures = 0
         except ProuterError as error:
             self._failed(hook, error)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from prouter.model import unexpected
 from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class TaskOwner:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
+            unexpected.tell(error, task.get_name())
 
 
 async def _staying(work: Coroutine[Any, Any, None]) -> None:

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from prouter.errors import Internal, MethodNotFound, ProuterError, RemoteError
+from prouter.model import unexpected
 from prouter.rpc.calls import CallContext, error_info
 from prouter.rpc.events import CallCancelled, CallerClosed, CallerSent, CallStarted, IncomingEvent
 from prouter.rpc.limits import Limits
@@ -101,8 +102,9 @@ class Serving:
                     self._outbox.put(message)
         except ProuterError as error:
             self._fail(context, error)
-        except Exception:
+        except (Exception, SystemExit) as error:  # a plugin's method may want to leave; we stay
             logger.exception("method %r, called over a link, failed", method.name)
+            unexpected.tell(error, f"method {method.name}")
             self._fail(context, Internal())
 
     def _fail(self, context: CallContext, error: ProuterError) -> None:

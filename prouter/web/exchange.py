@@ -14,6 +14,7 @@ from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Una
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_request, forward_response, keep_framing
 from prouter.http1.reply import write_reply
+from prouter.model import unexpected
 from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, ResponseHead
 from prouter.model.traffic import Traffic
 from prouter.pipe.upstream import Upstream
@@ -119,8 +120,9 @@ class Exchange:
             raise
         except ProuterError as error:
             self._problem(error)
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
             log.exception("request %s failed", self._incoming.request_id)
+            unexpected.tell(error, f"request {self._incoming.request_id}")
             self._problem(Internal())
         finally:
             if self._idle_timer is not None:

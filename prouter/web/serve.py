@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from prouter.errors import Internal, InvalidRequest, ProuterError, TooLarge, TooSlow
+from prouter.model import unexpected
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, Route
 from prouter.pluginkit.checking import bounded_elements, check
@@ -63,8 +64,9 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, limits: Bod
         return web.Response()
     except web.HTTPException:
         raise
-    except (Exception, SystemExit):  # a plugin's handler may want to leave; we stay
+    except (Exception, SystemExit) as error:  # a plugin's handler may want to leave; we stay
         log.exception("%s %s failed", call.head.method, call.head.path)
+        unexpected.tell(error, f"{call.head.method} {call.head.path}")
         return _failed(Internal(), call, request)
 
 

@@ -62,6 +62,11 @@ def prouter_news_missed(count: int) -> None:
 
 
 @hookspec(Kind.NOTIFY, deadline_seconds=SHORT)
+def prouter_handle_exception(error: BaseException, about: str) -> None:
+    """Notify, by the mechanism itself."""
+
+
+@hookspec(Kind.NOTIFY, deadline_seconds=SHORT)
 def prouter_shutdown() -> None:
     """The end."""
 
