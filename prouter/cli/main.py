@@ -15,6 +15,7 @@ COMMANDS = {
     "drain": "tell an agent to take no new jobs",
     "undrain": "tell an agent to take new jobs again",
     "explain": "tell why a job is where it is, or where a new one would go",
+    "plugins": "tell which plugins are there, what they do and what is wrong with them",
 }
 DAEMONS = ("router", "agent", "up")
 

@@ -18,7 +18,7 @@ from prouter.pluginkit.config import PLUGIN_PROPERTIES, Settings, Sources
 from prouter.pluginkit.describe import config_parameters
 from prouter.pluginkit.discovery import Found, Switches, find
 from prouter.pluginkit.host import PluginHost
-from prouter.pluginkit.schema import Schema
+from prouter.pluginkit.schema import Schema, plugin_owner
 
 LEVELS = ("warning", "debug", "error", "info", "fatal")
 
@@ -63,7 +63,7 @@ def make_parser(kind: Kind) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-h", "--help", action="store_true", help="show this help message and exit")
     add("--version", action="version", version=f"prouter {__version__}")
-    add("--config", type=Path, metavar="CONFIG", help="config file")
+    add_switches(parser)
     add("--log-level", choices=LEVELS, default="info", help="output log level")
     add("--log-format", choices=("text", "json"), default="text", help="form of the log's lines")
     add(
@@ -71,6 +71,15 @@ def make_parser(kind: Kind) -> argparse.ArgumentParser:
         action="store_true",
         help="enable additional debug output for RPC connections",
     )
+    add("--ready-file", type=Path, metavar="PATH", help="where to write the endpoints, as JSON, once they listen")
+    add("--insecure", action="store_true", help="let others reach the control endpoint without credentials")
+    return parser
+
+
+def add_switches(parser: argparse.ArgumentParser) -> None:
+    """Where the configuration comes from, and which plugins count."""
+    add = parser.add_argument
+    add("--config", type=Path, metavar="CONFIG", help="config file")
     add(
         "--set",
         action="append",
@@ -79,8 +88,6 @@ def make_parser(kind: Kind) -> argparse.ArgumentParser:
         help="set config parameter, format is 'config_key=value', values are interpreted as python literals, "
         "may appear multiple times",
     )
-    add("--ready-file", type=Path, metavar="PATH", help="where to write the endpoints, as JSON, once they listen")
-    add("--insecure", action="store_true", help="let others reach the control endpoint without credentials")
     add(
         "--no-plugin",
         action="append",
@@ -89,7 +96,6 @@ def make_parser(kind: Kind) -> argparse.ArgumentParser:
         help="switch a plugin off, may appear multiple times",
     )
     add("--safe", action="store_true", help="load no plugins but those that ship with prouter")
-    return parser
 
 
 def load(
@@ -130,24 +136,30 @@ def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Nam
     return f"{parser.format_help()}\n{config_parameters(schema)}\n\n{environment}\n"
 
 
-def _own(kind: Kind) -> Schema:
+def own_schema(kind: Kind) -> Schema:
+    """What the daemon itself declares."""
     schema = Schema()
     schema.add("prouter", kind.sections)
     schema.add("prouter", [ConfigSection("plugins", PLUGIN_PROPERTIES)])
     return schema
 
 
+def switches(sources: Sources, options: argparse.Namespace) -> Switches:
+    """What the configuration and the command line say about plugins as such. Raises ConfigError."""
+    return Switches.read(_checked(sources), options.no_plugin, safe=options.safe)
+
+
 def _plugins(
     kind: Kind, sources: Sources, options: argparse.Namespace, given: Sequence[Found] = ()
 ) -> tuple[PluginHost, Hooks, Schema]:
-    switches = Switches.read(_checked(sources), options.no_plugin, safe=options.safe)
+    chosen = switches(sources, options)
     host = PluginHost(kind.specs)
-    host.load(find(kind.group, switches, given), switches)
+    host.load(find(kind.group, chosen, given), chosen)
     hooks = Hooks(host)
-    schema = _own(kind)
+    schema = own_schema(kind)
     for plugin, sections in hooks.collect("prouter_config_sections"):
         try:
-            schema.add(f"the plugin {plugin}", sections)
+            schema.add(plugin_owner(plugin), sections)
         except ValueError as error:
             host.disable(plugin, f"prouter_config_sections: {error}")
     return host, hooks, schema

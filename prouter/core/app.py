@@ -71,7 +71,7 @@ class RouterApp:
         self._reload_by_signal: Callable[[], None] = lambda: None
         self._ready_file = ready_file
         self._insecure = insecure
-        self._description = Description(host, hooks)
+        self._description = Description(host, hooks, settings.schema)
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
         self._traffic = {"control": Traffic(), "server": Traffic()}
@@ -143,6 +143,7 @@ class RouterApp:
         agents = AgentsService(directory, dialer)
         await self._start_plugins(undo, identity, state, jobs, agents, explanations, events)
         selection.collect()
+        self._description.contributes("selectors", selection.by_plugin())
         access = Access(self._hooks, settings, insecure=self._insecure)
         access.read_guards()
         reload = Reload(self._reread, self._hooks, access)
@@ -208,7 +209,7 @@ class RouterApp:
         table.add("prouter", info_routes(identity, __version__, self._description))
         for plugin, routes in self._hooks.collect("prouter_routes"):
             table.add(plugin, routes)
-        self._description.served(list(table))
+        self._description.served(table)
         return table
 
     async def _listen(

@@ -17,7 +17,7 @@ def info_routes(identity: Identity, version: str, description: Description) -> S
                 "auth": identity.to_wire(),
                 "platform": this_platform(),
                 "version": version,
-                "plugins": list(description.plugins()),
+                "plugins": list(description.overview()),
             }
         )
 

@@ -45,6 +45,13 @@ class Selection:
                     )
                 self._selectors[selector.name] = (plugin, selector)
 
+    def by_plugin(self) -> Mapping[str, Sequence[Selector]]:
+        """The selectors that plugins brought."""
+        found: dict[str, list[Selector]] = {}
+        for plugin, selector in self._selectors.values():
+            found.setdefault(plugin, []).append(selector)
+        return found
+
     async def spec(self, request: CreateRequest, principal: Principal) -> CreateRequest:
         """The request as the plugins want it, admitted. Raises Forbidden with the reason of the plugin that refused."""
         if self._hooks.implemented("prouter_job_spec"):

@@ -16,7 +16,10 @@ from prouter.model.plugin import HealthCheck, Route
 from prouter.model.telling import clipped
 from prouter.model.trail import Trail, current
 from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.describe import contributions, names_of, plugin_facts
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.schema import Schema
+from prouter.web.routes import RouteTable
 
 
 class AgentsService:
@@ -76,9 +79,11 @@ class WouldDial(ProuterError):
 class Description:
     """Implements model.services.RouterDescription; holds the one switch that ends the router."""
 
-    def __init__(self, host: PluginHost, hooks: Hooks) -> None:
+    def __init__(self, host: PluginHost, hooks: Hooks, schema: Schema) -> None:
         self._host = host
         self._hooks = hooks
+        self._schema = schema
+        self._contributed: dict[str, dict[str, Sequence[str] | None]] = {}
         self._listening = False
         self._routes: Sequence[Route] = ()
         self._reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
@@ -88,14 +93,26 @@ class Description:
         return this_platform()
 
     def plugins(self) -> Sequence[Mapping[str, Any]]:
+        return plugin_facts(self._host, self._schema, self._contributed)
+
+    def overview(self) -> Sequence[Mapping[str, Any]]:
+        """Name, origin, state and hooks of each plugin: what /info has of them."""
         return self._host.describe()
+
+    def contributes(self, what: str, by_plugin: Mapping[str, Sequence[Any]]) -> None:
+        """What plugins brought ("routes", "selectors"), once it is known."""
+        for plugin, brought in by_plugin.items():
+            self._contributed.setdefault(plugin, {})[what] = names_of(brought)
 
     def routes(self) -> Sequence[Route]:
         return self._routes
 
-    def served(self, routes: Sequence[Route]) -> None:
+    def served(self, table: RouteTable) -> None:
         """All routes of the control endpoint are known."""
-        self._routes = routes
+        self._routes = list(table)
+        self.contributes("routes", table.by_owner())
+        for plugin in self._host.loaded():
+            self._contributed.setdefault(plugin, {}).update(contributions(self._host, plugin, ("prouter_commands",)))
 
     def listening(self) -> None:
         """Both endpoints take connections."""

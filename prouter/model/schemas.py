@@ -7,6 +7,7 @@ from typing import Any
 
 from prouter.model.agents import LIMITS
 from prouter.model.jobs import JobState, Reason
+from prouter.model.plugin import Kind
 from prouter.model.trail import Outcome
 
 Schema = Mapping[str, Any]
@@ -170,11 +171,43 @@ PLUGINS = _object(
             "items": _object(
                 {
                     "name": _TEXT,
-                    "distribution": _TEXT,
+                    "distribution": {"type": "string", "description": "Or the module or file of plugins.load."},
                     "version": _TEXT,
+                    "summary": _TEXT,
+                    "api_version": _NUMBER_OR_NULL | {"description": "That it targets; null: it is not loaded."},
                     "state": {"enum": ["loaded", "disabled", "failed"]},
-                    "why": _TEXT,
-                    "hooks": {"type": "array", "items": _TEXT},
+                    "why": {"type": "string", "description": "It is not loaded."},
+                    "failures": {"type": "integer", "description": "Of hooks for whose answer nobody waits."},
+                    "hooks": {"type": "array", "items": _TEXT, "description": "Each with its kind."},
+                    "implements": {
+                        "type": "array",
+                        "items": _object(
+                            {
+                                "hook": _TEXT,
+                                "kind": {"enum": list(Kind)},
+                                "deadline_seconds": {"type": "number"},
+                                "description": _TEXT,
+                            }
+                        ),
+                    },
+                    "configuration": {
+                        "type": "array",
+                        "items": _object(
+                            {
+                                "key": _TEXT,
+                                "description": _TEXT,
+                                "default": {"description": "Null for a secret."},
+                                "secret": {"type": "boolean"},
+                                "reloadable": {"type": "boolean"},
+                            }
+                        ),
+                        "description": "Which parameters are its own; never their values.",
+                    },
+                    "contributes": {
+                        "type": "object",
+                        "additionalProperties": {"type": ["array", "null"], "items": _TEXT},
+                        "description": "Names of its routes, selectors and commands.",
+                    },
                 }
             ),
         }

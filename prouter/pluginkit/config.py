@@ -52,8 +52,10 @@ MAX_NUMBER = 2**53
 class Settings:
     """The validated configuration, defaults filled in. Implements model.services.Config."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, schema: Schema | None = None) -> None:
         self._tree = tree
+        self.schema = schema or Schema()
+        """Which keys there are, and whose they are."""
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Raises KeyError for one that nobody declared."""
@@ -103,7 +105,7 @@ class Sources:
             mistakes += _check(parameter, _get(tree, parameter.key))
         if mistakes:
             raise ConfigError(sorted(dict.fromkeys(mistakes)))
-        return Settings(tree)
+        return Settings(tree, schema)
 
     def _known(self, given: Mapping[str, Any], schema: Schema, mistakes: list[str], above: str) -> Tree:
         """What of a file's tree has an owner; the rest are mistakes."""
@@ -151,7 +153,7 @@ def _typed(parameter: Parameter, key: str, text: str) -> Any:
 def _check(parameter: Parameter, value: Any) -> list[str]:
     strange = _strange(value)
     if strange:
-        return [f"{parameter.key}: {strange}; allowed: {allowed(parameter.schema)}"]
+        return [f"{parameter.key}{_whose(parameter)}: {strange}; allowed: {allowed(parameter.schema)}"]
     validator = jsonschema.Draft202012Validator(parameter.schema)
     return [_mistake(parameter, error) for error in validator.iter_errors(value)]
 
@@ -159,10 +161,14 @@ def _check(parameter: Parameter, value: Any) -> list[str]:
 def _mistake(parameter: Parameter, error: jsonschema.ValidationError) -> str:
     key = ".".join([parameter.key, *(str(part) for part in error.absolute_path)])
     shown = "the value" if parameter.secret else repr(error.instance)[:100]
-    what = f"{key}: {shown} is not allowed"
+    what = f"{key}{_whose(parameter)}: {shown} is not allowed"
     if error.validator == "additionalProperties" and not parameter.secret:
-        what = f"{key}: {error.message}"
+        what = f"{key}{_whose(parameter)}: {error.message}"
     return f"{what}; allowed: {allowed(error.schema)}"
+
+
+def _whose(parameter: Parameter) -> str:
+    return f" (of the plugin {parameter.plugin})" if parameter.plugin else ""
 
 
 def _strange(value: Any) -> str:

@@ -119,6 +119,7 @@ class PluginHost:
                 "version": state.version,
                 "state": state.state,
                 "why": state.why,
+                "failures": state.failures,
                 "hooks": [f"{name} ({self._kind(name)})" for name in state.hooks],
             }
             for state in self._states.values()

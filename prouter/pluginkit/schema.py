@@ -12,6 +12,13 @@ import jsonschema
 from prouter.errors import ConfigError
 from prouter.model.plugin import ConfigSection
 
+_PLUGIN = "the plugin "
+
+
+def plugin_owner(name: str) -> str:
+    """Whose sections those of a plugin are."""
+    return _PLUGIN + name
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -21,6 +28,13 @@ class Parameter:
     """Dotted: "server.port"."""
     schema: Mapping[str, Any]
     owner: str
+    """As errors name it: "prouter", or what `plugin_owner` makes of a plugin's name."""
+    reloadable: bool = False
+
+    @property
+    def plugin(self) -> str:
+        """The plugin that declared it; empty for one of prouter's own."""
+        return self.owner.removeprefix(_PLUGIN) if self.owner.startswith(_PLUGIN) else ""
 
     @property
     def secret(self) -> bool:
@@ -47,7 +61,7 @@ class Schema:
                 taken = self._parameters.get(key) or fresh.get(key)
                 if taken is not None:
                     raise ConfigError([f"{key}: declared by {taken.owner} and by {owner}; switch one of them off"])
-                fresh[key] = Parameter(key, schema, owner)
+                fresh[key] = Parameter(key, schema, owner, section.reloadable)
         self._parameters |= fresh
         self._sections |= {section.name for section in sections}
 

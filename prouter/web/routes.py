@@ -59,13 +59,18 @@ class RouteTable:
                     self._special[(method, route.path)] = route
 
     def __iter__(self) -> Iterator[Route]:
+        """Each once, by owner."""
+        return iter([route for routes in self.by_owner().values() for route in routes])
+
+    def by_owner(self) -> dict[str, list[Route]]:
         """Each once, in the order in which they were added."""
-        seen: list[Route] = []
+        found: dict[str, list[Route]] = {}
         for place in self._places.values():
-            for _, route in place.routes.values():
-                if not any(route is other for other in seen):
-                    seen.append(route)
-        return iter(seen)
+            for owner, route in place.routes.values():
+                theirs = found.setdefault(owner, [])
+                if not any(route is other for other in theirs):
+                    theirs.append(route)
+        return found
 
     def special(self, method: str, path: str) -> Route | None:
         """The route, if it is public or recorded; only paths without parameters can be. Asked for every request."""
