@@ -56,7 +56,7 @@ class OpenApi:
         return Reply.json(self._document | {"servers": [{"url": call.public_prefix or "/"}]})
 
     async def _page(self, call: Call) -> Reply:
-        page = files("prouter.plugins").joinpath("openapi.html").read_bytes()
+        page = files(__package__).joinpath("openapi.html").read_bytes()
         return Reply(200, (("Content-Security-Policy", POLICY),), page, "text/html; charset=utf-8")
 
 
