@@ -1,17 +1,71 @@
-"""The test kit: real routers, agents and jobs as processes, for plugin authors and for prouter's own tests.
+"""The test kit: routers, agents and jobs for plugin authors and for prouter's own tests.
 
-A pytest plugin (found by itself once prouter is installed) gives the fixture `fleet`::
+A pytest plugin (found by itself once prouter is installed) gives fixtures. `router`, `agent` and `job` run in the
+test's own process and event loop, from plugins and settings that a mark names::
 
-    async def test_my_selector(fleet):
-        router = fleet.router("plugins.load=['my_plugin.py']")
-        agent = fleet.agent(router)
+    @pytest.mark.prouter(plugins=[MySelector])
+    async def test_my_selector(router, agent):
         async with router.client() as client:
-            job = await client.create({"type": "uid", "uid": agent.uid}, "a job")
+            job = await client.create({"type": "mine"}, "a job")
+        assert job.info["agent"]["uid"] == agent.uid
 
-processes.py has the daemons, fleet.py the fixture's value, plugin.py the fixtures.
+`fleet` gives real processes, as many as a test likes; `in_process` the same without processes.
+
+plugin.py and fixtures.py have the fixtures, wanted.py what a mark says, here.py routers and agents of this process,
+fleet.py and processes.py those that are processes, fake_agent.py and network.py what real ones never do. Nothing is
+imported before somebody asks for it: the plugin is loaded by every run of pytest on a machine that has prouter.
 """
 
-from prouter.testing.fleet import AgentDaemon, Fleet, RouterDaemon
-from prouter.testing.processes import Daemon, eventually
+from __future__ import annotations
 
-__all__ = ["AgentDaemon", "Daemon", "Fleet", "RouterDaemon", "eventually"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prouter.testing.fake_agent import FakeAgent
+    from prouter.testing.fleet import AgentDaemon, Fleet, RouterDaemon, serving_job
+    from prouter.testing.here import AgentHere, InProcess, RouterHere
+    from prouter.testing.network import BrokenNetwork
+    from prouter.testing.processes import Daemon, eventually
+    from prouter.testing.talking import AnyAgent, AnyRouter
+    from prouter.testing.wanted import Setup
+
+_PLACES = {
+    "AgentDaemon": "fleet",
+    "AgentHere": "here",
+    "AnyAgent": "talking",
+    "AnyRouter": "talking",
+    "BrokenNetwork": "network",
+    "Daemon": "processes",
+    "FakeAgent": "fake_agent",
+    "Fleet": "fleet",
+    "InProcess": "here",
+    "RouterDaemon": "fleet",
+    "RouterHere": "here",
+    "Setup": "wanted",
+    "eventually": "processes",
+    "serving_job": "fleet",
+}
+
+__all__ = [
+    "AgentDaemon",
+    "AgentHere",
+    "AnyAgent",
+    "AnyRouter",
+    "BrokenNetwork",
+    "Daemon",
+    "FakeAgent",
+    "Fleet",
+    "InProcess",
+    "RouterDaemon",
+    "RouterHere",
+    "Setup",
+    "eventually",
+    "serving_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -6,12 +6,15 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from prouter.client import Client, Job
+from prouter.testing.loading import refuse_lists_of_plugins, settings_for_process
 from prouter.testing.processes import Daemon, eventually
+from prouter.testing.talking import AnyAgent
+from prouter.testing.wanted import Plugins
 
 DaemonT = TypeVar("DaemonT", bound=Daemon)
 
@@ -25,9 +28,9 @@ class RouterDaemon(Daemon):
     def client(self, token: str | None = None) -> Client:
         return Client(self.url(), token)
 
-    async def agent_is_there(self, agent: AgentDaemon, *, seconds: float = 20.0) -> None:
-        """Until the agent is connected."""
-        async with self.client() as client:
+    async def agent_is_there(self, agent: AnyAgent, *, seconds: float = 20.0, token: str | None = None) -> None:
+        """Until the agent is connected; `token` is what a client needs here."""
+        async with self.client(token) as client:
 
             async def there() -> bool:
                 return any(found["uid"] == agent.uid and found["connected"] for found in await client.agents())
@@ -61,12 +64,17 @@ class Fleet:
         """Parts of ERROR lines that a test causes on purpose."""
 
     def router(
-        self, *settings: str, environ: Mapping[str, str] | None = None, flags: tuple[str, ...] = ()
+        self,
+        *settings: str,
+        environ: Mapping[str, str] | None = None,
+        flags: tuple[str, ...] = (),
+        plugins: Plugins = (),
     ) -> RouterDaemon:
-        """A router that listens on free ports."""
+        """A router that listens on free ports. `plugins` are classes, texts or paths; they are required."""
         token = secrets.token_hex(16)
         place = self._place("router")
-        words = self._words(*settings, f"state.directory={str(place / 'state')!r}")
+        loading = _loading(plugins, "prouter.plugins", place, settings)
+        words = self._words(*loading, *settings, f"state.directory={str(place / 'state')!r}")
         secret = {"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([token])}
         router = RouterDaemon(place, [*words, *flags], secret | dict(environ or {}), self.tag)
         router.agent_token = token
@@ -78,8 +86,9 @@ class Fleet:
         *settings: str,
         environ: Mapping[str, str] | None = None,
         flags: tuple[str, ...] = (),
+        plugins: Plugins = (),
     ) -> AgentDaemon:
-        """An agent that dials `router`; without one it only listens."""
+        """An agent that dials `router`; without one it only listens. `plugins` as for a router."""
         token = secrets.token_hex(16)
         place = self._place("agent")
         secret = {"PAGENT_SERVER__ACCEPT_TOKENS": json.dumps([token])} | _lesser_machine()
@@ -88,7 +97,8 @@ class Fleet:
             host, port = router.address("server")
             dial = ("client.enabled=True", f"client.address={host}:{port}")
             secret["PAGENT_CLIENT__TOKEN"] = router.agent_token
-        words = self._words(*dial, *settings, f"jobs.root={str(place / 'state')!r}")
+        loading = _loading(plugins, "prouter.agent_plugins", place, settings)
+        words = self._words(*loading, *dial, *settings, f"jobs.root={str(place / 'state')!r}")
         agent = AgentDaemon(place, ["agent", *words, *flags], secret | dict(environ or {}), self.tag)
         agent.token = token
         return self._begin(agent)
@@ -139,6 +149,13 @@ class Fleet:
     @staticmethod
     def _words(*settings: str) -> list[str]:
         return [word for setting in settings for word in ("--set", setting)]
+
+
+def _loading(plugins: Plugins, group: str, place: Path, settings: Sequence[str]) -> list[str]:
+    loading = settings_for_process(plugins, group, place / "plugins")
+    if loading:
+        refuse_lists_of_plugins(settings)
+    return loading
 
 
 def _own_state(place: Path) -> dict[str, str]:

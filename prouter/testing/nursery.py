@@ -25,6 +25,8 @@ from typing import Any
 MESSAGE_BYTES = 1024 * 1024
 START_SECONDS = 60.0
 POLL_SECONDS = 0.01
+TAG = "PT_KIT_RUN"
+"""An environment variable by which whatever a test left behind is found; jobs inherit it."""
 
 
 def usable(environ: Mapping[str, str]) -> bool:
@@ -69,7 +71,8 @@ class Nursery:
     def __init__(self) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-c", f"from prouter.testing.nursery import serve; serve({theirs.fileno()})"]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        environ = {name: value for name, value in os.environ.items() if name != TAG}  # it outlives the test
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environ)
         theirs.close()
         self._owner = os.getpid()
         self._running: dict[int, Forked] = {}

@@ -19,8 +19,7 @@ from prouter.testing import nursery
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-TAG = "PT_KIT_RUN"
-"""An environment variable by which whatever a test left behind is found; jobs inherit it."""
+TAG = nursery.TAG
 
 
 class Daemon:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,31 +13,18 @@ from prouter.client import Client
 from prouter.client.client import RequestFailed
 from prouter.errors import NoAgent
 from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello
-from prouter.rpc import websocket
 from prouter.rpc.calls import CallContext
 from prouter.rpc.connection import Link
 from prouter.rpc.messages import CallType
 from prouter.rpc.methods import Methods
 from prouter.testing import AgentDaemon, RouterDaemon
+from prouter.testing.fake_agent import linked
 
 OURS = frozenset(PRODUCT_CAPABILITIES)
 OLDER = frozenset(("jobs/1", "watch/1", "pipes/1"))
 """What one of ours said before agents could be drained."""
 NOT_DRAINING = Drain()
 Locator = dict[str, Any]
-
-
-@asynccontextmanager
-async def linked(address: tuple[str, int], said: Hello, methods: Methods | None = None) -> AsyncIterator[Link]:
-    """A link to the endpoint at `address`, running."""
-    channel = await websocket.dial(*address, ping_interval_seconds=5)
-    rpc = await Link.connect(channel, user_data=said.to_wire(), methods=methods)
-    running = asyncio.create_task(rpc.run())
-    try:
-        yield rpc
-    finally:
-        await rpc.close()
-        await running
 
 
 async def call(rpc: Link, method: str, *arguments: object) -> Any:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter.model.agents import PRODUCT_CAPABILITIES, Hello
-from prouter.rpc import websocket
 from prouter.rpc.calls import CallContext
-from prouter.rpc.connection import Link
 from prouter.rpc.messages import CallType
 from prouter.rpc.methods import Methods
 
@@ -41,7 +38,6 @@ class HandMadeAgent:
 
     def __init__(self, jobs: Sequence[Mapping[str, Any]] = ()) -> None:
         self._jobs = list(jobs)
-        self.rpc: Link | None = None
         self._watches: list[CallContext] = []
         self.watched = asyncio.Event()
         self.methods = Methods()
@@ -60,18 +56,3 @@ class HandMadeAgent:
 
     async def _count(self, context: CallContext) -> int:
         return 0
-
-
-@asynccontextmanager
-async def linked(
-    address: tuple[str, int], user_data: Mapping[str, Any], methods: Methods | None = None
-) -> AsyncIterator[Link]:
-    """A link to the endpoint at `address`, running."""
-    channel = await websocket.dial(*address, ping_interval_seconds=5)
-    rpc = await Link.connect(channel, user_data=user_data, methods=methods)
-    running = asyncio.create_task(rpc.run())
-    try:
-        yield rpc
-    finally:
-        await rpc.close()
-        await running

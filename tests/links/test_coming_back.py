@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from relay import relay
 
 from prouter.client import Client, Job
 from prouter.client.client import RequestFailed
-from prouter.testing import AgentDaemon, RouterDaemon, eventually
+from prouter.testing import AgentDaemon, BrokenNetwork, RouterDaemon, eventually
 from prouter.testing.fleet import serving_job
 
 SERVER = """
@@ -137,9 +136,9 @@ async def test_an_agent_away_for_longer_than_the_orphan_timeout_is_unknown(fleet
 @pytest.mark.parametrize("who_notices", ["router", "agent"])
 async def test_either_end_notices_a_line_that_fell_silent(fleet, who_notices: str) -> None:
     router = fleet.router(*[QUICK] * (who_notices == "router"))
-    async with relay(router.address("server")) as line, router.client() as client:
+    async with BrokenNetwork(router.address("server")) as line, router.client() as client:
         settings = ["client.reconnect_delay=0.3", *[QUICK] * (who_notices == "agent")]
-        agent = fleet.agent(router, *settings, f"client.address='{line.address}'")
+        agent = fleet.agent(router, *settings, f"client.address='{line.authority}'")
         await router.agent_is_there(agent)
         line.fall_silent()
         if who_notices == "router":
@@ -152,8 +151,8 @@ async def test_either_end_notices_a_line_that_fell_silent(fleet, who_notices: st
 
 async def test_a_silent_line_is_noticed_within_15_seconds_by_default(fleet) -> None:
     router = fleet.router()
-    async with relay(router.address("server")) as line, router.client() as client:
-        agent = fleet.agent(router, f"client.address='{line.address}'")
+    async with BrokenNetwork(router.address("server")) as line, router.client() as client:
+        agent = fleet.agent(router, f"client.address='{line.authority}'")
         await router.agent_is_there(agent)
         line.fall_silent()
         begun = time.monotonic()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hand_made import HandMadeAgent, hello, linked, record
+from hand_made import HandMadeAgent, hello, record
 
 from prouter.client import Job
-from prouter.pluginkit.calling import NEWS_KEPT
+from prouter.pluginkit.limits import NEWS_KEPT
 from prouter.rpc.calls import CallContext
 from prouter.testing import eventually
+from prouter.testing.fake_agent import linked
 
 UID = "a" * 32
 

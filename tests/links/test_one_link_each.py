@@ -8,12 +8,13 @@ import signal
 import time
 
 import pytest
-from hand_made import HandMadeAgent, hello, linked
+from hand_made import HandMadeAgent, hello
 
 from prouter.client.client import RequestFailed
 from prouter.errors import LinkClosed
 from prouter.pipe.opening import open_pipe
 from prouter.testing import eventually
+from prouter.testing.fake_agent import linked
 
 SECONDS = 20
 

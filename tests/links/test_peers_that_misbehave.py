@@ -8,12 +8,13 @@ import os
 import aiohttp
 import msgpack
 import pytest
-from hand_made import hello, linked
+from hand_made import hello
 from strangers import Door, flood, said_until_closed
 
 from prouter.errors import InvalidRequest
 from prouter.model.jobs import MAX_LABELS
 from prouter.testing import eventually
+from prouter.testing.fake_agent import linked
 
 MIB = 2**20
 SIZE = 16 * MIB

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from prouter.errors import LinkError
 from prouter.rpc import websocket
 from prouter.rpc.connection import Link
 from prouter.rpc.messages import CallType
+from prouter.testing import BrokenNetwork
 
 
 class NoLimit:
@@ -24,53 +24,6 @@ class NoLimit:
 
     def lift(self) -> None:
         pass
-
-
-class Line:
-    """A relay that passes bytes on in small pieces, some of them late; after `cut_after` of them it breaks."""
-
-    def __init__(self, target: int, seed: int, cut_after: int | None) -> None:
-        self._target = target
-        self._random = random.Random(seed)
-        self._left = cut_after
-        self._writers: list[asyncio.StreamWriter] = []
-        self._pumps: set[asyncio.Task[None]] = set()
-
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers += [writer, far_writer]
-        pumps = (
-            asyncio.create_task(self._pump(reader, far_writer)),
-            asyncio.create_task(self._pump(far_reader, writer)),
-        )
-        self._pumps.update(pumps)
-        await asyncio.wait(pumps)
-        self.cut()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(self._random.choice((1, 2, 7, 100, 4000))):
-                if self._random.random() < 0.05:
-                    await asyncio.sleep(0.001)
-                writer.write(data)
-                await writer.drain()
-                if self._left is not None:
-                    self._left -= len(data)
-                    if self._left < 0:
-                        self.cut()
-                        return
-        except ConnectionError:
-            self.cut()
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def close(self) -> None:
-        self.cut()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -94,13 +47,12 @@ async def line_to(heard: dict[int, list[int]], seed: int, cut_after: int | None)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    line = Line(runner.addresses[0][1], seed, cut_after)
-    server = await asyncio.start_server(line.take, "127.0.0.1", 0)
     try:
-        yield server.sockets[0].getsockname()[1]
+        async with BrokenNetwork(runner.addresses[0][:2], seed=seed, cut_after=cut_after) as line:
+            for way in (line.there, line.back):
+                way.pieces, way.late = (1, 2, 7, 100, 4000), 0.05
+            yield line.address[1]
     finally:
-        server.close()
-        await line.close()
         await runner.cleanup()
 
 
