@@ -285,14 +285,15 @@ class Internal(ServiceError):
 
 
 class PluginFailure(Internal):
-    """An implementation of a hook failed, took too long, or answered nonsense."""
+    """An implementation of a hook failed, took too long, or answered nonsense; `seconds` is how long it took."""
 
     code = "plugin-failure"
     title = "A plugin failed"
 
-    def __init__(self, plugin: str, hook: str, why: str, **more: Any) -> None:
-        self.plugin, self.hook, self.why = plugin, hook, why
-        super().__init__(f"plugin {plugin!r} failed in {hook}: {why}", **more)
+    def __init__(self, plugin: str, hook: str, why: str, seconds: float | None = None, **more: Any) -> None:
+        self.plugin, self.hook, self.why, self.seconds = plugin, hook, why, seconds
+        after = f" after {seconds:.3f} s" if seconds is not None else ""
+        super().__init__(f"plugin {plugin!r} failed in {hook}{after}: {why}", **more)
 
 
 class NotPossible(ServiceError):

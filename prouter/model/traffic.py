@@ -1,4 +1,4 @@
-"""Counts of requests, for metrics: plain values that cost next to nothing to keep."""
+"""Counts of requests and of calls of hooks, for metrics: plain values that cost next to nothing to keep."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ class RequestCount:
     """Of bodies, to clients."""
     durations: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     """How many took at most each bound of BUCKETS and more than the one before."""
+
+
+@dataclass(slots=True)
+class HookCount:
+    """Calls of one plugin's implementation of one hook."""
+
+    plugin: str
+    hook: str
+    calls: int = 0
+    """That ended, however they did."""
+    failures: int = 0
+    """Of these, those after which there was no answer: raised, too slow, or something else than was asked for."""
+    seconds: float = 0.0
+    """From the call to the answer, what it waited for as well, added up."""
+    slowest_seconds: float = 0.0
 
 
 class Traffic:

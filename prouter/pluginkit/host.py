@@ -91,6 +91,10 @@ class PluginHost:
             raise StartupError(f"the plugin {name!r} is required and failed: {why}")
         log.error("plugin %s is left out: %s", name, why)
 
+    def hooks(self) -> list[str]:
+        """All that there are."""
+        return [name for name in vars(self.manager.hook) if name.startswith("prouter_")]
+
     def implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """In the order in which they are asked: what they say of their place, else the last loaded first.
 
@@ -147,7 +151,7 @@ class PluginHost:
 
     def _leave_out_circles(self) -> None:
         """Nobody can ask plugins in the order that they want when each wants to be before the other."""
-        for hook in [name for name in vars(self.manager.hook) if not name.startswith("_")]:
+        for hook in self.hooks():
             while names := circle(self._places(hook)[1]):
                 for name in names:
                     self.disable(name, f"{hook}: {', '.join(names)} want to be asked before each other")

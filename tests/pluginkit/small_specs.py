@@ -22,7 +22,7 @@ def prouter_routes() -> Sequence[Route]:
 
 
 @hookspec(Kind.FIRST, deadline_seconds=SHORT)
-def prouter_asked(value: int) -> str | None:
+def prouter_asked(value: int) -> int | str | None:
     """First."""
 
 

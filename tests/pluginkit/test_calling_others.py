@@ -11,7 +11,8 @@ from small_specs import hooks_of, host_of
 from prouter import hookimpl
 from prouter.errors import StartupError
 from prouter.model.plugin import Route
-from prouter.pluginkit.calling import MUTED_AFTER, NEWS_KEPT, Hooks
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.limits import MUTED_AFTER, NEWS_KEPT
 
 
 async def nothing(call: object) -> None: ...

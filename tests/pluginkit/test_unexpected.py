@@ -12,7 +12,8 @@ from small_specs import hooks_of, host_of
 from prouter import hookimpl
 from prouter.errors import InvalidRequest, PluginFailure
 from prouter.model import unexpected
-from prouter.pluginkit.calling import MUTED_AFTER, Hooks
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.limits import MUTED_AFTER
 from prouter.pluginkit.tasks import TaskOwner
 
 

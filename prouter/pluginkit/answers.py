@@ -1,0 +1,66 @@
+"""Whether what an implementation answered is what its hook's specification says: by the annotation of its result."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+Fits = Callable[[Any], bool]
+
+
+def result_of(specification: Callable[..., Any]) -> Any:
+    """The annotation of the result; Any where there is none that can be read."""
+    try:
+        return get_type_hints(specification).get("return", Any)
+    except NameError:
+        return Any
+
+
+def fits(hint: Any) -> Fits:
+    """Made once for a hook, asked for every answer but None."""
+    hint = getattr(hint, "__supertype__", hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        members = [getattr(m, "__supertype__", m) for m in get_args(hint) if m is not type(None)]
+        if all(_is_plain(member) for member in members):
+            kinds = tuple(members)
+            return lambda value: isinstance(value, kinds)
+        several = [fits(member) for member in members]
+        return lambda value: any(one(value) for one in several)
+    if hint is Any or hint is type(None):
+        return lambda value: True
+    origin, inside = get_origin(hint), get_args(hint)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and inside:
+        key, below = fits(inside[0]), fits(inside[1])
+        return lambda value: isinstance(value, Mapping) and all(key(k) and below(v) for k, v in value.items())
+    if isinstance(origin, type) and issubclass(origin, Sequence) and origin is not tuple and inside:
+        each = fits(inside[0])
+        return lambda value: isinstance(value, list | tuple) and all(each(member) for member in value)
+    kind = origin or hint
+    if getattr(kind, "_is_protocol", False):
+        wanted = _members(kind)
+        return lambda value: all(hasattr(value, name) for name in wanted)
+    return lambda value: isinstance(value, kind)
+
+
+def words(hint: Any) -> str:
+    """What was wanted: "Principal or Refusal"."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(words(member) for member in get_args(hint) if member is not type(None))
+    inside = get_args(hint)
+    name = getattr(get_origin(hint) or hint, "__name__", str(hint))
+    return f"{name} of {' and '.join(words(member) for member in inside)}" if inside else name
+
+
+def _is_plain(hint: Any) -> bool:
+    return isinstance(hint, type) and get_origin(hint) is None and not getattr(hint, "_is_protocol", False)
+
+
+def _members(protocol: type) -> list[str]:
+    found: Iterable[str] = (
+        name
+        for cls in protocol.__mro__
+        if getattr(cls, "_is_protocol", False)
+        for name in (*vars(cls), *getattr(cls, "__annotations__", ()))
+    )
+    return sorted({name for name in found if not name.startswith("_")})

@@ -1,0 +1,90 @@
+"""News for one plugin: bounded, in order, muted when the plugin keeps failing. What it misses it is told of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prouter.errors import PluginFailure, ProuterError
+from prouter.model import unexpected
+from prouter.pluginkit.asking import Implementation, Pending
+from prouter.pluginkit.limits import CallLimits
+
+log = logging.getLogger(__name__)
+
+MISSED = "prouter_news_missed"
+"""The hook by which an observer is told how many were dropped, in their place."""
+
+EXCEPTION = "prouter_handle_exception"
+"""The hook by which unexpected exceptions are told; its own are only logged."""
+
+
+class Observer:
+    """The queue of one plugin; `work` empties it, once at a time."""
+
+    def __init__(
+        self, plugin: str, limits: CallLimits, missed: Implementation | None, count_failure: Callable[[str], int]
+    ) -> None:
+        self._plugin = plugin
+        self._limits = limits
+        self._missed = missed
+        self._count_failure = count_failure
+        self._news: deque[tuple[Implementation, Mapping[str, Any]]] = deque(maxlen=limits.news_kept)
+        self._working = False
+        self._failures = 0
+        self._dropped = 0
+
+    def tell(self, found: Implementation, arguments: Mapping[str, Any]) -> bool:
+        """Whether somebody must begin to work."""
+        if self._failures >= self._limits.muted_after:
+            return False
+        if len(self._news) == self._limits.news_kept:
+            self._dropped += 1
+            if self._dropped == 1:
+                log.warning("plugin %s does not keep up with its news; the oldest is dropped", self._plugin)
+        self._news.append((found, arguments))
+        begin, self._working = not self._working, True
+        return begin
+
+    async def work(self) -> None:
+        try:
+            while self._news:
+                if self._dropped:
+                    await self._tell_missed()
+                    continue
+                await self._tell(*self._news.popleft())
+                await asyncio.sleep(0)  # a thousand short calls are a long one: others have their turn in between
+        finally:
+            self._working = False
+
+    async def _tell_missed(self) -> None:
+        """The oldest were dropped: that comes before what is left."""
+        count, self._dropped = self._dropped, 0
+        log.warning("plugin %s missed %d of its news", self._plugin, count)
+        if self._missed is not None:
+            await self._tell(self._missed, {"count": count})
+
+    async def _tell(self, found: Implementation, arguments: Mapping[str, Any]) -> None:
+        quiet = unexpected.in_silence() if found.hook == EXCEPTION else contextlib.nullcontext()
+        try:
+            with quiet:
+                pending = found.ask(arguments)
+                if type(pending) is Pending:
+                    await pending.finish()
+            self._failures = 0
+        except ProuterError as error:
+            self._failed(found, error)
+
+    def _failed(self, found: Implementation, error: ProuterError) -> None:
+        self._failures += 1
+        self._count_failure(self._plugin)
+        if not isinstance(error, PluginFailure):
+            found.count.failures += 1
+            log.error("plugin %s failed in %s: %s", self._plugin, found.hook, error.detail)
+        if self._failures >= self._limits.muted_after:
+            self._news.clear()
+            log.error("plugin %s is told nothing any more: it failed %s times in a row", self._plugin, self._failures)
