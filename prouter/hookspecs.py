@@ -531,7 +531,7 @@ def prouter_score_agent(candidate: Candidate, request: CreateRequest, principal:
 
     Asked for each agent that no filter refused, before the selector chooses. The points of all plugins are added up and
     the selectors that compare agents take those with the most, the least loaded among equals. None: no opinion; one
-    that fails has none either.
+    that fails has none either, nor has who did not answer for an agent when scoring all of them took 10 seconds.
 
     Example::
 

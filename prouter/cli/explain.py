@@ -101,17 +101,26 @@ def _of_creation(creation: Mapping[str, Any], driver: Mapping[str, str] | None) 
         yield f"agent {creation.get('chosen')}"
     if selector is not None:
         yield f"selector {selector['type']} of {selector['plugin']}, {selector['milliseconds']} ms"
+    if creation.get("would_provision"):
+        yield f"would provision: {', '.join(creation['would_provision'])}"
     if driver is not None:
         yield f"driver {driver['name']} of {driver['plugin']}"
     for agent in creation.get("agents", ()):
         place = agent["rank"] or ("=" if agent["taken"] else "-")
         by = f"{agent['refused_by']}: " if agent["refused_by"] else ""
         yield f"  {place:>3} {agent['agent']}  {by}{agent['reason']}"
+        if agent.get("scores"):
+            yield f"        score {agent['score']:g}: {', '.join(_score(part) for part in agent['scores'])}"
     yield "decisions"
     yield from _of_decisions(creation.get("decisions", ()))
     left = creation.get("left_out") or {}
     if any(left.values()):
         yield f"  left out: {left.get('decisions', 0)} decisions, {left.get('agents', 0)} agents"
+
+
+def _score(part: Mapping[str, Any]) -> str:
+    points = "no points" if part["points"] is None else f"{part['points']:+g}"
+    return f"{points} by {part['plugin']}" + (f" ({part['reason']})" if part["reason"] else "")
 
 
 def _of_decisions(decisions: Sequence[Mapping[str, Any]]) -> Iterator[str]:

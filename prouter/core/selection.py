@@ -1,4 +1,7 @@
-"""From a request for a job to an agent: spec chain, admission, filters, selector. Plugins decide, this asks them."""
+"""From a request for a job to an agent: spec chain, admission, filters, scores, selector. Plugins decide, this asks.
+
+Does not belong here: starting an agent where none fits (provisioning.py).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from prouter.core.agents.directory import AgentDirectory
+from prouter.core.scoring import score
 from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, ProuterError
 from prouter.model.access import Principal, Refusal
 from prouter.model.agents import AgentInfo
@@ -79,6 +83,7 @@ class Selection:
         plugin, selector = found
         await check(request.locator, selector.schema, below="/agent")
         candidates, refused = await self._filter(request, principal, turned_down or {})
+        candidates = await score(self._hooks, candidates, request, principal)
         try:
             with choosing(str(kind), plugin):
                 async with asyncio.timeout(CHOOSE_SECONDS):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from prouter.errors import InvalidRequest
 from prouter.model.access import ANONYMOUS, Peer, Principal
@@ -25,7 +25,30 @@ MAX_KEY_CHARACTERS = 255
 """Of an Idempotency-Key; what Stripe takes."""
 
 API_VERSION = 1
-"""Version of the plugin API. A plugin may name the one it targets in `prouter_api_version` (an int, on its class)."""
+"""Version of the plugin API. A plugin may name the one it targets in `prouter_api_version` (an int, on its class).
+
+What is added keeps the number: a hook, an argument of one, a field with a default in a value, a method of a service, a
+member of an enumeration. What a plugin written before could stumble over makes a new number: a hook, argument, field or
+method that goes or is renamed, a kind or meaning that changes, a value that is asked for where None was fine. prouter
+takes plugins of every version from OLDEST_API_VERSION to this one, and those that name none; one that names a later
+version wants something that is not there, and is left out. Deadlines are no part of it.
+"""
+OLDEST_API_VERSION = 1
+"""Of those that still work here. It grows only with a release that says so in its changelog."""
+
+
+def api_misfit(wanted: object) -> str:
+    """Why a plugin that targets this version can not be used; empty when it can."""
+    if isinstance(wanted, bool) or not isinstance(wanted, int):
+        return f"prouter_api_version is {wanted!r}, and has to be an int"
+    if wanted > API_VERSION:
+        return f"it targets version {wanted} of the plugin API, this is {API_VERSION}; a newer prouter has it"
+    if wanted < OLDEST_API_VERSION:
+        return (
+            f"it targets version {wanted} of the plugin API, the oldest that works here is {OLDEST_API_VERSION}; "
+            "install a newer version of it"
+        )
+    return ""
 
 
 class Kind(StrEnum):
@@ -244,14 +267,28 @@ class Candidate:
     """The points of all `prouter_score_agent` together; the higher the better."""
 
 
+MAX_POINTS = 1_000_000
+"""Of one score, either way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well an agent suits a job, in the eyes of one plugin."""
+    """How well an agent suits a job, in the eyes of one plugin.
+
+    Raises ValueError for points that can not be added up, TypeError for what is no number and no text.
+    """
 
     points: float
-    """Added up over all plugins; 0 is neutral."""
+    """Added up over all plugins; 0 is neutral. Between minus MAX_POINTS and MAX_POINTS."""
     reason: str = ""
     """For whoever asks for an explanation."""
+
+    def __post_init__(self) -> None:
+        points, reason = cast("tuple[object, object]", (self.points, self.reason))  # plugins need not be typed
+        if not isinstance(points, int | float) or not isinstance(reason, str):
+            raise TypeError("a score is points and a reason: a number and a text")
+        if not -MAX_POINTS <= self.points <= MAX_POINTS:  # NaN neither
+            raise ValueError(f"{self.points!r} points: there are at most {MAX_POINTS} either way")
 
 
 class Selector(Protocol):

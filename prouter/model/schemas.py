@@ -97,6 +97,15 @@ _CREATION: Mapping[str, Schema] = {
             _OR_NULL,
         ]
     },
+    "scoring": {
+        "anyOf": [_object({"milliseconds": {"type": "number"}}), _OR_NULL],
+        "description": "Null: no plugin scores agents.",
+    },
+    "would_provision": {
+        "type": "array",
+        "items": _TEXT,
+        "description": "Plugins that a create would ask to start an agent before it is refused.",
+    },
     "agents": {
         "type": "array",
         "items": _object(
@@ -106,6 +115,17 @@ _CREATION: Mapping[str, Schema] = {
                 "rank": _NUMBER_OR_NULL | {"description": "1 is the selector's first choice."},
                 "taken": {"type": "boolean"},
                 "refused_by": {"type": ["string", "null"], "description": "A plugin, or prouter itself."},
+                "score": {"type": ["number", "null"], "description": "All points; null where nobody scored it."},
+                "scores": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "plugin": _TEXT,
+                            "points": {"type": ["number", "null"], "description": "Null: its answer is missing."},
+                            "reason": _TEXT,
+                        }
+                    ),
+                },
                 "reason": _TEXT,
             }
         ),

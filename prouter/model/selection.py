@@ -18,7 +18,8 @@ AWAY = "it is away for the moment"
 
 
 def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, str]) -> AgentUid:
-    """The agent with the fewest running jobs for its capacity; equal ones by jobs not started yet, then by uid.
+    """The agent with the highest score, then the fewest running jobs for its capacity; equal ones by jobs not started
+    yet, then by uid.
 
     An agent that states no capacity is never full, and counts as one with a single slot when it is compared.
     `not_taken` says of the others why they were left out. Raises NoAgent with all reasons when nobody is left.
@@ -51,12 +52,13 @@ def considered(reasons: Mapping[AgentUid, str]) -> dict[str, Any]:
     return {"considered": [{"agent": uid, "reason": reason} for uid, reason in sorted(reasons.items())]}
 
 
-def _load(candidate: Candidate) -> tuple[float, int, AgentUid]:
+def _load(candidate: Candidate) -> tuple[float, float, int, AgentUid]:
     slots = candidate.capacity.get("jobs", 1)
-    return candidate.jobs / max(slots, 1), candidate.waiting, candidate.uid
+    return -candidate.score, candidate.jobs / max(slots, 1), candidate.waiting, candidate.uid
 
 
 def _in_words(candidate: Candidate) -> str:
     slots = candidate.capacity.get("jobs")
     of = f"capacity {slots}" if slots is not None else "no capacity stated"
-    return f"{candidate.jobs} jobs run, {candidate.waiting} wait, {of}"
+    score = f"score {candidate.score:g}, " if candidate.score else ""
+    return f"{score}{candidate.jobs} jobs run, {candidate.waiting} wait, {of}"

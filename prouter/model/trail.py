@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from prouter.model.access import Principal
+from prouter.model.access import Principal, Resource
 from prouter.model.ids import AgentUid
 from prouter.model.telling import Change, about, changes_of, clipped, one_line, reason_of
 from prouter.model.times import rfc3339
@@ -25,6 +25,8 @@ MAX_DECISIONS = 1000
 MAX_PASSED = 300
 """Of these, decisions of a plugin that had nothing to say; a filter is asked about every agent."""
 MAX_AGENTS = 1000
+MAX_CREATION_BYTES = 65536
+"""Of what is told about a job's creation when its request has ended."""
 
 
 class Outcome(StrEnum):
@@ -87,6 +89,10 @@ class Considered:
     refused_by: str | None = None
     """The plugin that left it out; "prouter" for the router itself."""
     reason: str = ""
+    score: float | None = None
+    """The sum of all points; None where no plugin scores agents, or this one was not scored."""
+    scores: Sequence[Mapping[str, Any]] = ()
+    """What each plugin gave it: `plugin`, `points` (None: its answer is missing) and `reason`."""
 
 
 @dataclass(slots=True)
@@ -104,12 +110,28 @@ class Trail:
     """Decisions that did not fit."""
     agents: dict[str, Considered] = field(default_factory=dict)
     agents_left_out: int = 0
+    scoring_milliseconds: float | None = None
+    """Of all agents together; None: no plugin scores agents."""
     choice: Choice | None = None
+    would_provision: Sequence[str] = ()
+    """Plugins that a create would ask to start an agent."""
     chosen: str | None = None
     refused: Mapping[str, Any] | None = None
     """Why there is no job: the problem as a create answers it."""
+    problem: str = ""
+    """Of a request: what its client was told instead of an answer."""
+    keeps_creation: bool = False
+    """Of a request: somebody wants to have the next two, if a job is made, or refused, on its way."""
+    creation: Mapping[str, Any] | None = None
+    """As an explanation shows it."""
+    made: Resource | None = None
+    """The job."""
     closed: bool = False
     _passed: int = 0
+    _request: Trail | None = None
+    """Of the request on whose way this job is made."""
+    _inherited: int = 0
+    """How many decisions are that one's."""
 
     @classmethod
     def of(cls, principal: Principal, *, dry: bool = False, keep_bytes: int = 0) -> Trail:
@@ -120,6 +142,7 @@ class Trail:
         if before is not None:
             trail.began_at = before.began_at
             trail.decisions = list(before.decisions)
+            trail._request, trail._inherited = before, len(before.decisions)
         return trail
 
     # --- who decides tells ---
@@ -137,11 +160,11 @@ class Trail:
             outcome = Outcome.REFUSED
         elif chained and not reason:
             outcome = Outcome.CHANGED
-        self._add(Decision(hook, plugin, outcome, _milliseconds(seconds), about(arguments), reason, changes))
+        self._add(Decision(hook, plugin, outcome, milliseconds(seconds), about(arguments), reason, changes))
 
     def failed(self, hook: str, plugin: str, arguments: Mapping[str, Any], why: str, seconds: float) -> None:
         """An implementation raised."""
-        self._add(Decision(hook, plugin, Outcome.FAILED, _milliseconds(seconds), about(arguments), clipped(why)))
+        self._add(Decision(hook, plugin, Outcome.FAILED, milliseconds(seconds), about(arguments), clipped(why)))
 
     def filtered(self, kept: Mapping[AgentUid, str], refused: Mapping[AgentUid, str]) -> None:
         """The agents (uid: name) that the selector sees, and those (uid: reason) that it does not."""
@@ -154,6 +177,12 @@ class Trail:
         }
         for uid, reason in refused.items():
             self._consider(uid, Considered(refused_by=by.get(clipped(uid), "prouter"), reason=clipped(reason)))
+
+    def scored(self, uid: AgentUid, total: float, scores: Sequence[Mapping[str, Any]]) -> None:
+        """What the plugins gave an agent that the selector sees."""
+        agent = self.agents.get(uid)
+        if agent is not None:
+            agent.score, agent.scores = total, scores
 
     def has_it(self, uid: AgentUid) -> None:
         """The job is there already: nothing was chosen."""
@@ -213,6 +242,8 @@ class Trail:
             }
             if choice is not None
             else None,
+            "scoring": {"milliseconds": self.scoring_milliseconds} if self.scoring_milliseconds is not None else None,
+            "would_provision": list(self.would_provision),
             "agents": [
                 {
                     "agent": uid,
@@ -220,6 +251,8 @@ class Trail:
                     "rank": agent.rank,
                     "taken": uid == self.chosen,
                     "refused_by": agent.refused_by,
+                    "score": agent.score,
+                    "scores": [dict(part) for part in agent.scores],
                     "reason": agent.reason or self._silence(uid, agent),
                 }
                 for uid, agent in self.agents.items()
@@ -245,9 +278,22 @@ class Trail:
         return None
 
     def close(self) -> None:
-        """It was read; what still works in its context (a link that was dialed) adds nothing and keeps nothing."""
-        self.closed = True
+        """It was read; what still works in its context (a link that was dialed) adds nothing and keeps nothing.
+
+        The request on whose way a job was made has its decisions; what is only explained has made none.
+        """
+        if self._request is not None and self._request.keeps_creation and not (self.dry or self.closed):
+            self._request._take(self, self._inherited)
+        self._request, self.closed = None, True
         self.decisions, self.agents = [], {}
+
+    def _take(self, creation: Trail, begin: int) -> None:
+        for decision in creation.decisions[begin:]:
+            self._add(decision)
+        self.left_out += creation.left_out
+        self.made = creation.made
+        kept = creation.kept(MAX_CREATION_BYTES)
+        self.creation = json.loads(kept) if kept is not None else None
 
     def objections(self) -> str:
         """Who refused, and why, in one line: for the log."""
@@ -280,7 +326,8 @@ def _shorten(document: dict[str, Any]) -> bool:
     return False
 
 
-def _milliseconds(seconds: float) -> float:
+def milliseconds(seconds: float) -> float:
+    """As the API shows it."""
     return round(seconds * 1000, 3)
 
 
@@ -310,7 +357,7 @@ def choosing(type_: str, plugin: str) -> Iterator[None]:
     try:
         yield
     finally:
-        choice.milliseconds = _milliseconds(time.perf_counter() - begun)
+        choice.milliseconds = milliseconds(time.perf_counter() - begun)
 
 
 def tell_ranking(order: Sequence[AgentUid], reasons: Mapping[AgentUid, str]) -> None:
