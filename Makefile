@@ -1,7 +1,7 @@
 # The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
 PYTHON ?= python3
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean
 
 .venv/bin/prouter: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,6 +19,11 @@ lint:
 
 format:
 	.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+docs: .venv/bin/prouter  ## the pages that are made from the program, and the site, in out/docs
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@.venv/bin/python docs/generate.py
+	@.venv/bin/python -m sphinx -W --keep-going -q -b html docs out/docs
 
 bench:  ## what a proxied GET, a job's start and a download cost here
 	@.venv/bin/python benchmarks/basics.py

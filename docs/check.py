@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -54,7 +55,25 @@ def _code(text: str) -> list[str]:
 def undocumented_plugins(text: str) -> list[str]:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     names = {name for group in ENTRY_GROUPS for name in groups[group]}
-    return [f"docs/plugins.md: the plugin {name} is not described" for name in sorted(names) if f"`{name}`" not in text]
+    return [
+        f"docs/plugins/index.md: the plugin {name} is not described"
+        for name in sorted(names)
+        if f"`{name}`" not in text
+    ]
+
+
+def stale_pages() -> list[str]:
+    """Those that are made from the program and would be made differently now."""
+    made = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    return made.stdout.splitlines() or made.stderr.splitlines()[-1:]
+
+
+def sphinx_mistakes() -> list[str]:
+    """Of the site; its warnings are errors."""
+    with tempfile.TemporaryDirectory() as site:
+        words = ["-W", "--keep-going", "-q", "-b", "html", "docs", site]
+        built = subprocess.run([sys.executable, "-m", "sphinx", *words], cwd=ROOT, capture_output=True, text=True)
+    return [line for line in built.stderr.splitlines() if line.strip()] if built.returncode else []
 
 
 def main() -> int:
@@ -63,7 +82,8 @@ def main() -> int:
     for page in pages():
         text = page.read_text("utf-8")
         mistakes += broken_links(page, text) + unknown_make_targets(page, text, targets)
-    mistakes += undocumented_plugins((ROOT / "docs" / "plugins.md").read_text("utf-8"))
+    mistakes += undocumented_plugins((ROOT / "docs" / "plugins" / "index.md").read_text("utf-8"))
+    mistakes += stale_pages() + sphinx_mistakes()
     for mistake in mistakes:
         print(mistake)
     print(f"{len(pages())} pages, {len(mistakes)} mistakes")

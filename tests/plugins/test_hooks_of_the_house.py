@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,3 +130,15 @@ def test_somebody_asks_it(side: str, name: str) -> None:
 @every_hook
 def test_a_test_names_it(side: str, name: str) -> None:
     assert name in TESTS
+
+
+def test_every_hook_is_in_exactly_one_picture() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "import pictures; print(*pictures.hooks_in_pictures())"],
+        cwd=ROOT / "docs",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    named = {("agent:" if side == "agent" else "") + name for side, name in (param.values for param in HOOKS)}
+    assert sorted(found) == sorted(named)

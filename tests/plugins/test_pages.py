@@ -1,0 +1,137 @@
+"""The plugins of the pages work as the pages say, and are typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from pages import PAGES, files, write
+
+from prouter.client import Client
+from prouter.client.client import RequestFailed
+from prouter.testing import Fleet
+from prouter.testing.fleet import serving_job
+
+ECHO = """
+import http.server, json, os
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(dict(self.headers)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): ...
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Echo).serve_forever()
+"""
+
+
+def loading(*places: Path) -> str:
+    return f"plugins.load={[str(place) for place in places]!r}"
+
+
+def test_mypy_finds_nothing_wrong_with_them(tmp_path: Path) -> None:
+    for name in files():
+        write(name, tmp_path)
+    words = ["--strict", "--cache-dir", str(PAGES.parents[1] / ".mypy_cache" / "pages"), str(tmp_path)]
+    checked = subprocess.run([sys.executable, "-m", "mypy", *words], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+async def test_near_prefers_the_agent_with_the_data_and_keeps_off_those_of_others(fleet: Fleet, tmp_path: Path) -> None:
+    router = fleet.router(loading(write("near.py", tmp_path)))
+    far = fleet.agent(router)
+    near = fleet.agent(router, "properties.data='climate'")
+    kept = fleet.agent(router, "properties.data='climate'", "properties.kept_for='ada'")
+    for agent in (far, near, kept):
+        await router.agent_is_there(agent)
+    async with router.client() as client:
+        for _ in range(2):
+            job = await client.create({"type": "near", "data": "climate"}, "x")
+            assert job.info["agent"]["uid"] == near.uid
+        explained = await client.request("POST", "/jobs/explain", {"agent": {"type": "near", "data": "climate"}})
+    told = {agent["agent"]: agent for agent in explained["agents"]}
+    assert "kept for ada" in told[kept.uid]["reason"]
+    assert "it has the data" in json.dumps(told[near.uid])
+
+
+async def test_teams_see_only_their_own_jobs(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "teams.txt").write_text("blue blue-key\nred red-key\n")
+    router = fleet.router(
+        loading(write("teams.py", tmp_path)),
+        "access.authenticators=['token_auth', 'teams']",
+        f"teams.file={str(tmp_path / 'teams.txt')!r}",
+    )
+    agent = fleet.agent(router)
+    async with aiohttp.ClientSession(router.url(), headers={"X-Team-Key": "blue-key"}) as blue:
+        while True:
+            async with blue.get("/agents") as answer:
+                if (await answer.json())["agents"]:
+                    break
+        body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "x"}
+        async with blue.post("/jobs/create", json=body) as answer:
+            path = f"/jobs/{agent.uid}/{(await answer.json())['uid']}/info"
+        for key, status in (("blue-key", 200), ("red-key", 403), ("no-key", 401)):
+            async with blue.get(path, headers={"X-Team-Key": key}) as answer:
+                assert answer.status == status, key
+    async with aiohttp.ClientSession(router.url()) as nobody, nobody.get(path) as answer:
+        assert answer.status == 401
+
+
+async def test_who_tells_jobs_who_asks_and_counts(fleet: Fleet, tmp_path: Path) -> None:
+    router = fleet.router(loading(write("who.py", tmp_path)))
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        job = await serving_job(client, agent, ECHO)
+        async with client.session.get(job.url(), headers={"X-Remote-User": "root"}) as answer:
+            seen = json.loads(await answer.read())
+            assert seen["X-Remote-User"] == "anonymous"
+            assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+        async with client.session.get(f"{client.url}/metrics") as answer:
+            assert 'prouter_who_sent_bytes_total{principal="anonymous"}' in await answer.text()
+
+
+async def test_a_licence_file_is_in_each_sandbox_and_stays(fleet: Fleet, tmp_path: Path) -> None:
+    _, agent = await fleet.pair(loading(write("licence_file.py", tmp_path)))
+    router = fleet.daemons[0]
+    async with Client(router.url()) as client:
+        job = await client.create({"type": "uid", "uid": agent.uid}, "solve")
+        assert await job.read("licence.txt") == b"granted to solve\n"
+        with pytest.raises(RequestFailed, match="not yours to change") as refused:
+            await job.write("licence.txt", b"mine")
+        assert refused.value.http_status == 403
+        program = "import os; open('seen', 'w').write(open(os.environ['LICENCE_NAME']).read())"
+        await job.start([sys.executable, "-c", program], port_expected_count=0)
+        await job.wait()
+        assert await job.read("seen") == b"granted to solve\n"
+
+
+async def test_a_motto_has_a_route_a_command_and_a_line_of_health(fleet: Fleet, tmp_path: Path) -> None:
+    settings = [loading(write("motto.py", tmp_path)), "motto.text='slow and sure'"]
+    router = fleet.router(*settings)
+    async with aiohttp.ClientSession(router.url()) as session:
+        async with session.get("/motto") as answer:
+            assert await answer.json() == {"motto": "slow and sure"}
+        async with session.get("/readyz") as answer:
+            assert "beats" in await answer.text()
+        async with session.get("/openapi.json") as answer:
+            assert "/motto" in (await answer.json())["paths"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    said = subprocess.run(
+        [sys.executable, "-m", "prouter", "motto", *words], capture_output=True, text=True, timeout=60
+    )
+    assert said.stdout == "slow and sure\n", said.stderr
+
+
+async def test_passwords_are_checked(fleet: Fleet, tmp_path: Path) -> None:
+    place = write("passwords.py", tmp_path)
+    router = fleet.router(loading(place), "access.authenticators=['token_auth', 'passwords']")
+    for name, password, status in (("ada", "lovelace", 200), ("ada", "x", 401), ("eve", "lovelace", 401)):
+        auth = aiohttp.BasicAuth(name, password)
+        async with aiohttp.ClientSession(router.url()) as session, session.get("/jobs", auth=auth) as answer:
+            assert answer.status == status
