@@ -570,6 +570,22 @@ def prouter_provision_agent(
     """
 
 
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_job_not_made(request: CreateRequest, principal: Principal, why: str) -> None:
+    """A job that was asked for is not there: it was refused, no agent could take it, or making it failed.
+
+    Told of every request that `prouter_admit_job` was asked about and that did not become a job, as the plugins had
+    changed it, with what its client was told: give back here what you took when it was admitted. Not told of a dry run.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_job_not_made(self, request, principal, why):
+                print(principal.name, "gets no job:", why)
+    """
+
+
 @hookspec(Kind.NOTIFY)
 def prouter_job_state_changed(agent: AgentInfo, record: JobRecord) -> None:
     """A job changed: created, started, serving, finished, removed.

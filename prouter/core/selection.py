@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.scoring import score
@@ -19,7 +20,7 @@ from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
 from prouter.model.resources import shortage
 from prouter.model.selection import no_agent
-from prouter.model.trail import choosing, current
+from prouter.model.trail import choosing, current, is_dry_run
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.checking import check
 
@@ -61,10 +62,23 @@ class Selection:
         if self._hooks.implemented("prouter_job_spec"):
             request = await self._hooks.chain("prouter_job_spec", request=request, principal=principal)
         if self._hooks.implemented("prouter_admit_job"):
-            refused = await self._hooks.veto("prouter_admit_job", request=request, principal=principal)
-            if refused is not None:
-                raise Forbidden(f"the job is not admitted: {refused[1].reason}")
+            with self.telling(request, principal):
+                refused = await self._hooks.veto("prouter_admit_job", request=request, principal=principal)
+                if refused is not None:
+                    raise Forbidden(f"the job is not admitted: {refused[1].reason}")
         return request
+
+    @contextmanager
+    def telling(self, request: CreateRequest, principal: Principal) -> Iterator[None]:
+        """What fails in it comes to no job, which plugins hear of."""
+        try:
+            yield
+        except BaseException as error:
+            if not is_dry_run() and self._hooks.implemented("prouter_job_not_made"):
+                why = error.detail if isinstance(error, ProuterError) else "the request was given up"
+                told = {"request": request, "principal": principal, "why": why}
+                self._hooks.notify("prouter_job_not_made", subject=request.uid or "a new job", **told)
+            raise
 
     async def choose(
         self, request: CreateRequest, principal: Principal, turned_down: Mapping[AgentUid, str] | None = None

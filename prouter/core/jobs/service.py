@@ -113,6 +113,10 @@ class JobsService:
     async def _create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         asked = request.digest()
         request = await self._selection.spec(request, principal)
+        with self._selection.telling(request, principal):
+            return await self._made(request, asked, principal)
+
+    async def _made(self, request: CreateRequest, asked: str, principal: Principal) -> tuple[AgentUid, JobRecord]:
         before = self._made_before(request.uid)
         if before is not None:
             entry = self._directory.entry(before)
