@@ -18,6 +18,7 @@ from prouter.pluginkit.config import PLUGIN_PROPERTIES, Settings, Sources
 from prouter.pluginkit.describe import config_parameters
 from prouter.pluginkit.discovery import Found, Switches, find
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.limits import CallLimits
 from prouter.pluginkit.schema import Schema, plugin_owner
 
 LEVELS = ("warning", "debug", "error", "info", "fatal")
@@ -128,12 +129,24 @@ def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Nam
     logging.disable(logging.CRITICAL)
     try:
         sources = Sources(options.config, os.environ, kind.prefix, options.set)
-        _, _, schema = _plugins(kind, sources, options)
+        _, hooks, schema = _plugins(kind, sources, options)
+        commands = _commands(hooks) if kind.name == "router" else ""
     except (ConfigError, StartupError):  # help is needed most where something is wrong: then that of what ships
         built_in = argparse.Namespace(no_plugin=(), safe=True)
         _, _, schema = _plugins(kind, Sources(None, {}, kind.prefix, ()), built_in)
+        commands = ""
     environment = f"Each can be set in the environment, too: {kind.prefix}_SECTION__NAME."
-    return f"{parser.format_help()}\n{config_parameters(schema)}\n\n{environment}\n"
+    return f"{parser.format_help()}\n{commands}{config_parameters(schema)}\n\n{environment}\n"
+
+
+def _commands(hooks: Hooks) -> str:
+    """Those of plugins, as --help lists them."""
+    lines = [
+        f"    prouter {command.name} - {' '.join(command.summary.split())} (of the plugin {plugin})"
+        for plugin, commands in hooks.collect("prouter_commands")
+        for command in commands
+    ]
+    return "\n".join(["Commands of plugins:", "", *sorted(lines), "", ""]) if lines else ""
 
 
 def own_schema(kind: Kind) -> Schema:
@@ -146,7 +159,7 @@ def own_schema(kind: Kind) -> Schema:
 
 def switches(sources: Sources, options: argparse.Namespace) -> Switches:
     """What the configuration and the command line say about plugins as such. Raises ConfigError."""
-    return Switches.read(_checked(sources), options.no_plugin, safe=options.safe)
+    return Switches.read(sources.plugins(), options.no_plugin, safe=options.safe)
 
 
 def _plugins(
@@ -155,23 +168,11 @@ def _plugins(
     chosen = switches(sources, options)
     host = PluginHost(kind.specs)
     host.load(find(kind.group, chosen, given), chosen)
-    hooks = Hooks(host)
+    hooks = Hooks(host, CallLimits.read(sources.plugins()))
     schema = own_schema(kind)
     for plugin, sections in hooks.collect("prouter_config_sections"):
         try:
             schema.add(plugin_owner(plugin), sections)
-        except ValueError as error:
+        except (ValueError, ConfigError) as error:
             host.disable(plugin, f"prouter_config_sections: {error}")
     return host, hooks, schema
-
-
-def _checked(sources: Sources) -> dict[str, list[str]]:
-    """The `plugins` section, read before there are plugins; wrong kinds are told now, unknown keys later."""
-    said = sources.peek("plugins")
-    lists: dict[str, list[str]] = {}
-    for name in PLUGIN_PROPERTIES:
-        value = said.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ConfigError([f"plugins.{name}: {str(value)[:100]!r} is not allowed; allowed: a list of texts"])
-        lists[name] = value
-    return lists

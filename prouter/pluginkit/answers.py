@@ -52,6 +52,14 @@ def words(hint: Any) -> str:
     return f"{name} of {' and '.join(words(member) for member in inside)}" if inside else name
 
 
+def described(value: Any) -> str:
+    """What came instead: "int", "list of str and int"."""
+    name = type(value).__name__
+    if not isinstance(value, list | tuple) or not value:
+        return name
+    return f"{name} of {' and '.join(dict.fromkeys(type(member).__name__ for member in value[:20]))}"
+
+
 def _is_plain(hint: Any) -> bool:
     return isinstance(hint, type) and get_origin(hint) is None and not getattr(hint, "_is_protocol", False)
 

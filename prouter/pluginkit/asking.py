@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from prouter.errors import PluginFailure, ProuterError
 from prouter.model import unexpected
 from prouter.model.traffic import HookCount
-from prouter.pluginkit.answers import Fits
+from prouter.pluginkit.answers import Fits, described
 from prouter.pluginkit.seldom import SECONDS
 
 log = logging.getLogger(__name__)
@@ -83,11 +83,13 @@ class Implementation:
     def refuse(self, value: Any, seconds: float = 0.0) -> Any:
         """Raises PluginFailure: this answer is none."""
         self.count.failures += 1
-        failure = PluginFailure(
-            self.plugin, self.hook, f"it answered {type(value).__name__} instead of {self._answer}", seconds
-        )
+        failure = PluginFailure(self.plugin, self.hook, self.instead(value), seconds)
         log.error("%s", failure.detail)
         raise failure
+
+    def instead(self, value: Any) -> str:
+        """In words, how an answer is wrong."""
+        return f"it answered {described(value)} instead of {self._answer}"
 
     def held(self, seconds: float) -> None:
         """For so long nothing else could run."""

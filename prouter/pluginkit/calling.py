@@ -73,8 +73,7 @@ class Hooks:
                 raise
             except BaseException as error:  # noqa: BLE001 -- the boundary of a hook call
                 unexpected.tell(error, f"{hook} of plugin {found.plugin}")
-                why = error.why if isinstance(error, PluginFailure) else f"{type(error).__name__}: {error}"
-                self._host.disable(found.plugin, f"{hook}: {why}")
+                self._host.disable(found.plugin, f"{hook}: {type(error).__name__}: {error}")
                 continue
             if value is not None:
                 collected.append((found.plugin, value))
@@ -248,7 +247,9 @@ class Hooks:
             raise TypeError(f"{found.hook} must be a plain function")
         if value is not None and get_origin(result_of(self._function(found.hook))) is Sequence:
             value = list(value)
-        return value if value is None or found.fits(value) else found.refuse(value)
+        if value is not None and not found.fits(value):
+            raise TypeError(found.instead(value))
+        return value
 
     def _spec(self, hook: str, attribute: str) -> Any:
         return getattr(self._function(hook), attribute)

@@ -18,7 +18,8 @@ import jsonschema
 import yaml
 
 from prouter.errors import ConfigError
-from prouter.pluginkit.schema import Parameter, Schema, allowed, merge, plain_copy, put
+from prouter.pluginkit.limits import BLOCKED_SECONDS, MUTED_AFTER, NEWS_KEPT
+from prouter.pluginkit.schema import Parameter, Schema, allowed, default_of, merge, plain_copy, put
 
 Tree = dict[str, Any]
 
@@ -40,6 +41,36 @@ PLUGIN_PROPERTIES: Mapping[str, Mapping[str, Any]] = {
         "items": {"type": "string"},
         "default": [],
         "description": "Names of plugins without which the start fails.",
+    },
+    "strict": {
+        "type": "boolean",
+        "default": False,
+        "description": "Whether the start fails when any plugin has to be left out.",
+    },
+    "deadlines": {
+        "type": "object",
+        "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+        "default": {},
+        "description": "Seconds for one plugin to answer, by hook, instead of the hook's own.",
+    },
+    "blocked_seconds": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": BLOCKED_SECONDS,
+        "description": "A plugin that holds the event loop for more seconds at one time is named in the log.",
+    },
+    "news_kept": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1_000_000,
+        "default": NEWS_KEPT,
+        "description": "How many news wait for a plugin that does not keep up; the oldest is dropped.",
+    },
+    "muted_after": {
+        "type": "integer",
+        "minimum": 1,
+        "default": MUTED_AFTER,
+        "description": "After so many failures in a row a plugin is told no news any more.",
     },
 }
 """The section that is read before plugins are looked for."""
@@ -87,6 +118,20 @@ class Sources:
                 put(tree, key, literal(text))
         found = tree.get(section)
         return found if isinstance(found, Mapping) else {}
+
+    def plugins(self) -> Mapping[str, Any]:
+        """The section `plugins`, which is read before there are plugins; unknown keys are told by `load`.
+
+        Raises ConfigError.
+        """
+        said, found, mistakes = self.peek("plugins"), {}, []
+        for name, schema in PLUGIN_PROPERTIES.items():
+            parameter = Parameter(f"plugins.{name}", schema, "prouter")
+            found[name] = said[name] if name in said else default_of(schema)
+            mistakes += _check(parameter, found[name])
+        if mistakes:
+            raise ConfigError(sorted(mistakes))
+        return found
 
     def load(self, schema: Schema) -> Settings:
         """Raises ConfigError with a line for each mistake."""

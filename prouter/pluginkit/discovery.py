@@ -1,6 +1,6 @@
 """Finding plugins: entry points and `plugins.load`. Switches are applied before foreign code is imported.
 
-A foreign name beats a built-in's; two foreign ones are an error that names both distributions.
+A foreign name beats a built-in's; of two foreign ones neither is loaded, with a reason that names both distributions.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from importlib_metadata import EntryPoint, entry_points
-
-from prouter.errors import ConfigError
 
 BUILT_IN = "prouter"
 """The distribution whose plugins ship with prouter."""
@@ -44,8 +42,12 @@ class Switches:
     load: Sequence[str] = ()
     disabled: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
+    strict: bool = False
+    """A plugin that is left out ends the start, whichever it is."""
     safe: bool = False
     """Nothing but what ships."""
+    forgiving: bool = False
+    """For who only looks: whatever is wrong with a plugin ends nothing."""
 
     @classmethod
     def read(cls, plugins: Mapping[str, Any], no_plugin: Iterable[str] = (), *, safe: bool = False) -> Switches:
@@ -53,6 +55,7 @@ class Switches:
             load=tuple(plugins.get("load") or ()),
             disabled=frozenset(plugins.get("disabled") or ()) | frozenset(no_plugin),
             required=frozenset(plugins.get("required") or ()),
+            strict=bool(plugins.get("strict")),
             safe=safe,
         )
 
@@ -61,11 +64,9 @@ def find(group: str, switches: Switches, given: Sequence[Found] = ()) -> list[Fo
     """All plugins of an entry-point group and of `plugins.load`, the disabled ones too (never imported).
 
     `given` ones take the place of others of their name. In the order in which they are loaded: those that ship first,
-    then the others, each sorted by name. Raises ConfigError when two foreign ones have one name.
+    then the others, each sorted by name. Of two foreign ones with one name neither can be loaded.
     """
-    chosen, doubles = choose(candidates(group, switches))
-    if doubles:
-        raise ConfigError([f"plugins: {double}" for double in doubles])
+    chosen, _ = choose(candidates(group, switches))
     by_name = {plugin.name: plugin for plugin in chosen} | {plugin.name: plugin for plugin in given}
     return sorted(by_name.values(), key=lambda plugin: (not plugin.built_in, plugin.name))
 
@@ -79,7 +80,10 @@ def candidates(group: str, switches: Switches) -> list[Found]:
 
 
 def choose(found: Iterable[Found]) -> tuple[list[Found], list[str]]:
-    """One of each name, and a sentence for each foreign one that has the name of another, which is left."""
+    """One of each name, and a sentence for each foreign one that has the name of another.
+
+    Which of these is meant nobody knows: the one in their place can not be loaded, and says why.
+    """
     by_name: dict[str, Found] = {}
     doubles = []
     for plugin in found:
@@ -87,9 +91,9 @@ def choose(found: Iterable[Found]) -> tuple[list[Found], list[str]]:
         if other is None or (other.built_in and not plugin.built_in):
             by_name[plugin.name] = plugin
         elif not plugin.built_in and not other.built_in and _source(plugin) != _source(other):
-            doubles.append(
-                f"{plugin.name!r} comes from {other.distribution} and from {plugin.distribution}; remove one"
-            )
+            why = f"{plugin.name!r} comes from {other.distribution} and from {plugin.distribution}; remove one"
+            doubles.append(why)
+            by_name[plugin.name] = _neither(other, plugin, why)
     return [by_name[name] for name in sorted(by_name)], doubles
 
 
@@ -97,6 +101,17 @@ def unknown_names(found: Collection[Found], names: Iterable[str]) -> list[str]:
     """Names of switches that stand for no plugin."""
     known = {plugin.name for plugin in found}
     return sorted(name for name in names if name not in known)
+
+
+class Unfit(Exception):
+    """Why a plugin can not be used, in our own words. Never leaves this room: the host keeps the reason."""
+
+
+def _neither(one: Found, other: Found, why: str) -> Found:
+    def load() -> Any:
+        raise Unfit(why)
+
+    return Found(one.name, f"{one.distribution}, {other.distribution}", "", load)
 
 
 def _source(plugin: Found) -> tuple[str, str]:

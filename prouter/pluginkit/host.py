@@ -6,23 +6,27 @@ required: then the start fails.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import getattr_static
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from prouter.errors import ConfigError, StartupError
-from prouter.model.plugin import API_VERSION, Kind
-from prouter.pluginkit.discovery import Found, Switches, unknown_names
+from prouter.model.plugin import API_VERSION, Kind, api_misfit
+from prouter.pluginkit.discovery import Found, Switches, Unfit, unknown_names
 from prouter.pluginkit.ordering import Place, arranged, circle
 
 log = logging.getLogger(__name__)
 
 PROJECT = "prouter"
+IMPL = f"{PROJECT}_impl"
+"""Where pluggy keeps the options of an implementation."""
 
 
 @dataclass(slots=True)
@@ -46,12 +50,18 @@ class PluginHost:
         self.manager.add_hookspecs(specs)
         self._states: dict[str, PluginState] = {}
         self._required: frozenset[str] = frozenset()
+        self._strict = False
+        self._forgiving = False
         self.generation = 0
         """Grows when a plugin comes or goes, so that callers can cache."""
 
     def load(self, found: Sequence[Found], switches: Switches) -> None:
-        """Import and register all that are not switched off. Raises StartupError for a required one that fails."""
-        self._required = switches.required
+        """Import and register all that are not switched off.
+
+        Raises StartupError for one that fails and without which there is no start: it is required, all are (strict),
+        or it is known to decide who may what.
+        """
+        self._required, self._strict, self._forgiving = switches.required, switches.strict, switches.forgiving
         for name in unknown_names(found, switches.required):
             raise StartupError(f"the plugin {name!r} is required and not installed")
         for name in sorted(switches.required & switches.disabled):
@@ -80,15 +90,15 @@ class PluginHost:
                 raise StartupError(f"the authenticator {name!r} is {state.state}: {state.why}")
 
     def disable(self, name: str, why: str) -> None:
-        """A plugin broke while it was loaded: it is left out from now on. Raises StartupError if it is required."""
+        """A plugin broke while it was loaded: it is left out as a whole. Raises StartupError as `load` does."""
         state = self._states[name]
-        state.state, state.why = "failed", why
         plugin = self.manager.get_plugin(name)
+        doors = self._doors(plugin)
+        state.state, state.why, state.hooks = "failed", why, []
         if plugin is not None:
             self.manager.unregister(plugin)
         self.generation += 1
-        if name in self._required:
-            raise StartupError(f"the plugin {name!r} is required and failed: {why}")
+        self._end_start(name, why, doors)
         log.error("plugin %s is left out: %s", name, why)
 
     def hooks(self) -> list[str]:
@@ -161,15 +171,18 @@ class PluginHost:
         return str(getattr(spec.function, "prouter_kind", Kind.COLLECT)) if spec else ""
 
     def _load_one(self, plugin: Found) -> None:
+        instance: Any = None
         try:
             loaded = plugin.load()
             instance = loaded() if inspect.isclass(loaded) else loaded
-            wanted = getattr(instance, "prouter_api_version", API_VERSION)
-            if wanted != API_VERSION:
-                raise ValueError(f"it targets version {wanted} of the plugin API, this is {API_VERSION}")
+            misfit = api_misfit(getattr(instance, "prouter_api_version", API_VERSION))
+            if misfit:
+                raise Unfit(misfit)
             self._register(instance, plugin.name)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code may fail in every way
-            self._failed(plugin, error)
+        except ConfigError:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- foreign code may fail in every way
+            self._failed(plugin, error, self._doors(instance))
             return
         hooks = [caller.name for caller in self.manager.get_hookcallers(instance) or ()]
         self._set(plugin, "loaded", "")
@@ -181,26 +194,49 @@ class PluginHost:
         try:
             for caller in self.manager.get_hookcallers(instance) or ():
                 if caller.spec is None:
-                    raise ValueError(f"there is no hook {caller.name}")
+                    raise Unfit(f"there is no hook {caller.name}{_meant(caller.name, self.hooks())}")
                 for implementation in caller.get_hookimpls():
                     if implementation.plugin is instance and (implementation.wrapper or implementation.hookwrapper):
-                        raise ValueError(f"{caller.name} is a pluggy wrapper, which hooks here can not be")
+                        raise Unfit(f"{caller.name} is a pluggy wrapper, which hooks here can not be")
             if not self.manager.get_hookcallers(instance):
-                raise ValueError("it implements no hook (is `@hookimpl` missing?)")
-        except ValueError:
+                raise Unfit("it implements no hook (is `@hookimpl` missing?)")
+        except Unfit:
             self.manager.unregister(instance)
             raise
 
-    def _failed(self, plugin: Found, error: BaseException) -> None:
-        if isinstance(error, ConfigError):
-            raise error
+    def _failed(self, plugin: Found, error: BaseException, doors: Sequence[str]) -> None:
         if self.manager.has_plugin(plugin.name):
             self.manager.unregister(name=plugin.name)
-        why = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        kind = "" if isinstance(error, Unfit) else f"{type(error).__name__}: "
+        why = next(iter(f"{kind}{error}".splitlines()), "")[:500]
         self._set(plugin, "failed", why)
-        if plugin.name in self._required:
-            raise StartupError(f"the plugin {plugin.name!r} is required and can not be loaded: {why}") from error
+        self._end_start(plugin.name, why, doors)
         log.error("plugin %s (%s) can not be loaded and is left out: %s", plugin.name, plugin.distribution, why)
+
+    def _end_start(self, name: str, why: str, doors: Sequence[str]) -> None:
+        """Raises StartupError where it is worse to start without this plugin than not to start."""
+        if self._forgiving:
+            return
+        if name in self._required:
+            raise StartupError(f"the plugin {name!r} is required and failed: {why}")
+        if self._strict:
+            raise StartupError(f"the plugin {name!r} failed, and plugins.strict allows none to be left out: {why}")
+        if doors:
+            raise StartupError(
+                f"the plugin {name!r} failed, and without it more would be allowed (it implements {', '.join(doors)}); "
+                f"mend it, or start with --no-plugin {name}: {why}"
+            )
+
+    def _doors(self, plugin: Any) -> list[str]:
+        """The hooks by which it refuses: left out, it would leave doors open."""
+        marked = ((name, getattr(getattr_static(plugin, name, None), IMPL, None)) for name in dir(plugin))
+        names = {str(options.get("specname") or name) for name, options in marked if isinstance(options, dict)}
+        return sorted(name for name in names & set(self.hooks()) if self._kind(name) == Kind.VETO)
 
     def _set(self, plugin: Found, state: str, why: str) -> None:
         self._states[plugin.name] = PluginState(plugin.name, plugin.distribution, plugin.version, state, why)
+
+
+def _meant(name: str, hooks: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, hooks, 1, 0.6)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from prouter import hookspecs
-from prouter.errors import ConfigError, StartupError
+from prouter.errors import StartupError
+from prouter.model.plugin import API_VERSION, OLDEST_API_VERSION, api_misfit
+from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.discovery import Switches, find
 from prouter.pluginkit.host import PluginHost
 
@@ -88,12 +90,17 @@ def test_a_foreign_name_beats_a_built_ins(installed) -> None:
     assert states(Switches(safe=True))[BUILT_IN]["distribution"] == "prouter"
 
 
-def test_two_foreign_ones_of_one_name_are_an_error_naming_both(installed) -> None:
+def test_of_two_foreign_ones_of_one_name_neither_is_loaded_and_both_are_named(installed) -> None:
     for distribution in ("first-package", "second-package"):
         module = distribution.replace("-", "_")
-        installed(distribution, "mine", module, PLUGIN.format(name="Plugin", extra=""))
-    with pytest.raises(ConfigError, match=r"(?s)(?=.*first-package)(?=.*second-package)"):
-        find(GROUP, Switches())
+        installed(distribution, BUILT_IN, module, "raise SystemExit('imported')")
+    shown = states(Switches())[BUILT_IN]
+    assert shown["state"] == "failed"
+    for distribution in ("first-package", "second-package"):
+        assert distribution in str(shown["why"])
+        assert distribution.replace("-", "_") not in importlib.sys.modules
+    with pytest.raises(StartupError, match=r"(?s)(?=.*first-package)(?=.*second-package)"):
+        states(Switches(required=frozenset([BUILT_IN])))
 
 
 BROKEN = {
@@ -101,7 +108,11 @@ BROKEN = {
     "exits at import": "raise SystemExit(0)",
     "does not parse": "def",
     "fails when it is made": PLUGIN.format(name="Plugin", extra="def __init__(self): raise RuntimeError"),
-    "wants another API": PLUGIN.format(name="Plugin", extra="prouter_api_version = 99"),
+    "wants a later API": PLUGIN.format(name="Plugin", extra="prouter_api_version = 99"),
+    "wants an API that is no more": PLUGIN.format(name="Plugin", extra="prouter_api_version = 0"),
+    "names an API that is no number": PLUGIN.format(name="Plugin", extra="prouter_api_version = '1'"),
+    "interrupts": "raise KeyboardInterrupt",
+    "wants a package that is not there": "import package_that_nobody_has",
     "implements nothing": "class Plugin: pass",
     "wants an argument that there is not": (
         "from prouter import hookimpl\nclass Plugin:\n    @hookimpl\n    def prouter_guards(self, nonsense): ..."
@@ -129,8 +140,10 @@ def test_a_broken_plugin_is_named_and_left_out_unless_it_is_required(
     assert shown["broken"]["hooks"] == []
     assert shown[BUILT_IN]["state"] == "loaded"
     assert "broken" in caplog.text
-    with pytest.raises(StartupError, match="broken"):
-        states(Switches(load=[str(path)], required=frozenset(["broken"])))
+    for strictly in (Switches(load=[str(path)], required=frozenset(["broken"])), Switches([str(path)], strict=True)):
+        with pytest.raises(StartupError, match="'broken'"):
+            states(strictly)
+    assert states(Switches(load=[str(path)], strict=True, forgiving=True))["broken"]["state"] == "failed"
 
 
 def test_a_required_plugin_must_be_there_and_on() -> None:
@@ -138,3 +151,52 @@ def test_a_required_plugin_must_be_there_and_on() -> None:
         states(Switches(required=frozenset(["nobody"])))
     with pytest.raises(StartupError, match="switched off"):
         states(Switches(required=frozenset([BUILT_IN]), disabled=frozenset([BUILT_IN])))
+
+
+GUARD = """
+from prouter import hookimpl
+class Plugin:
+    prouter_api_version = {version}
+    @hookimpl
+    def prouter_authorize(self, {argument}): ...
+    @hookimpl
+    def prouter_routes(self): {routes}
+"""
+
+
+def routes_of(switches: Switches) -> None:
+    """As far as a start goes."""
+    host = PluginHost(hookspecs)
+    host.load(find(GROUP, switches), switches)
+    Hooks(host).collect("prouter_routes")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"version": 99}, {"argument": "nonsense"}, {"routes": "raise RuntimeError"}],
+    ids=["another API", "another signature", "no routes"],
+)
+def test_one_that_refuses_is_never_left_out(tmp_path: Path, broken: dict[str, object]) -> None:
+    """Without it more would be allowed than its deployer wanted."""
+    (tmp_path / "guard.py").write_text(GUARD.format(**{"version": 1, "argument": "action", "routes": "..."} | broken))
+    switches = Switches(load=[str(tmp_path / "guard.py")])
+    with pytest.raises(StartupError, match=r"'guard' failed.*prouter_authorize.*--no-plugin guard"):
+        routes_of(switches)
+    assert states(Switches(load=switches.load, disabled=frozenset(["guard"])))["guard"]["state"] == "disabled"
+
+
+def test_versions_of_the_plugin_api_that_fit() -> None:
+    assert OLDEST_API_VERSION <= API_VERSION
+    for version in range(OLDEST_API_VERSION, API_VERSION + 1):
+        assert api_misfit(version) == ""
+    for version in (OLDEST_API_VERSION - 1, API_VERSION + 1, "1", 1.0, True, None):
+        assert api_misfit(version), version
+
+
+def test_those_that_ship_are_loaded_first(tmp_path: Path) -> None:
+    """So that the others are asked before them, and what both claim is theirs."""
+    path = tmp_path / "aaa.py"
+    path.write_text(PLUGIN.format(name="Plugin", extra=""))
+    found = [plugin.built_in for plugin in find(GROUP, Switches(load=[str(path)]))]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] is False
