@@ -47,6 +47,7 @@ STORIES: Mapping[str, Sequence[Step]] = {
         ("It did nothing for long", ["agent:prouter_job_idle"]),
         ("Its tree is gone", ["agent:prouter_job_ended"]),
         ("It is removed", ["agent:prouter_cleanup_sandbox"]),
+        ("No job came of it", ["prouter_job_not_made"]),
         ("At every change, at the router", ["prouter_job_state_changed"]),
     ),
     "around": (
