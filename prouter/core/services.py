@@ -14,6 +14,7 @@ from prouter.model.agents import DRAIN, AgentInfo, Drain, this_platform
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
 from prouter.model.telling import clipped
+from prouter.model.traffic import HookCount
 from prouter.model.trail import Trail, current
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.describe import contributions, names_of, plugin_facts
@@ -120,6 +121,9 @@ class Description:
 
     def ready(self) -> bool:
         return self._listening and not self.stop_asked.is_set()
+
+    def hook_calls(self) -> Sequence[HookCount]:
+        return self._hooks.counts()
 
     async def health(self) -> Sequence[HealthCheck]:
         if not self._hooks.implemented("prouter_health"):

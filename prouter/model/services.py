@@ -18,7 +18,7 @@ from prouter.model.plugin import Call, HealthCheck, LaunchRequest, Route, Runnin
 from prouter.model.process import Exit
 from prouter.model.reached import JobPorts
 from prouter.model.repeats import Repeats
-from prouter.model.traffic import Traffic
+from prouter.model.traffic import HookCount, Traffic
 
 
 class Tasks(Protocol):
@@ -172,6 +172,9 @@ class RouterDescription(Protocol):
 
     def ready(self) -> bool:
         """Listening and not shutting down."""
+
+    def hook_calls(self) -> Sequence[HookCount]:
+        """By plugin and hook, of all that were called since the start; read, never written, by plugins."""
 
     async def health(self) -> Sequence[HealthCheck]:
         """What the plugins say of their own health."""

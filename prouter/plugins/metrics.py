@@ -61,6 +61,7 @@ class Metrics:
         yield from _connections(self._router)
         yield from _agents(self._router)
         yield from _requests(self._router)
+        yield from _hooks(self._router)
 
 
 def _connections(router: Router) -> Iterator[Metric]:
@@ -112,6 +113,20 @@ def _requests(router: Router) -> Iterator[Metric]:
         outward.add_metric([route], row.bytes_out)
         duration.add_metric([route], _cumulative(row.durations), row.seconds)
     yield from (count, inward, outward, duration)
+
+
+def _hooks(router: Router) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    labels = ["plugin", "hook"]
+    calls = CounterMetricFamily("prouter_hook_calls", "Calls of plugins that ended, however they did.", labels=labels)
+    failures = CounterMetricFamily("prouter_hook_failures", "Of these, without an answer.", labels=labels)
+    seconds = CounterMetricFamily("prouter_hook_seconds", "From the calls to the answers.", labels=labels)
+    for count in router.describe.hook_calls():
+        calls.add_metric([count.plugin, count.hook], count.calls)
+        failures.add_metric([count.plugin, count.hook], count.failures)
+        seconds.add_metric([count.plugin, count.hook], count.seconds)
+    yield from (calls, failures, seconds)
 
 
 def _add(total: RequestCount, row: RequestCount) -> None:

@@ -65,3 +65,32 @@ async def test_labels_do_not_grow_with_what_is_asked_for(fleet) -> None:
         found = await scraped(client)
     routes = {key[1] for key in found if key[0] == "prouter_requests_total"}
     assert routes == {""}, "requests without a route are one"
+
+
+BROKEN = """
+from prouter import hookimpl
+
+class Broken:
+    @hookimpl
+    async def prouter_health(self):
+        raise RuntimeError("unwell")
+"""
+
+
+async def test_calls_of_plugins_are_counted_with_their_failures_and_time(fleet, tmp_path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    router = fleet.router(f"plugins.load=[{str(tmp_path / 'broken.py')!r}]")
+    fleet.expected_errors += ["plugin broken failed in prouter_health after", "Traceback"]
+    async with router.client() as client:
+        for _ in range(3):
+            async with client.session.get(f"{client.url}/readyz") as answer:
+                await answer.read()
+        found = await scraped(client)
+    key = ("prouter_health", "broken")
+    assert (found["prouter_hook_calls_total", *key], found["prouter_hook_failures_total", *key]) == (3, 3)
+    assert 0 < found["prouter_hook_seconds_total", *key] < 10
+    assert found["prouter_hook_failures_total", "prouter_resolve_route", "http_proxy"] == 0
+    assert found["prouter_hook_calls_total", "prouter_resolve_route", "http_proxy"] >= 3
+    hooks = {name[1] for name in found if name[0] == "prouter_hook_calls_total"}
+    assert "prouter_proxy_response" not in hooks, "it was never called"
+    assert router.log.count("RuntimeError: unwell") == 1, "a traceback now and then is enough"
