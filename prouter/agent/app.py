@@ -21,6 +21,7 @@ from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.feedback import PortFeedback
+from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.orphans import Orphans
@@ -89,6 +90,7 @@ class AgentApp:
         self._settings.refuse_open_doors(insecure=insecure)
         self._host = host
         self._hooks = hooks
+        self._job_hooks = JobHooks(hooks)
         self._reread = reread
         self._insecure = insecure
         self._token_holders: list[TokenHolder] = []
@@ -100,6 +102,7 @@ class AgentApp:
 
     async def start(self) -> None:
         """Until everything listens and dials. What was begun is undone when it fails."""
+        self._hooks.hear_exceptions()
         async with AsyncExitStack() as undo:
             await self._start(undo)
             self._cleanup = undo.pop_all()
@@ -201,6 +204,7 @@ class AgentApp:
             told=registry.told,
             check_again=registry.check_again,
             over=over,
+            hooks=self._job_hooks,
         )
 
     def _driver(self) -> Driver:

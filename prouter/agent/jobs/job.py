@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from prouter.agent.jobs.detached import detached, refuse
 from prouter.agent.jobs.ending import exits, last_lines, reason_of
+from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.once import Once
 from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
@@ -67,6 +68,7 @@ class Surroundings:
     """Whether a job that has ended can have again what it held. Raises NoAgent."""
     over: Callable[[JobRecord], None]
     """A tree is gone."""
+    hooks: JobHooks
 
 
 class Job:
@@ -184,6 +186,16 @@ class Job:
         if self._removal is None:
             self._removal = self._detached(f"removal of {self.record.uid}", self._remove())
         return await asyncio.shield(self._removal)
+
+    async def delete(self) -> None:
+        """All that is on disk. For a job without a tree, of which nobody is told any more."""
+        await self._around.hooks.cleanup(self.record, self.directory.sandbox)
+        await asyncio.to_thread(self.directory.delete)
+
+    async def clean_sandbox(self) -> None:
+        """Its sandbox only: it was lost, and stays known."""
+        await self._around.hooks.cleanup(self.record, self.directory.sandbox)
+        await asyncio.to_thread(self.directory.clean_sandbox)
 
     async def is_cut(self) -> bool:
         """Whether an end of stream that was seen just now is a cut: the job is being killed, or died of a signal.
@@ -369,7 +381,7 @@ class Job:
         try:
             if before.state is not JobState.NEW:
                 await self.end(Reason.STOPPED)
-            await asyncio.to_thread(self.directory.delete)
+            await self.delete()
         except BaseException:
             self._removal = None
             raise

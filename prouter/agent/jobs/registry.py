@@ -16,6 +16,7 @@ from pathlib import Path
 from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.admission import Admission
+from prouter.agent.jobs.detached import detached
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.job import Job, Surroundings
 from prouter.agent.jobs.output import FollowedOutput
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 FilesOf = Callable[[Path], AbstractAsyncContextManager[SandboxFiles]]
 """Opens a sandbox for the length of one request."""
 RECOVER_SECONDS = 10.0
+RECOVERED_AT_ONCE = 16
 UNTIL_LINK_ENDS = "until its link ends"
 """`asked` of a job that an original router made: it goes with the link that it was made over."""
 MAX_TEXT = 64 * 1024
@@ -161,36 +163,41 @@ class JobRegistry:
             asked=asked,
             revision=1,
         )
-        return await self._make(Job(record, self._records.directory(chosen), around), trail)
+        return await self._make(Job(record, self._records.directory(chosen), around), trail, around)
 
     async def recover(self, driver: Driver | None, around: Surroundings) -> None:
         """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile, and
         those that belong to a link are removed with it."""
-        for record, keys in await asyncio.to_thread(self._records.read_all):
-            job = Job(record, self._records.directory(record.uid), around, keys)
-            if not record.ended:
-                job = await self._recovered(job, driver, around, keys)
-            if record.asked == UNTIL_LINK_ENDS:
-                await asyncio.to_thread(job.directory.delete)
-                continue
-            await asyncio.to_thread(clean_leftovers, job.directory.sandbox)
-            await asyncio.to_thread(clean_staging, job.directory.path)
-            self._jobs[record.uid] = job
+        at_once = asyncio.Semaphore(RECOVERED_AT_ONCE)
+
+        async def take(record: JobRecord, keys: Mapping[str, str]) -> Job | None:
+            async with at_once:
+                return await self._taken(record, keys, driver, around)
+
+        found = await asyncio.to_thread(self._records.read_all)
+        async with asyncio.TaskGroup() as group:
+            taken = [group.create_task(take(record, keys)) for record, keys in found]
+        jobs = [job for task in taken if (job := task.result()) is not None]
+        self._jobs |= {job.record.uid: job for job in jobs}
 
     async def end_all(self, reason: Reason) -> None:
         """End every job that has not ended, side by side."""
         async with asyncio.TaskGroup() as group:
-            for job in self:
-                if not job.record.ended:
-                    group.create_task(self._end(job, reason), name=f"end of {job.record.uid}")
+            for job in self._unfinished():
+                group.create_task(self._end(job, reason), name=f"end of {job.record.uid}")
 
     async def close(self) -> None:
         """The agent ends: so do all trees, and the sandboxes of what was unfinished go."""
         self._closing = True
-        unfinished = [job for job in self if not job.record.ended]
+        unfinished = self._unfinished()
         await self.end_all(Reason.AGENT_LOST)
-        for job in unfinished:
-            await asyncio.to_thread(job.directory.clean_sandbox)
+        async with asyncio.TaskGroup() as group:
+            for job in unfinished:
+                group.create_task(job.clean_sandbox(), name=f"sandbox of {job.record.uid}")
+
+    def _unfinished(self) -> Sequence[Job]:
+        """One that is being made belongs to who makes it."""
+        return [job for job in self if not job.record.ended and job.record.uid not in self._made]
 
     async def _end(self, job: Job, reason: Reason) -> None:
         try:
@@ -212,11 +219,13 @@ class JobRegistry:
             raise Conflict(f"a job {uid!r} was made before with other arguments")
         return record
 
-    async def _make(self, job: Job, trail: str) -> JobRecord:
-        """Its directory and record on disk first; nobody sees the job before. It holds its resources at once."""
+    async def _make(self, job: Job, trail: str, around: Surroundings) -> JobRecord:
+        """Its directory and record on disk first, and what plugins put into its sandbox; nobody sees the job before.
+        It holds its resources at once. What fails, or is cancelled, leaves nothing."""
         uid = job.record.uid
-        making = self._made[uid] = asyncio.get_running_loop().create_future()
+        self._made[uid] = asyncio.get_running_loop().create_future()
         self._jobs[uid] = job
+        prepared: list[str] = []
 
         def on_disk() -> None:
             job.directory.make()
@@ -228,18 +237,50 @@ class JobRegistry:
                 job.directory.delete()
                 raise
 
+        writing = asyncio.ensure_future(asyncio.to_thread(on_disk))
         try:
-            await asyncio.to_thread(on_disk)
+            await asyncio.shield(writing)
+            await around.hooks.prepare(job.record, job.directory.sandbox, prepared)
         except BaseException:
-            del self._jobs[uid]
+            await asyncio.shield(
+                detached(around.tasks, f"undoing job {uid}", self._unmake(job, writing, prepared, around))
+            )
             raise
-        finally:
-            del self._made[uid]
-            making.set_result(None)
+        self._is_made(uid)
         with context.about(job=uid):
             log.info("job %s made for router %s", uid, job.record.sender.uid)
         self.told(job.record)
         return job.record
+
+    async def _unmake(
+        self, job: Job, writing: asyncio.Future[None], prepared: Sequence[str], around: Surroundings
+    ) -> None:
+        try:
+            await asyncio.wait((writing,))
+            if not writing.cancelled() and writing.exception() is None:
+                await around.hooks.cleanup(job.record, job.directory.sandbox, only=prepared)
+                await asyncio.to_thread(job.directory.delete)
+        finally:
+            del self._jobs[job.record.uid]
+            self._is_made(job.record.uid)
+
+    def _is_made(self, uid: JobUid) -> None:
+        """Or given up."""
+        self._made.pop(uid).set_result(None)
+
+    async def _taken(
+        self, record: JobRecord, keys: Mapping[str, str], driver: Driver | None, around: Surroundings
+    ) -> Job | None:
+        """A job of an earlier run as it is now; None for one that is gone with its link."""
+        job = Job(record, self._records.directory(record.uid), around, keys)
+        if not record.ended:
+            job = await self._recovered(job, driver, around, keys)
+        if record.asked == UNTIL_LINK_ENDS:
+            await job.delete()
+            return None
+        await asyncio.to_thread(clean_leftovers, job.directory.sandbox)
+        await asyncio.to_thread(clean_staging, job.directory.path)
+        return job
 
     async def _recovered(self, job: Job, driver: Driver | None, around: Surroundings, keys: Mapping[str, str]) -> Job:
         record, directory = job.record, job.directory
@@ -257,7 +298,7 @@ class JobRegistry:
         else:
             exit_code = found.exit_code if isinstance(found, Exit) else None
             record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
-            await asyncio.to_thread(directory.clean_sandbox)
+            await job.clean_sandbox()
         await asyncio.to_thread(directory.write, record, keys)
         with context.about(job=record.uid):
             log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
