@@ -39,7 +39,7 @@ def make_parser(command: str, description: str) -> argparse.ArgumentParser:
 def ask(given: argparse.Namespace, question: Callable[[Client], Awaitable[str]]) -> int:
     """Prints the answer. Exit status: 1 when the router refuses or does not answer, 2 for a token that is none."""
     try:
-        print(asyncio.run(_asked(given.url, _token(given.token_file), question)))
+        print(asyncio.run(_asked(given.url, token(given.token_file), question)))
     except ConfigError as error:
         print(f"prouter: {error.detail}", file=sys.stderr)
         return 2
@@ -51,20 +51,20 @@ def ask(given: argparse.Namespace, question: Callable[[Client], Awaitable[str]])
     return 0
 
 
-async def _asked(url: str, token: str | None, question: Callable[[Client], Awaitable[str]]) -> str:
+async def _asked(url: str, secret: str | None, question: Callable[[Client], Awaitable[str]]) -> str:
     import aiohttp
 
     from prouter.client import Client
 
     try:
-        async with asyncio.timeout(ANSWER_SECONDS), Client(url, token) as client:
+        async with asyncio.timeout(ANSWER_SECONDS), Client(url, secret) as client:
             return await question(client)
     except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
         raise ProuterError(f"no router answers at {url} ({type(error).__name__}); --url says where it is") from error
 
 
-def _token(file: Path | None) -> str | None:
-    """Raises ConfigError."""
+def token(file: Path | None) -> str | None:
+    """The one that is in the file, or in the environment. Raises ConfigError."""
     if file is None:
         return os.environ.get("PROUTER_TOKEN") or None
     try:

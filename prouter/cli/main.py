@@ -23,11 +23,10 @@ DAEMONS = ("router", "agent", "up")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 after a graceful end, 1 when it could not start here and now, 2 for a wrong configuration."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        foreign: int = importlib.import_module("prouter.cli.foreign").run(words[0], words[1:])
+        return foreign
     command = words.pop(0) if words and words[0] in COMMANDS else "router"
-    if words and command == "router" and not words[0].startswith("-"):
-        known = ", ".join(COMMANDS)
-        print(f"prouter: there is no command {words[0]!r}; there are: {known}", file=sys.stderr)
-        return 2
     if command in DAEMONS:
         hangup.keep()
     module = importlib.import_module(f"prouter.cli.{command}")

@@ -16,8 +16,8 @@ KIND = options.Kind(
     hookspecs,
     SECTIONS,
     "Commands: prouter agent (runs jobs on this machine), prouter up (a router and one local agent), prouter drain and "
-    "undrain (an agent takes no new jobs, or takes them again), prouter explain (which plugin decided what, and why); "
-    "each has --help.",
+    "undrain (an agent takes no new jobs, or takes them again), prouter explain (which plugin decided what, and why), "
+    "prouter plugins (which plugins are there, and what is wrong with them); each has --help.",
 )
 
 

@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,15 +80,23 @@ def kind_named(name: str) -> options.Kind:
     return kind
 
 
-def look(kind: options.Kind, given: argparse.Namespace, environ: Mapping[str, str]) -> Side:
-    """Load all plugins of one side. Raises ConfigError for sources that can not be read."""
+def look(
+    kind: options.Kind,
+    given: argparse.Namespace,
+    environ: Mapping[str, str],
+    change: Callable[[Sequence[Found]], Sequence[Found]] = lambda found: found,
+) -> Side:
+    """Load all plugins of one side. `change` may put others in the place of those that are there.
+
+    Raises ConfigError for sources that can not be read.
+    """
     sources = Sources(given.config, environ, kind.prefix, given.set)
     switches = options.switches(sources, given)
     host = PluginHost(kind.specs)
     with quietly():
-        found = candidates(kind.group, switches)
+        found = change(candidates(kind.group, switches))
         chosen, doubles = choose(found)
-        host.load(chosen, replace(switches, required=frozenset()))
+        host.load(chosen, replace(switches, required=frozenset(), forgiving=True))
         hooks = Hooks(host)
         schema = options.own_schema(kind)
         for plugin, sections in hooks.collect("prouter_config_sections"):
@@ -97,6 +105,11 @@ def look(kind: options.Kind, given: argparse.Namespace, environ: Mapping[str, st
             except (ValueError, ConfigError) as error:
                 host.disable(plugin, f"prouter_config_sections: {error}")
     return Side(kind, sources, switches, found, host, hooks, schema, doubles)
+
+
+def switched_off(kind: options.Kind, given: argparse.Namespace) -> frozenset[str]:
+    """Names of plugins that are not even imported. Raises ConfigError."""
+    return options.switches(Sources(given.config, os.environ, kind.prefix, given.set), given).disabled
 
 
 @contextlib.contextmanager
