@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prouter import hookimpl
+from prouter import hookspecs, implements
 from prouter.model.access import Guards, Peer, Principal, Refusal, Resource, Secret, any_matches, token_bits
 from prouter.model.http import RequestHead
 from prouter.model.plugin import ConfigSection
@@ -22,7 +22,7 @@ class ReadonlyToken:
     def __init__(self) -> None:
         self._tokens: tuple[Secret, ...] = ()
 
-    @hookimpl
+    @implements(hookspecs.prouter_config_sections)
     def prouter_config_sections(self) -> Sequence[ConfigSection]:
         tokens = {
             "type": "array",
@@ -33,22 +33,22 @@ class ReadonlyToken:
         }
         return [ConfigSection(NAME, {"tokens": tokens})]
 
-    @hookimpl
+    @implements(hookspecs.prouter_startup)
     def prouter_startup(self, router: Router) -> None:
         self._tokens = tuple(Secret(token) for token in router.config.section(NAME)["tokens"])
 
-    @hookimpl
+    @implements(hookspecs.prouter_guards)
     def prouter_guards(self) -> Guards:
         bits = min((token_bits(token.reveal()) for token in self._tokens), default=0.0)
         return Guards(requests=bool(self._tokens), weakest_request_bits=bits)
 
-    @hookimpl
+    @implements(hookspecs.prouter_authenticate_request)
     def prouter_authenticate_request(self, head: RequestHead, peer: Peer) -> Principal | None:
         if any_matches(self._tokens, head.get(HEADER) or ""):
             return Principal("reader", NAME, frozenset((HEADER,)))
         return None
 
-    @hookimpl
+    @implements(hookspecs.prouter_authorize)
     def prouter_authorize(self, principal: Principal, action: str, resource: Resource) -> Refusal | None:
         if principal.authenticator == NAME and not action.endswith(".read"):
             return Refusal("this token may only read")
