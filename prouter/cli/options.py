@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from prouter import __version__
+from prouter.cli.main import COMMANDS
 from prouter.errors import ConfigError, StartupError
 from prouter.model.plugin import ConfigSection
 from prouter.pluginkit.calling import Hooks
@@ -110,18 +112,24 @@ def load(
     host, hooks, schema = _plugins(kind, sources, options, given)
     settings = sources.load(schema)
     if kind.name == "router":
-        host.require(settings.section("access")["authenticators"])
+        host.require(**_authenticators(settings, schema))
 
     def reread() -> Settings:
         fresh = Sources(options.config, environ, kind.prefix, options.set).load(schema)
         if kind.name == "router":
             try:
-                host.check_there(fresh.section("access")["authenticators"])
+                host.check_there(**_authenticators(fresh, schema))
             except StartupError as error:
                 raise ConfigError([error.detail]) from None
         return fresh
 
     return Loaded(settings, host, hooks, reread)
+
+
+def _authenticators(settings: Settings, schema: Schema) -> dict[str, Any]:
+    """Their names, and whether those are the default's, which switching a plugin off does not contradict."""
+    names = settings.section("access")["authenticators"]
+    return {"names": names, "by_default": names == schema.defaults()["access"]["authenticators"]}
 
 
 def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
@@ -145,6 +153,7 @@ def _commands(hooks: Hooks) -> str:
         f"    prouter {command.name} - {' '.join(command.summary.split())} (of the plugin {plugin})"
         for plugin, commands in hooks.collect("prouter_commands")
         for command in commands
+        if command.name not in COMMANDS
     ]
     return "\n".join(["Commands of plugins:", "", *sorted(lines), "", ""]) if lines else ""
 

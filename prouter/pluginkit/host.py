@@ -75,18 +75,21 @@ class PluginHost:
                 self._load_one(plugin)
         self._leave_out_circles()
 
-    def require(self, names: Collection[str]) -> None:
+    def require(self, names: Collection[str], *, by_default: bool = False) -> None:
         """These must be there (`check_there`), and are required from now on. Raises StartupError."""
-        self.check_there(names)
+        self.check_there(names, by_default=by_default)
         self._required |= set(names)
 
-    def check_there(self, names: Collection[str]) -> None:
-        """These must have loaded, or be built-ins that somebody switched off. Raises StartupError."""
+    def check_there(self, names: Collection[str], *, by_default: bool = False) -> None:
+        """These must have loaded. Where nobody named them (`by_default`) they may be switched off, whoever's they are.
+
+        Raises StartupError.
+        """
         for name in names:
             state = self._states.get(name)
             if state is None:
                 raise StartupError(f"access.authenticators names the plugin {name!r}, which is not installed")
-            if state.state == "failed" or (state.state == "disabled" and state.distribution != PROJECT):
+            if state.state == "failed" or (state.state == "disabled" and not by_default):
                 raise StartupError(f"the authenticator {name!r} is {state.state}: {state.why}")
 
     def disable(self, name: str, why: str) -> None:
@@ -123,6 +126,11 @@ class PluginHost:
 
     def loaded(self) -> Collection[str]:
         return [state.name for state in self._states.values() if state.state == "loaded"]
+
+    def origin(self, name: str) -> str:
+        """A plugin and where it comes from, for people."""
+        state = self._states[name]
+        return f"{name!r} ({' '.join(filter(None, (state.distribution, state.version)))})"
 
     def describe(self) -> Sequence[Mapping[str, Any]]:
         """For /info and /plugins."""

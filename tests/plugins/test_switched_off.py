@@ -1,20 +1,14 @@
-"""Any plugin can be switched off, and all of them: what is left works, what is missing is named."""
+"""Any plugin of the router can be switched off, and all of them: what is left works, what is missing is named."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
 from switching import OWN_REQUESTS, built_in, missing, off
 
-from prouter.client.client import RequestFailed
-from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
-
-AGENT_GROUP = "prouter.agent_plugins"
-SERVED = {"archive_transfer": "/archive", "job_output": "/output"}
-"""Plugins whose agent's half answers a path of the job, and that path."""
-AGENT_PLUGINS = ["file_transfer", "job_environment", "process_driver", *SERVED]
+from prouter.testing import Fleet, eventually
 
 
 async def test_a_router_without_any_plugin_says_what_it_is_and_refuses_the_rest(fleet: Fleet) -> None:
@@ -34,11 +28,17 @@ async def test_a_router_without_any_plugin_says_what_it_is_and_refuses_the_rest(
 
 
 async def test_a_router_without_any_plugin_lets_no_agent_in(fleet: Fleet) -> None:
-    router = fleet.daemon(*off(*built_in()))
+    await nobody_gets_in(fleet, *off(*built_in()))
+
+
+async def nobody_gets_in(fleet: Fleet, *words: str) -> str:
+    """The control endpoint of a router, started so, that no agent gets into."""
+    router = fleet.daemon(*words)
     host, port = router.address("server")
     address = ["--set", "client.enabled=True", "--set", f"client.address={host}:{port}"]
     fleet.daemon("agent", *address, environ={"PAGENT_CLIENT__TOKEN": "any"})
     await eventually(lambda: "no authenticator knows this agent's credentials" in router.log)
+    return router.url()
 
 
 def test_every_built_in_of_the_router_has_a_request_of_its_own_here() -> None:
@@ -65,48 +65,33 @@ def test_tokens_without_the_plugin_that_checks_them_do_not_start(fleet: Fleet) -
     assert "control.tokens: there is no such parameter" in said
 
 
-async def lame_agent(fleet: Fleet, *plugins: str) -> tuple[RouterDaemon, AgentDaemon]:
-    router = fleet.router()
-    agent = fleet.agent(router, flags=tuple(off(*plugins)))
-    await router.agent_is_there(agent)
-    return router, agent
+async def test_without_the_plugin_that_checks_tokens_no_agent_gets_in_and_the_rest_is_there(fleet: Fleet) -> None:
+    url = await nobody_gets_in(fleet, *off("token_auth"))
+    async with aiohttp.ClientSession() as session:
+        for other in built_in() - {"token_auth"}:
+            assert await missing(session, url, other) == "", other
 
 
-async def test_an_agent_without_any_plugin_is_there_and_starts_nothing(fleet: Fleet) -> None:
-    router, agent = await lame_agent(fleet, *built_in(AGENT_GROUP))
-    async with router.client() as client:
-        job = await client.create({"type": "uid", "uid": agent.uid}, "lame")
-        with pytest.raises(RequestFailed, match="process_driver") as refused:
-            await job.start([sys.executable, "-c", "pass"], port_expected_count=0)
-        assert refused.value.http_status == 501
-        with pytest.raises(RequestFailed) as refused:
-            await job.read("x")
-        assert refused.value.http_status in (404, 501)
-        assert "file_transfer" in str(refused.value)
-        await job.remove()
-    assert agent.stop() == 0
+STRANGERS = """
+from prouter import hookimpl
+from prouter.model.access import Principal
+
+class Plugin:
+    @hookimpl
+    def prouter_authenticate_agent(self, hello, peer):
+        return Principal(hello.name)
+"""
 
 
-@pytest.mark.parametrize("plugin", AGENT_PLUGINS)
-async def test_a_plugin_of_the_agent_switched_off_takes_its_own_feature_only(fleet: Fleet, plugin: str) -> None:
-    router, agent = await lame_agent(fleet, plugin)
-    async with router.client() as client:
-        job = await client.create({"type": "uid", "uid": agent.uid}, "lame")
-        if plugin == "process_driver":
-            with pytest.raises(RequestFailed, match=plugin):
-                await job.start([sys.executable, "-c", "pass"], port_expected_count=0)
-        else:
-            await job.start([sys.executable, "-c", "open('made', 'w').write('x')"], port_expected_count=0)
-            assert (await job.wait()).info["exit_code"] == 0
-            assert (agent.sandbox(job) / "made").exists()
-        (agent.sandbox(job) / "there").write_text("there")
-        for other, path in SERVED.items():
-            async with client.session.get(f"{client.url}{job.path}{path}") as answer:
-                said = await answer.read()
-                assert answer.status == (404 if plugin == other else 200)
-                assert plugin != other or plugin.encode() in said
-        if plugin == "file_transfer":
-            with pytest.raises(RequestFailed, match=plugin):
-                await job.read("there")
-        else:
-            assert await job.read("there") == b"there"
+async def test_a_stranger_in_the_place_of_the_plugin_that_checks_tokens_is_switched_off_as_it_is(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """Who ships it makes no difference; that somebody named it does."""
+    for name in ("token_auth", "other"):
+        (tmp_path / f"{name}.py").write_text(STRANGERS)
+    twin, other = str(tmp_path / "token_auth.py"), str(tmp_path / "other.py")
+    await nobody_gets_in(fleet, "--set", f"plugins.load={[twin]}", *off("token_auth"))
+    for loaded in ([other], [other, twin]):
+        named = ("--set", f"plugins.load={loaded}", "--set", "access.authenticators=['other','token_auth']")
+        said = fleet.refused(*named, *off("token_auth"), status=1)
+        assert "the authenticator 'token_auth' is disabled" in said
