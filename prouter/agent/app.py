@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -35,13 +35,14 @@ from prouter.agent.methods import JobMethods
 from prouter.agent.service import Service
 from prouter.agent.settings import AgentSettings, Endpoint
 from prouter.agent.targets import PipeTargets
-from prouter.errors import ConfigError, NotPossible, PluginFailure
+from prouter.errors import ConfigError, NotPossible
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.plugin import Driver, RpcMethod
 from prouter.model.services import AgentHost
 from prouter.pipe.agent_end import PipeTimes
 from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.claims import Claims, named
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
@@ -52,7 +53,7 @@ from prouter.rpc.machine import IdCounter
 from prouter.web.acceptor import Acceptor
 from prouter.web.limits import LINKS_KEEP_BACK, WebLimits
 from prouter.web.outcomes import Dispatcher
-from prouter.web.routes import RouteTable
+from prouter.web.routes import RouteTable, claims_of
 
 log = logging.getLogger(__name__)
 
@@ -220,20 +221,12 @@ class AgentApp:
         drivers: dict[str, Driver] = {}
         for plugin, found in self._hooks.collect("prouter_drivers"):
             for driver in found:
-                if driver.name in drivers:
-                    raise PluginFailure(plugin, "prouter_drivers", f"driver {driver.name!r} is there already")
                 drivers[driver.name] = driver
                 self._driver_plugins[driver.name] = plugin
         return drivers
 
     def _collect_rpc_methods(self) -> list[RpcMethod]:
-        methods: dict[str, RpcMethod] = {}
-        for plugin, found in self._hooks.collect("prouter_rpc_methods"):
-            for method in found:
-                if method.name in methods or method.name.startswith(OWN_METHODS):
-                    raise PluginFailure(plugin, "prouter_rpc_methods", f"method {method.name!r} is there already")
-                methods[method.name] = method
-        return list(methods.values())
+        return [method for _, found in self._hooks.collect("prouter_rpc_methods") for method in found]
 
     async def _start_plugins(
         self,
@@ -250,6 +243,7 @@ class AgentApp:
 
         def bundle(plugin: str) -> dict[str, Any]:
             tasks = TaskOwner(f"plugin {plugin}")
+            self._hooks.owns(plugin, tasks)
             undo.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = AgentHost(
                 identity=who.identity,
@@ -266,6 +260,12 @@ class AgentApp:
 
         undo.push_async_callback(self._hooks.close, CLOSE_SECONDS)
         await self._hooks.setup("prouter_startup", bundle)
+        claims: dict[str, Claims] = {
+            "prouter_drivers": named("driver"),
+            "prouter_agent_routes": claims_of,
+            "prouter_rpc_methods": _method_claims,
+        }
+        await self._hooks.settle(claims)
 
     def _route_table(self) -> RouteTable:
         table = RouteTable()
@@ -319,6 +319,12 @@ class AgentApp:
             )
             self._token_holders.append(dialing)
             tasks.start(f"link to {address}", dialing.run())
+
+
+def _method_claims(method: RpcMethod) -> Sequence[str]:
+    if method.name.startswith(OWN_METHODS):
+        raise ValueError(f"method {method.name!r} has a name that is kept for the agent itself")
+    return (f"method {method.name!r}",)
 
 
 def _first(drivers: Mapping[str, Driver]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +32,11 @@ from prouter.core.services import AgentsService, Description
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.model.agents import Identity
 from prouter.model.events import Failed
+from prouter.model.plugin import Route
 from prouter.model.services import Router
 from prouter.model.traffic import Traffic
 from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.claims import of_selector
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
@@ -43,7 +45,7 @@ from prouter.pluginkit.tasks import TaskOwner
 from prouter.web.acceptor import Acceptor
 from prouter.web.limits import LINKS_KEEP_BACK
 from prouter.web.outcomes import Dispatcher
-from prouter.web.routes import RouteTable
+from prouter.web.routes import RouteTable, claims_of
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +144,9 @@ class RouterApp:
         explanations = Explanations(self._hooks, directory, jobs)
         agents = AgentsService(directory, dialer)
         await self._start_plugins(undo, identity, state, jobs, agents, explanations, events)
+        info = info_routes(identity, __version__, self._description)
+        taken = {claim: "prouter itself" for route in info for claim in claims_of(route)}
+        await self._hooks.settle({"prouter_selectors": of_selector, "prouter_routes": claims_of}, taken)
         selection.collect()
         self._description.contributes("selectors", selection.by_plugin())
         access = Access(self._hooks, settings, insecure=self._insecure)
@@ -153,7 +158,7 @@ class RouterApp:
             self._hooks,
             access,
             directory,
-            self._route_table(identity),
+            self._route_table(info),
             origins,
             body_limits=body_limits(section),
             missing=self._description.missing,
@@ -184,6 +189,7 @@ class RouterApp:
 
         def bundle(plugin: str) -> dict[str, Any]:
             tasks = TaskOwner(f"plugin {plugin}")
+            self._hooks.owns(plugin, tasks)
             undo.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = Router(
                 identity=identity,
@@ -204,9 +210,9 @@ class RouterApp:
         undo.push_async_callback(self._hooks.close, CLOSE_SECONDS)
         await self._hooks.setup("prouter_startup", bundle)
 
-    def _route_table(self, identity: Identity) -> RouteTable:
+    def _route_table(self, info: Sequence[Route]) -> RouteTable:
         table = RouteTable()
-        table.add("prouter", info_routes(identity, __version__, self._description))
+        table.add("prouter", info)
         for plugin, routes in self._hooks.collect("prouter_routes"):
             table.add(plugin, routes)
         self._description.served(table)

@@ -40,14 +40,9 @@ class Selection:
         self._selectors: dict[str, tuple[str, Selector]] = {}
 
     def collect(self) -> None:
-        """Once, after start-up. Two plugins that claim one locator type are an error naming both."""
+        """Once, after start-up, when each locator type has one owner."""
         for plugin, selectors in self._hooks.collect("prouter_selectors"):
             for selector in selectors:
-                taken = self._selectors.get(selector.name)
-                if taken is not None:
-                    raise PluginFailure(
-                        plugin, "prouter_selectors", f"selector {selector.name!r} is {taken[0]!r}'s already"
-                    )
                 self._selectors[selector.name] = (plugin, selector)
 
     def by_plugin(self) -> Mapping[str, Sequence[Selector]]:

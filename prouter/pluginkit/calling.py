@@ -7,6 +7,7 @@ plugin and hook. Where nobody implements a hook nothing is built, called or awai
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import math
@@ -23,6 +24,7 @@ from prouter.model.trail import Trail
 from prouter.model.trail import current as trail
 from prouter.pluginkit.answers import fits, result_of, words
 from prouter.pluginkit.asking import Implementation, Pending
+from prouter.pluginkit.claims import Claims, Clash, Owners
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.limits import CallLimits
 from prouter.pluginkit.observing import EXCEPTION, MISSED, Observer
@@ -50,6 +52,8 @@ class Hooks:
         self._tasks = TaskOwner("hooks")
         self._started: list[tuple[str, Implementation | None]] = []
         """Plugins, each with what ends it; one that was left out since has it, too."""
+        self._owned: dict[str, TaskOwner] = {}
+        self._settled: dict[str, list[tuple[str, Any]]] = {}
 
     def implemented(self, hook: str) -> bool:
         """Whether anybody implements it."""
@@ -65,6 +69,9 @@ class Hooks:
 
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """(plugin, value) of each, in the order of loading. One that fails is disabled with the reason."""
+        if hook in self._settled:
+            loaded = self._host.loaded()
+            return [(plugin, value) for plugin, value in self._settled[hook] if plugin in loaded]
         collected = []
         for found in self._implementations(hook):
             try:
@@ -78,6 +85,34 @@ class Hooks:
             if value is not None:
                 collected.append((found.plugin, value))
         return collected
+
+    async def settle(self, claims: Mapping[str, Claims], taken: Mapping[str, str] | None = None) -> None:
+        """Collect these hooks, once, so that nothing has two owners: `collect` answers from it afterwards.
+
+        The plugin that claims what one that was loaded before it has is left out as a whole and shut down.
+        `taken`: claims that are no plugin's to make. Raises StartupError as `PluginHost.disable` does.
+        """
+        offered = {hook: dict(self.collect(hook)) for hook in claims}
+        owners = Owners(taken or {})
+        for plugin in list(self._host.loaded()):
+            theirs = [(hook, claims[hook], member) for hook in claims for member in offered[hook].get(plugin, ())]
+            try:
+                owners.add(self._host.origin(plugin), theirs)
+            except Clash as error:
+                self._host.disable(plugin, str(error))
+        loaded = set(self._host.loaded())
+        for plugin, end in list(self._started):
+            if plugin not in loaded:
+                self._started.remove((plugin, end))
+                if plugin in self._owned:
+                    await self._owned[plugin].close(1.0)
+                await self._shut_down(plugin, end)
+        for hook, values in offered.items():
+            self._settled[hook] = [(plugin, value) for plugin, value in values.items() if plugin in loaded]
+
+    def owns(self, plugin: str, tasks: TaskOwner) -> None:
+        """These end when the plugin is left out after its start."""
+        self._owned[plugin] = tasks
 
     async def first(self, hook: str, *, only: Sequence[str] | None = None, **arguments: Any) -> tuple[str, Any] | None:
         """The first answer that is not None, with its plugin. `only` names who is asked, in its order. Fails closed."""
@@ -111,26 +146,16 @@ class Hooks:
 
     async def gather(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """(plugin, value) of all that answered; one that fails is logged and missing."""
-        answers = []
-        for plugin, value in await self.each(hook, **arguments):
-            if isinstance(value, ProuterError):
-                log.warning("%s of plugin %s is missing: %s", hook, plugin, value.detail)
-            elif value is not None:
-                answers.append((plugin, value))
-        return answers
+        return _there(hook, await self.each(hook, **arguments))
+
+    async def gather_at_once(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """The same, all asked at one time: together they take as long as the slowest, one deadline at most."""
+        asked = (self._answer(found, arguments) for found in self._implementations(hook))
+        return _there(hook, await asyncio.gather(*asked))
 
     async def each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """(plugin, its answer or the ProuterError that it failed with) of all, None included."""
-        answers: list[tuple[str, Any]] = []
-        for found in self._implementations(hook):
-            try:
-                answers.append((found.plugin, await self._ask(found, arguments)))
-            except ProuterError as error:
-                self._host.count_failure(found.plugin)
-                if not isinstance(error, PluginFailure):
-                    found.count.failures += 1
-                answers.append((found.plugin, error))
-        return answers
+        return [await self._answer(found, arguments) for found in self._implementations(hook)]
 
     async def setup(self, hook: str, bundle: Callable[[str], Mapping[str, Any]]) -> None:
         """At a start, in the order of loading, each with arguments of its own.
@@ -182,6 +207,15 @@ class Hooks:
                 await self._ask(end, {})
             except ProuterError as error:
                 log.error("plugin %s did not shut down: %s", plugin, error.detail)
+
+    async def _answer(self, found: Implementation, arguments: Mapping[str, Any]) -> tuple[str, Any]:
+        try:
+            return found.plugin, await self._ask(found, arguments)
+        except ProuterError as error:
+            self._host.count_failure(found.plugin)
+            if not isinstance(error, PluginFailure):
+                found.count.failures += 1
+            return found.plugin, error
 
     async def _ask(self, found: Implementation, arguments: Mapping[str, Any]) -> Any:
         value = found.ask(arguments)
@@ -256,6 +290,13 @@ class Hooks:
 
     def _function(self, hook: str) -> Any:
         return getattr(self._host.manager.hook, hook).spec.function
+
+
+def _there(hook: str, answers: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    for plugin, value in answers:
+        if isinstance(value, ProuterError):
+            log.warning("%s of plugin %s is missing: %s", hook, plugin, value.detail)
+    return [answer for answer in answers if answer[1] is not None and not isinstance(answer[1], ProuterError)]
 
 
 def _discard(value: Any) -> None:

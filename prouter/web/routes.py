@@ -26,6 +26,19 @@ class Match:
     job: str | None = None
 
 
+def claims_of(route: Route) -> list[str]:
+    """What a route claims for its owner: each verb at its path, whatever parameters are called.
+
+    Raises ValueError for a route that can not be served.
+    """
+    if not route.path.startswith("/") or not route.methods:
+        raise ValueError(f"a route has verbs and a path that begins with '/': {route.methods!r} {route.path!r}")
+    if (route.handler is None) == (route.relay is None):
+        raise ValueError(f"{route.path} needs exactly one of handler and relay")
+    path = "/".join(_shape(tuple(route.path.split("/"))))
+    return [f"{method} {path}" for method in route.methods]
+
+
 @dataclass(slots=True)
 class _Place:
     """All routes with one path."""
