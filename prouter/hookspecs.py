@@ -544,17 +544,18 @@ def prouter_score_agent(candidate: Candidate, request: CreateRequest, principal:
     """
 
 
-@hookspec(Kind.FIRST, deadline_seconds=300.0, since="0.2")
+@hookspec(Kind.FIRST, deadline_seconds=3660.0, since="0.2")
 def prouter_provision_agent(
     request: CreateRequest, principal: Principal, considered: Mapping[AgentUid, str], progress: Callable[[str], None]
 ) -> AgentUid | Refusal | None:
     """Start an agent for a job that none of those connected can take.
 
-    Asked when the selector found nobody; `considered` says why each was not taken. Returns the uid of an agent that is
-    connected or will be in a moment: the router waits for it for what is left of the deadline
-    (`selection.provision_timeout` seconds in all) and lets the selector choose again. `progress` tells whoever watches
-    /events, in a sentence, how far it is. None: I start none for such a job. A Refusal ends it with its reason. Not
-    asked in a dry run.
+    Asked when the selector found nobody, once for each job; `considered` says why each was not taken. Returns the uid
+    of an agent that is connected or will be in a moment: the router waits for it for what is left of
+    `selection.provision_timeout` (seconds, for everything; 300), and lets the selector choose again, which is final.
+    Beyond that time you are cancelled and the job is refused (503), as when you return a Refusal, with its reason; you
+    are cancelled, too, when the client goes away. `progress` tells whoever watches /events, in a sentence, how far it
+    is. None: I start none for such a job. Not asked in a dry run, nor while `selection.max_provisioning` jobs wait.
 
     Example::
 
@@ -583,6 +584,21 @@ def prouter_job_not_made(request: CreateRequest, principal: Principal, why: str)
             @hookimpl
             def prouter_job_not_made(self, request, principal, why):
                 print(principal.name, "gets no job:", why)
+    """
+
+
+@hookspec(Kind.NOTIFY, since="0.2")
+def prouter_agent_provisioning(request: CreateRequest, plugin: str, detail: str) -> None:
+    """How far it is with an agent that `plugin` starts for a job which found none.
+
+    Told whenever that plugin says so, in its words, and when the agent is waited for, is connected, or was given up.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_agent_provisioning(self, request, plugin, detail):
+                print(request.name, plugin, detail)
     """
 
 

@@ -26,6 +26,7 @@ from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.service import JobsService
 from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limits
 from prouter.core.origin import Origins
+from prouter.core.provisioning import Provisioning
 from prouter.core.reload import Reload
 from prouter.core.selection import Selection
 from prouter.core.services import AgentsService, Description
@@ -129,13 +130,21 @@ class RouterApp:
             identity, __version__, settings, directory, tasks, pool_limits(section), spill_limits(section)
         )
         housekeeping = Housekeeping(memory, directory)
-        dialer = Dialer(fleet, housekeeping.changed)
+        dialer = Dialer(fleet, housekeeping.changed, self._hooks)
         housekeeping.watch(dialer)
         origins = Origins(settings)
         selection = Selection(self._hooks, directory)
+        provisioning = Provisioning(
+            self._hooks,
+            directory,
+            events.tell,
+            timeout_seconds=settings.provision_seconds,
+            most=settings.max_provisioning,
+        )
         jobs = JobsService(
             directory,
             selection,
+            provisioning,
             max_per_agent=settings.max_jobs_per_agent,
             trail_bytes=settings.trail_bytes,
             public_prefix=origins.public_prefix,
@@ -169,6 +178,7 @@ class RouterApp:
         undo.push_async_callback(directory.close)
         await self._listen(undo, "control", settings.control, control, settings.drain_seconds)
         undo.callback(directory.end_waits)
+        undo.callback(provisioning.end)
         tasks.start("housekeeping", housekeeping.run())
         dialer.resume(remembered.dialed)
         self._description.listening()

@@ -7,8 +7,17 @@ import logging
 
 from prouter.core.jobs.acting import Acting
 from prouter.model.agents import AgentInfo
-from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, Failed, JobChanged
-from prouter.model.jobs import JobRecord, JobState
+from prouter.model.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentDraining,
+    AgentProvisioning,
+    Event,
+    Failed,
+    JobChanged,
+)
+from prouter.model.jobs import CreateRequest, JobRecord, JobState
+from prouter.model.telling import one_line
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 
@@ -33,6 +42,11 @@ class EventHub:
                 self._hooks.notify("prouter_agent_disconnected", subject=agent.uid, agent=agent, why=why)
             case AgentDraining(agent):
                 self._hooks.notify("prouter_agent_draining", subject=agent.uid, agent=agent)
+            case AgentProvisioning(request, plugin, detail):
+                log.info("an agent for job %s, by plugin %s: %s", _name(request), plugin, detail)
+                self._hooks.notify(
+                    "prouter_agent_provisioning", subject=plugin, request=request, plugin=plugin, detail=detail
+                )
             case JobChanged(agent, record):
                 with context.about(request=self._acting.request_of(record.uid), job=record.uid, agent=agent.uid):
                     _log_job(agent, record)
@@ -40,6 +54,11 @@ class EventHub:
             case Failed(subject, detail):
                 log.warning("%s: %s", subject, detail)
                 self._hooks.notify("prouter_failed", subject=subject, about=subject, detail=detail)
+
+
+def _name(request: CreateRequest) -> str:
+    """One that is not made yet: its uid where the client chose it, else its name."""
+    return str(request.uid) if request.uid is not None else repr(one_line(request.name))
 
 
 def _log_job(agent: AgentInfo, record: JobRecord) -> None:

@@ -19,7 +19,7 @@ from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
 from prouter.model.resources import shortage
-from prouter.model.selection import no_agent
+from prouter.model.selection import no_agent, reasons
 from prouter.model.trail import choosing, current, is_dry_run
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.checking import check
@@ -154,6 +154,6 @@ def _with_filtered(error: NoAgent, refused: Mapping[AgentUid, str]) -> NoAgent:
     """
     if not refused:
         return error
-    considered = {AgentUid(str(agent["agent"])): str(agent["reason"]) for agent in error.extra.get("considered", ())}
+    considered = reasons(error)
     meant = {uid: reason for uid, reason in refused.items() if uid in considered} or refused
     return no_agent({**considered, **meant})

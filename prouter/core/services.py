@@ -52,15 +52,16 @@ class AgentsService:
             entry.note_drain(drain)
         return entry.info()
 
-    async def dial(self, address: str, token: str) -> AgentUid:
+    async def dial(self, address: str, token: str | None = None) -> AgentUid:
+        named = Secret(token) if token is not None else None
         trail = current.get()
         if trail is not None and trail.dry:
-            return self._as_if_dialed(trail, address, token)
-        return await self._dialer.dial(address, Secret(token))
+            return await self._as_if_dialed(trail, address, named)
+        return await self._dialer.dial(address, named)
 
-    def _as_if_dialed(self, trail: Trail, address: str, token: str) -> AgentUid:
+    async def _as_if_dialed(self, trail: Trail, address: str, named: Secret | None) -> AgentUid:
         """An explanation was asked for: nothing is dialed. Raises WouldDial where a create would have to."""
-        linked = self._dialer.linked(address, Secret(token))
+        linked = await self._dialer.linked(address, named)
         if linked is None:
             if trail.choice is not None:
                 trail.choice.would_dial = clipped(address)

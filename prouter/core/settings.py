@@ -107,6 +107,18 @@ SECTIONS: tuple[ConfigSection, ...] = (
         },
     ),
     ConfigSection(
+        "selection",
+        {
+            "provision_timeout": _seconds(
+                "Seconds for plugins to start an agent for a job that found none, its connecting included.", 300, 0.1
+            )
+            | {"maximum": 3600},
+            "max_provisioning": _count(
+                "Jobs that may wait for an agent to be started; beyond it the answer is 503.", 100
+            ),
+        },
+    ),
+    ConfigSection(
         "jobs",
         {
             "orphan_timeout": _seconds(
@@ -226,6 +238,8 @@ class RouterSettings:
     authenticators: tuple[str, ...]
     orphan_seconds: float
     call_seconds: float
+    provision_seconds: float
+    max_provisioning: int
     max_jobs_per_agent: int
     trail_bytes: int
     ping_interval_seconds: float
@@ -238,7 +252,7 @@ class RouterSettings:
     def read(cls, section: Callable[[str], Mapping[str, Any]]) -> RouterSettings:
         """From validated sections."""
         identity, server, control = section("identity"), section("server"), section("control")
-        jobs, links = section("jobs"), section("links")
+        jobs, links, selection = section("jobs"), section("links"), section("selection")
         return cls(
             name=identity["name"],
             uid=identity["uid"],
@@ -251,6 +265,8 @@ class RouterSettings:
             authenticators=tuple(section("access")["authenticators"]),
             orphan_seconds=jobs["orphan_timeout"],
             call_seconds=jobs["call_timeout"],
+            provision_seconds=selection["provision_timeout"],
+            max_provisioning=selection["max_provisioning"],
             max_jobs_per_agent=jobs["max_per_agent"],
             trail_bytes=jobs["trail_bytes"],
             ping_interval_seconds=links["ping_interval"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prouter.model.agents import AgentInfo
-from prouter.model.jobs import JobRecord
+from prouter.model.jobs import CreateRequest, JobRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +40,13 @@ class Failed:
     detail: str
 
 
-Event = AgentConnected | AgentDisconnected | AgentDraining | JobChanged | Failed
+@dataclass(frozen=True, slots=True)
+class AgentProvisioning:
+    """How far it is with an agent that is started for a job."""
+
+    request: CreateRequest
+    plugin: str
+    detail: str
+
+
+Event = AgentConnected | AgentDisconnected | AgentDraining | AgentProvisioning | JobChanged | Failed

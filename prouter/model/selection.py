@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prouter.errors import NoAgent
+from prouter.errors import NoAgent, ProuterError
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate
 from prouter.model.trail import current, tell_ranking
@@ -50,6 +50,11 @@ def no_agent(reasons: Mapping[AgentUid, str]) -> NoAgent:
 def considered(reasons: Mapping[AgentUid, str]) -> dict[str, Any]:
     """What a refusal says beside its detail: each agent that was considered, and why it was not taken."""
     return {"considered": [{"agent": uid, "reason": reason} for uid, reason in sorted(reasons.items())]}
+
+
+def reasons(error: ProuterError) -> dict[AgentUid, str]:
+    """Of a refusal: each agent that was considered, and why it was not taken."""
+    return {AgentUid(str(agent["agent"])): str(agent["reason"]) for agent in error.extra.get("considered", ())}
 
 
 def _load(candidate: Candidate) -> tuple[float, float, int, AgentUid]:

@@ -115,8 +115,10 @@ class Agents(Protocol):
         Raises AgentNotFound, AgentAway, NotPossible (an original), LinkClosed, TimedOut, NoRoom.
         """
 
-    async def dial(self, address: str, token: str) -> AgentUid:
+    async def dial(self, address: str, token: str | None = None) -> AgentUid:
         """An agent that listens at HOST:PORT; a link to the same address with the same token is used again.
+
+        Without a token the plugins are asked for one (prouter_agent_token).
 
         Raises AgentNotFound when nothing answers there or the token is refused.
         """

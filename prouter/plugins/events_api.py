@@ -16,7 +16,7 @@ from prouter import hookimpl
 from prouter.errors import TooManyRequests
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import new_uid
-from prouter.model.jobs import JobRecord, JobState
+from prouter.model.jobs import CreateRequest, JobRecord, JobState
 from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.services import Router
 from prouter.model.times import rfc3339
@@ -178,6 +178,11 @@ class EventsApi:
     @hookimpl
     def prouter_agent_draining(self, agent: AgentInfo) -> None:
         self._tell("agent", {"agent": _agent(agent), "connected": agent.connected})
+
+    @hookimpl
+    def prouter_agent_provisioning(self, request: CreateRequest, plugin: str, detail: str) -> None:
+        job = {"uid": request.uid, "name": request.name, "labels": dict(request.labels)}
+        self._tell("agent-provisioning", {"job": job, "plugin": plugin, "detail": detail})
 
     @hookimpl
     def prouter_job_state_changed(self, agent: AgentInfo, record: JobRecord) -> None:

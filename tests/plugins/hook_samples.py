@@ -60,6 +60,7 @@ def samples(place: Path) -> dict[str, Any]:
         "hello": Hello(AGENT, "lab", "s3cret"),
         "idle_seconds": 60.0,
         "peer": PEER,
+        "plugin": "starter",
         "principal": PRINCIPAL,
         "progress": print,
         "record": RECORD,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Iterable
 
@@ -18,10 +17,12 @@ from prouter.core.agents.directory import AgentEntry
 from prouter.core.agents.fleet import Fleet
 from prouter.core.agents.memory import DialedAgent
 from prouter.core.agents.pipes import DialedOut
-from prouter.errors import AgentNotFound, Incompatible, InvalidRequest, LinkClosed, LinkError, Unauthorized
+from prouter.core.agents.ways import Ways, split_address
+from prouter.errors import AgentNotFound, Incompatible, LinkClosed, LinkError, ProuterError, Unauthorized
 from prouter.model.access import Secret
 from prouter.model.agents import Hello
 from prouter.model.ids import AgentUid
+from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.tasks import told_to_end
 from prouter.rpc import websocket
 from prouter.rpc.connection import Link
@@ -34,9 +35,6 @@ DIAL_SECONDS = 10.0
 """From the first packet to the end of the handshake."""
 MAX_PAUSE_SECONDS = 3.0
 """The longest between two tries."""
-_HOST = re.compile(r"[^\s:/@?#\[\]\x00-\x20\x7f]+")
-_IPV6 = re.compile(r"[0-9a-fA-F:.]+(%[A-Za-z0-9_.\-]+)?")
-_PORT = re.compile(r"[0-9]{1,5}")
 MAX_LED = 1000
 """Addresses of which is known to which agent they led."""
 
@@ -44,41 +42,45 @@ MAX_LED = 1000
 class Dialer:
     """Owner of all links that we dialed."""
 
-    def __init__(self, fleet: Fleet, changed: Callable[[], None]) -> None:
+    def __init__(self, fleet: Fleet, changed: Callable[[], None], hooks: Hooks) -> None:
         self._fleet = fleet
         self._changed = changed
+        self._ways = Ways(hooks)
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._led: dict[tuple[str, str], tuple[AgentUid, str]] = {}
         """Address and token: the agent that took the token, and its boot."""
 
     def dialed(self) -> list[DialedAgent]:
         """Those whose jobs we may still have, for the next run of the router."""
-        return [DialedAgent(kept.address, kept.token) for kept in self._kept.values()]
+        return [DialedAgent(kept.address, None if kept.asks else kept.token) for kept in self._kept.values()]
 
     def resume(self, agents: Iterable[DialedAgent]) -> None:
         """Dial the agents of the router's last run, in the background."""
         for agent in agents:
-            self._keep(agent.address, agent.token, patient=True)
+            self._keep(agent.address, agent.token, asks=agent.token is None, patient=True)
 
-    async def dial(self, address: str, token: Secret) -> AgentUid:
+    async def dial(self, address: str, named: Secret | None) -> AgentUid:
         """The agent at HOST:PORT; a link to the same address with the same token is used again.
 
-        Raises AgentNotFound when nothing answers there or the agent refuses the token, InvalidRequest for an address
-        that is none.
+        Without a token that was named, the plugins are asked for one. Raises AgentNotFound when nothing answers there
+        or the agent refuses the token, InvalidRequest for an address that is none, PluginFailure.
         """
         split_address(address)
+        token = named if named is not None else await self._ways.token(address)
         key = (address, token.reveal())
         uid = self._linked_already(key)
         if uid is None:
-            kept = self._kept.get(key) or self._keep(address, token, patient=False)
+            kept = self._kept.get(key) or self._keep(address, token, asks=named is None, patient=False)
             kept.want()
             uid = await kept.connected()
+            kept.want()  # opening a way there may have taken longer than it was wanted for
             self._remember(key, uid)
         return uid
 
-    def linked(self, address: str, token: Secret) -> AgentUid | None:
-        """The agent that `dial` would return without dialing. Raises InvalidRequest for an address that is none."""
+    async def linked(self, address: str, named: Secret | None) -> AgentUid | None:
+        """The agent that `dial` would return without dialing. Raises as `dial` does for an address or a plugin."""
         split_address(address)
+        token = named if named is not None else await self._ways.token(address)
         return self._led_to((address, token.reveal()))
 
     def _led_to(self, key: tuple[str, str]) -> AgentUid | None:
@@ -104,9 +106,9 @@ class Dialer:
             if len(self._led) > MAX_LED:
                 del self._led[next(iter(self._led))]
 
-    def _keep(self, address: str, token: Secret, *, patient: bool) -> _Kept:
-        key = (address, token.reveal())
-        kept = _Kept(self._fleet, address, token, patient=patient)
+    def _keep(self, address: str, token: Secret | None, *, asks: bool, patient: bool) -> _Kept:
+        key = (address, token.reveal() if token is not None else "")
+        kept = _Kept(self._fleet, self._ways, self._remember, address, token, asks=asks, patient=patient)
         self._kept[key] = kept
         self._fleet.tasks.start(f"agent at {address}", self._run(key, kept))
         return kept
@@ -124,9 +126,26 @@ class Dialer:
 class _Kept:
     """One address and token: dialing, connected, or lost and dialed again."""
 
-    def __init__(self, fleet: Fleet, address: str, token: Secret, *, patient: bool) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        ways: Ways,
+        remember: Callable[[tuple[str, str], AgentUid], None],
+        address: str,
+        token: Secret | None,
+        *,
+        asks: bool,
+        patient: bool,
+    ) -> None:
         self.address = address
-        self.token = token
+        self.token = token or Secret("")
+        """Of the newest try."""
+        self._fresh = token is not None
+        """The token was not tried yet."""
+        self.asks = asks
+        """The token is the plugins': they are asked again before each try."""
+        self._ways = ways
+        self._remember = remember
         self.agent: AgentUid | None = None
         """Who answered there last."""
         self.wanted_until = 0.0
@@ -144,7 +163,7 @@ class _Kept:
     async def connected(self) -> AgentUid:
         """Raises AgentNotFound when it can not be reached."""
         try:
-            async with asyncio.timeout(DIAL_SECONDS + 2):
+            async with asyncio.timeout(self._ways.seconds + DIAL_SECONDS + 2):
                 return await asyncio.shield(self._up)
         except TimeoutError:
             raise AgentNotFound(self.address, f"agent connection not found: {self.address} does not answer") from None
@@ -182,9 +201,20 @@ class _Kept:
             self._up.set_exception(AgentNotFound(self.address, f"agent connection not found at {self.address}: {why}"))
             self._up.exception()  # seen: nobody may be waiting
 
+    async def _way(self) -> tuple[str, int]:
+        """Where to connect to now; with a new token where that is the plugins'. Raises LinkClosed where they fail."""
+        try:
+            place = await self._ways.place(self.address)
+            if self.asks and not self._fresh:
+                self.token = await self._ways.token(self.address)
+        except ProuterError as error:
+            raise LinkClosed(error.detail) from error
+        self._fresh = False
+        return place
+
     async def _one_link(self) -> bool:
         """One link from dialing to its end; True when we dropped it because the agent was idle."""
-        host, port = split_address(self.address)
+        host, port = await self._way()
         settings = self._fleet.settings
         try:
             async with asyncio.timeout(DIAL_SECONDS):
@@ -209,6 +239,7 @@ class _Kept:
 
     def is_up(self, entry: AgentEntry) -> None:
         self.agent = entry.uid
+        self._remember((self.address, self.token.reveal()), entry.uid)
         if not self._up.done():
             self._up.set_result(entry.uid)
 
@@ -246,13 +277,3 @@ class _IdleWatch:
                 fleet.directory.forget(entry.uid)
                 await self._rpc.close()
                 return
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """HOST:PORT, an IPv6 address in brackets. Raises InvalidRequest."""
-    bracketed, _, port = address.rpartition(":")
-    host = bracketed.removeprefix("[").removesuffix("]")
-    ipv6 = bracketed != host and _IPV6.fullmatch(host)
-    if not (ipv6 or _HOST.fullmatch(bracketed)) or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
-        raise InvalidRequest(f"Invalid request: {address!r} is no HOST:PORT")
-    return host, int(port)

@@ -123,6 +123,8 @@ class AgentDirectory:
         self._expected = set(expected)
         self._expected_until = time.monotonic() + RETURN_SECONDS
         self._registering = asyncio.Lock()
+        self._registered = asyncio.Event()
+        """Set, and replaced, whenever an agent has a new link."""
         self._ending = False
 
     def __iter__(self) -> Iterator[AgentEntry]:
@@ -150,6 +152,11 @@ class AgentDirectory:
         """What the agent said of itself in the handshake of the link that it has now; None without a link."""
         entry = self._entries.get(AgentUid(uid))
         return entry.hello if entry is not None and entry.link is not None else None
+
+    async def until_linked(self, uid: str) -> None:
+        """Until the agent has a link. It may never come: the caller has a deadline."""
+        while self.linked(uid) is None:
+            await self._registered.wait()
 
     def connected(self, uid: str) -> AgentLink:
         """Raises AgentAway, AgentNotFound."""
@@ -212,6 +219,8 @@ class AgentDirectory:
             await old.close()
         log.info("agent %s is connected, %s jobs", link.name, len(entry.mirror))
         self._told(AgentConnected(entry.info()))
+        self._registered.set()
+        self._registered = asyncio.Event()
         return entry
 
     def unregister(self, link: AgentLink, why: str) -> None:

@@ -27,7 +27,8 @@ class DialedAgent:
     """An agent that a client named by address."""
 
     address: str
-    token: Secret
+    token: Secret | None
+    """None: the client named none, so plugins are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class AgentMemory:
         try:
             data = json.loads(self._path.read_text("utf-8"))
             uids = frozenset(str(uid) for uid in data["uids"])
-            dialed = tuple(DialedAgent(str(d["address"]), Secret(str(d["token"]))) for d in data["dialed"])
+            dialed = tuple(DialedAgent(str(d["address"]), _token(d["token"])) for d in data["dialed"])
         except FileNotFoundError:
             return Remembered(frozenset(), ())
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -58,7 +59,10 @@ class AgentMemory:
         """Called off the event loop. Failures are logged: see the module's text."""
         data: Mapping[str, Any] = {
             "uids": sorted(uids)[:MAX_AGENTS],
-            "dialed": [{"address": agent.address, "token": agent.token.reveal()} for agent in dialed],
+            "dialed": [
+                {"address": agent.address, "token": agent.token.reveal() if agent.token is not None else None}
+                for agent in dialed
+            ],
         }
         fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         try:
@@ -72,3 +76,7 @@ class AgentMemory:
             log.warning("%s can not be written: %s", self._path, error.strerror)
             with contextlib.suppress(OSError):
                 fresh.unlink()
+
+
+def _token(kept: Any) -> Secret | None:
+    return Secret(str(kept)) if kept is not None else None

@@ -12,6 +12,7 @@ from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.calls import JobCalls
+from prouter.core.provisioning import Provisioning
 from prouter.core.selection import Selection
 from prouter.errors import (
     AgentAway,
@@ -28,6 +29,7 @@ from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
+from prouter.model.selection import reasons
 from prouter.model.services import JobStream
 from prouter.model.telling import one_line
 from prouter.model.trail import Trail, current, recorded
@@ -47,6 +49,7 @@ class JobsService:
         self,
         directory: AgentDirectory,
         selection: Selection,
+        provisioning: Provisioning,
         *,
         max_per_agent: int,
         trail_bytes: int,
@@ -55,6 +58,7 @@ class JobsService:
     ) -> None:
         self._directory = directory
         self._selection = selection
+        self._provisioning = provisioning
         self._max_per_agent = max_per_agent
         self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
@@ -124,6 +128,7 @@ class JobsService:
         crowded = _Crowded()
         while True:
             agent = await self._choose(request, principal, crowded)
+            agent = self._made_before(request.uid) or agent  # meanwhile, by the same request, asked again
             entry = self._directory.entry(agent)
             link = _link(entry)
             entry.making += 1  # in the same step in which there was room
@@ -137,15 +142,23 @@ class JobsService:
                 entry.making -= 1
 
     async def _choose(self, request: CreateRequest, principal: Principal, crowded: _Crowded) -> AgentUid:
-        """An agent with room for one more record. Raises TooManyRequests where only those are left that have none."""
+        """An agent with room for one more record, one that was started for this job where there was none.
+
+        Raises TooManyRequests where only those are left that have no room.
+        """
         while True:
             self._note_full(crowded)
             try:
                 agent = await self._selection.choose(request, principal, crowded.turned_down)
-            except NoAgent as error:
-                raise crowded.instead_of(error) from error
-            entry = self._directory.entry(agent)
-            _link(entry)
+                entry = self._directory.entry(agent)
+                _link(entry)
+            except (NoAgent, AgentNotFound) as error:
+                instead = crowded.instead_of(error)
+                if crowded.provided:
+                    raise instead from error
+                crowded.provided = True
+                await self._provisioning.provide(request, principal, instead, reasons(error))
+                continue
             if agent in crowded.turned_down or not self._full(entry):  # a selector may stick to its choice
                 return agent
 
@@ -234,6 +247,8 @@ class _Crowded:
 
     def __init__(self) -> None:
         self.turned_down: dict[AgentUid, str] = {}
+        self.provided = False
+        """Plugins were asked to start an agent."""
         self._too_many: dict[AgentUid, TooManyRequests] = {}
 
     def note(self, agent: AgentUid, why: NoAgent | TooManyRequests) -> None:
@@ -241,10 +256,10 @@ class _Crowded:
         if isinstance(why, TooManyRequests):
             self._too_many[agent] = why
 
-    def instead_of(self, error: NoAgent) -> ProuterError:
+    def instead_of(self, error: ProuterError) -> ProuterError:
         """Where nothing but too many jobs is in the way, that is said: a client can do something about it."""
-        considered = {AgentUid(str(agent["agent"])) for agent in error.extra.get("considered", ())}
-        if considered and considered <= self._too_many.keys():
+        considered = reasons(error).keys()
+        if isinstance(error, NoAgent) and considered and considered <= self._too_many.keys():
             return self._too_many[min(considered)]
         return error
 
