@@ -11,6 +11,7 @@ from prouter.core.agents.directory import AgentDirectory
 from prouter.errors import NotPossible, ProuterError, RemoteProtocolError
 from prouter.model.access import Secret
 from prouter.model.agents import DRAIN, AgentInfo, Drain, this_platform
+from prouter.model.contributions import Metric
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
 from prouter.model.telling import clipped
@@ -129,8 +130,13 @@ class Description:
     async def health(self) -> Sequence[HealthCheck]:
         if not self._hooks.implemented("prouter_health"):
             return ()
-        answers = await self._hooks.gather("prouter_health")
-        return [check for _, check in answers if isinstance(check, HealthCheck)]
+        return [check for _, check in await self._hooks.gather_at_once("prouter_health")]
+
+    async def metrics(self) -> Sequence[tuple[str, Metric]]:
+        if not self._hooks.implemented("prouter_metrics"):
+            return ()
+        answers = await self._hooks.gather_at_once("prouter_metrics")
+        return [(plugin, metric) for plugin, metrics in answers for metric in metrics]
 
     def reloads_by(self, reload: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
         """How the configuration is read again."""

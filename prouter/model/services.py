@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from prouter.model.access import Principal
 from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Identity
+from prouter.model.contributions import Metric
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
@@ -189,6 +190,9 @@ class RouterDescription(Protocol):
 
     async def ending(self) -> None:
         """Until the router is told to end: what would stay open for ever closes then."""
+    async def metrics(self) -> Sequence[tuple[str, Metric]]:
+        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
+
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""

@@ -1,7 +1,7 @@
 """GET /metrics: Prometheus text about connections, links, pipes, jobs and requests.
 
 Read from counts that the core keeps anyway, at the moment of the scrape; nothing is counted here. No label grows
-without bound: routes are patterns, agents and jobs are added up.
+without bound: routes are patterns, agents and jobs are added up. What plugins hand over is beside it (contributed.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from prouter import hookimpl
 from prouter.model.http import Reply
 from prouter.model.jobs import JobState
-from prouter.model.plugin import Call, Route
+from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.services import Router
 from prouter.model.traffic import BUCKETS, RequestCount
+from prouter.plugins.metrics.contributed import Contributed
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -30,6 +31,17 @@ class Metrics:
     def __init__(self) -> None:
         self._router: Router | None = None
         self._registry: CollectorRegistry | None = None
+        self._contributed = Contributed(0)
+
+    @hookimpl
+    def prouter_config_sections(self) -> Sequence[ConfigSection]:
+        samples = {
+            "type": "integer",
+            "minimum": 0,
+            "default": 1000,
+            "description": "Samples that one plugin may show in GET /metrics; what is more is left out.",
+        }
+        return [ConfigSection("metrics", {"plugin_samples": samples})]
 
     @hookimpl
     def prouter_startup(self, router: Router) -> None:
@@ -39,6 +51,7 @@ class Metrics:
         from prometheus_client.process_collector import ProcessCollector
 
         self._router = router
+        self._contributed = Contributed(router.config.section("metrics")["plugin_samples"])
         self._registry = CollectorRegistry()
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -53,7 +66,12 @@ class Metrics:
         from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
         assert self._registry is not None
-        return Reply(200, (), generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
+        assert self._router is not None
+        told = await self._router.describe.metrics()
+        families = list(self._registry.collect())
+        taken = {name for family in families for name in (family.name, *(sample.name for sample in family.samples))}
+        families += self._contributed.families(told, taken)
+        return Reply(200, (), generate_latest(_Scraped(families)), CONTENT_TYPE_PLAIN_0_0_4)
 
     def collect(self) -> Iterable[Metric]:
         """Prometheus's Collector: asked at every scrape."""
@@ -62,6 +80,16 @@ class Metrics:
         yield from _agents(self._router)
         yield from _requests(self._router)
         yield from _hooks(self._router)
+
+
+class _Scraped:
+    """What generate_latest asks of a registry."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 def _connections(router: Router) -> Iterator[Metric]:
