@@ -149,7 +149,12 @@ class AgentApp:
         opener = SandboxOpener(settings.path_resolution, threads)
         admission = Admission(who.capacity, who.draining)
         registry = JobRegistry(
-            Records(jobs_directory(state)), opener, admission, settings.max_jobs, settings.stop_grace_seconds
+            Records(jobs_directory(state)),
+            opener,
+            admission,
+            self._job_hooks,
+            max_jobs=settings.max_jobs,
+            stop_grace_seconds=settings.stop_grace_seconds,
         )
         who.draining.told = registry.wake
         feedback = PortFeedback()

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from prouter.model.access import Principal
 from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Identity
-from prouter.model.contributions import Metric
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
@@ -116,10 +115,8 @@ class Agents(Protocol):
         Raises AgentNotFound, AgentAway, NotPossible (an original), LinkClosed, TimedOut, NoRoom.
         """
 
-    async def dial(self, address: str, token: str | None = None) -> AgentUid:
+    async def dial(self, address: str, token: str) -> AgentUid:
         """An agent that listens at HOST:PORT; a link to the same address with the same token is used again.
-
-        Without a token the plugins are asked for one (prouter_agent_token).
 
         Raises AgentNotFound when nothing answers there or the token is refused.
         """
@@ -190,9 +187,6 @@ class RouterDescription(Protocol):
 
     async def ending(self) -> None:
         """Until the router is told to end: what would stay open for ever closes then."""
-    async def metrics(self) -> Sequence[tuple[str, Metric]]:
-        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
-
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""
@@ -262,8 +256,11 @@ class Unpacking(Protocol):
     async def directory(self, path: str, mode: int) -> None:
         """Of the mode the permission bits count, and its owner can always use it; one that is there keeps its own."""
 
-    async def file(self, path: str, mode: int) -> None:
-        """Begins a file, ends the one before. Of the mode the permission bits count; its owner can read and write."""
+    async def file(self, path: str, mode: int, size: int | None = None) -> None:
+        """Begins a file, ends the one before. Of the mode the permission bits count; its owner can read and write.
+
+        `size` in bytes where the archive says it before. Raises Forbidden where plugins refuse the file.
+        """
 
     async def write(self, data: bytes) -> None:
         """To the file that was begun last. Raises NoRoom."""
@@ -301,7 +298,11 @@ class PartedUpload(Protocol):
 
 
 class SandboxFiles(Protocol):
-    """Files beneath one sandbox; nothing outside can be reached, nothing runs on the event loop."""
+    """Files beneath one sandbox; nothing outside can be reached, nothing runs on the event loop.
+
+    What is written (not what is removed) is a client's: plugins are asked (prouter_before_file_write), and what one of
+    them refuses raises Forbidden and leaves nothing.
+    """
 
     def reading(self, path: str) -> AbstractAsyncContextManager[OpenedFile]:
         """Raises FileMissing, InvalidRequest (not a regular file, a path that leaves the sandbox)."""

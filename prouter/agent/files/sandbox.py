@@ -22,7 +22,7 @@ from prouter.agent.files.plain import PathTree
 from prouter.agent.files.trees import DescriptorTree, Tree, explain
 from prouter.agent.files.turns import Turn, Turns
 from prouter.agent.files.unpack import StagedFiles
-from prouter.agent.files.upload import FileUpload
+from prouter.agent.files.upload import Complete, FileUpload
 from prouter.agent.files.walking import Walk
 from prouter.errors import InvalidRequest
 from prouter.model.services import (
@@ -32,7 +32,6 @@ from prouter.model.services import (
     OpenedFile,
     PartedUpload,
     PartsBounds,
-    SandboxFiles,
     Unpacking,
     Upload,
 )
@@ -61,12 +60,12 @@ class SandboxOpener:
         self._turns = Turns()
         self._busy: set[Path] = set()
 
-    def __call__(self, sandbox: Path) -> AbstractAsyncContextManager[SandboxFiles]:
+    def __call__(self, sandbox: Path) -> AbstractAsyncContextManager[Sandbox]:
         """The directory is opened with the first thing asked for, in the same hop: FileMissing comes from there."""
         return self._open(sandbox)
 
     @asynccontextmanager
-    async def _open(self, sandbox: Path) -> AsyncIterator[SandboxFiles]:
+    async def _open(self, sandbox: Path) -> AsyncIterator[Sandbox]:
         tree = PathTree(sandbox) if self._beneath is None else DescriptorTree(sandbox, self._beneath)
         try:
             yield Sandbox(tree, sandbox.parent, self._threads, self._turns.of(sandbox), self._busy)
@@ -166,7 +165,9 @@ class Sandbox:
         executable: bool = False,
         expected_size: int | None = None,
         condition: Condition | None = None,
+        complete: Complete | None = None,
     ) -> AsyncIterator[Upload]:
+        """`complete` is awaited with the size when all bytes are there, before the file takes its place."""
         names = split(path)
         upload = FileUpload(
             self._tree,
@@ -176,6 +177,7 @@ class Sandbox:
             self._off_loop,
             self._in_turn,
             lambda: self._check(condition, names),
+            complete,
         )
         try:
             await self._in_turn(upload.begin)

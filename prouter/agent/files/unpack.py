@@ -74,7 +74,7 @@ class StagedFiles:
         if names:  # the sandbox itself is there
             await self._add(lambda: self._begin_directory(names, path, mode))
 
-    async def file(self, path: str, mode: int) -> None:
+    async def file(self, path: str, mode: int, size: int | None = None) -> None:
         names = split(path)
         await self._add(lambda: self._begin_file(names, path, mode))
 

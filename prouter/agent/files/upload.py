@@ -21,6 +21,8 @@ PARENT_TRIES = 16
 """An upload beside us that failed may remove the directories that it made, between our two steps."""
 
 OffLoop = Callable[[Callable[[], Any]], Awaitable[Any]]
+Complete = Callable[[int], Awaitable[None]]
+"""Told how many bytes came. Raises what the upload is refused with."""
 
 
 class FileUpload:
@@ -39,11 +41,12 @@ class FileUpload:
         off_loop: OffLoop,
         in_turn: OffLoop | None = None,
         check: Callable[[], None] = lambda: None,
+        complete: Complete | None = None,
     ) -> None:
         """`in_turn` is `off_loop` while nobody else changes the sandbox.
 
         `check` is called at the beginning and before the file takes its place, both in turn; it raises what the
-        upload is refused with.
+        upload is refused with. `complete` is awaited between the last byte and that.
         """
         self._tree = tree
         self._names = names
@@ -52,6 +55,7 @@ class FileUpload:
         self._off_loop = off_loop
         self._in_turn = in_turn or off_loop
         self._check = check
+        self._told = complete
         self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
         self._parent: Directory | None = None
         self._made: list[Names] = []
@@ -92,6 +96,8 @@ class FileUpload:
 
     async def commit(self) -> tuple[int, str]:
         await self._off_loop(self._complete)
+        if self._told is not None:
+            await self._told(self._size)
         await self._in_turn(self._place)
         await self._off_loop(self._keep)
         return self._size, self._digest.hexdigest()

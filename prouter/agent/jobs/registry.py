@@ -10,14 +10,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+from prouter.agent.files.asked import AskedFiles
+from prouter.agent.files.sandbox import Sandbox
 from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.detached import detached
 from prouter.agent.jobs.ending import signal_number
+from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Job, Surroundings
 from prouter.agent.jobs.output import FollowedOutput
 from prouter.agent.jobs.records import Records
@@ -33,7 +36,7 @@ from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
 
-FilesOf = Callable[[Path], AbstractAsyncContextManager[SandboxFiles]]
+FilesOf = Callable[[Path], AbstractAsyncContextManager[Sandbox]]
 """Opens a sandbox for the length of one request."""
 RECOVER_SECONDS = 10.0
 RECOVERED_AT_ONCE = 16
@@ -47,11 +50,19 @@ class JobRegistry:
     """Implements model.services.AgentJobs."""
 
     def __init__(
-        self, records: Records, files: FilesOf, admission: Admission, max_jobs: int, stop_grace_seconds: float
+        self,
+        records: Records,
+        files: FilesOf,
+        admission: Admission,
+        hooks: JobHooks,
+        *,
+        max_jobs: int,
+        stop_grace_seconds: float,
     ) -> None:
         self._records = records
         self._admission = admission
         self._files = files
+        self._hooks = hooks
         self._max_jobs = max_jobs
         self._stop_grace_seconds = stop_grace_seconds
         self._jobs: dict[JobUid, Job] = {}
@@ -74,7 +85,15 @@ class JobRegistry:
         return self.find(job).record
 
     def files(self, job: JobUid) -> AbstractAsyncContextManager[SandboxFiles]:
-        return self._files(self.find(job).directory.sandbox)
+        found = self.find(job)
+        opened = self._files(found.directory.sandbox)
+        return self._asked(found, opened) if self._hooks.guards_writes else opened
+
+    @asynccontextmanager
+    async def _asked(self, job: Job, opened: AbstractAsyncContextManager[Sandbox]) -> AsyncIterator[SandboxFiles]:
+        """Plugins have a say in what is written."""
+        async with opened as files:
+            yield AskedFiles(files, lambda write: self._hooks.before_write(job.record, write))
 
     def output(self, job: JobUid) -> FollowedOutput:
         return FollowedOutput(self.find(job))
@@ -240,11 +259,9 @@ class JobRegistry:
         writing = asyncio.ensure_future(asyncio.to_thread(on_disk))
         try:
             await asyncio.shield(writing)
-            await around.hooks.prepare(job.record, job.directory.sandbox, prepared)
+            await self._hooks.prepare(job.record, job.directory.sandbox, prepared)
         except BaseException:
-            await asyncio.shield(
-                detached(around.tasks, f"undoing job {uid}", self._unmake(job, writing, prepared, around))
-            )
+            await asyncio.shield(detached(around.tasks, f"undoing job {uid}", self._unmake(job, writing, prepared)))
             raise
         self._is_made(uid)
         with context.about(job=uid):
@@ -252,13 +269,11 @@ class JobRegistry:
         self.told(job.record)
         return job.record
 
-    async def _unmake(
-        self, job: Job, writing: asyncio.Future[None], prepared: Sequence[str], around: Surroundings
-    ) -> None:
+    async def _unmake(self, job: Job, writing: asyncio.Future[None], prepared: Sequence[str]) -> None:
         try:
             await asyncio.wait((writing,))
             if not writing.cancelled() and writing.exception() is None:
-                await around.hooks.cleanup(job.record, job.directory.sandbox, only=prepared)
+                await self._hooks.cleanup(job.record, job.directory.sandbox, only=prepared)
                 await asyncio.to_thread(job.directory.delete)
         finally:
             del self._jobs[job.record.uid]

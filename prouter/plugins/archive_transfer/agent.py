@@ -170,7 +170,7 @@ class _Reading:
         if member.directory:
             await self._unpacking.directory(member.path, member.mode)
         else:
-            await self._unpacking.file(member.path, member.mode)
+            await self._unpacking.file(member.path, member.mode, member.size)
 
 
 def _limit(description: str, default: int) -> dict[str, Any]:
