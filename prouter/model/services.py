@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from prouter.model.access import Principal
 from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Identity
+from prouter.model.contributions import Metric
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
@@ -115,8 +116,10 @@ class Agents(Protocol):
         Raises AgentNotFound, AgentAway, NotPossible (an original), LinkClosed, TimedOut, NoRoom.
         """
 
-    async def dial(self, address: str, token: str) -> AgentUid:
+    async def dial(self, address: str, token: str | None = None) -> AgentUid:
         """An agent that listens at HOST:PORT; a link to the same address with the same token is used again.
+
+        Without a token the plugins are asked for one (prouter_agent_token).
 
         Raises AgentNotFound when nothing answers there or the token is refused.
         """
@@ -187,6 +190,9 @@ class RouterDescription(Protocol):
 
     async def ending(self) -> None:
         """Until the router is told to end: what would stay open for ever closes then."""
+    async def metrics(self) -> Sequence[tuple[str, Metric]]:
+        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
+
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""
