@@ -62,6 +62,11 @@ class TaskOwner:
             unexpected.tell(error, task.get_name())
 
 
+def owned(task: asyncio.Task[Any]) -> bool:
+    """Whether a TaskOwner started it, which will end it."""
+    return getattr(task.get_coro(), "cr_code", None) is _staying.__code__
+
+
 async def _staying(work: Coroutine[Any, Any, None]) -> None:
     """A SystemExit in a task would end the whole loop: it fails that task only."""
     try:

@@ -12,8 +12,9 @@ test's own process and event loop, from plugins and settings that a mark names::
 `fleet` gives real processes, as many as a test likes; `in_process` the same without processes.
 
 plugin.py and fixtures.py have the fixtures, wanted.py what a mark says, here.py routers and agents of this process,
-fleet.py and processes.py those that are processes, fake_agent.py and network.py what real ones never do. Nothing is
-imported before somebody asks for it: the plugin is loaded by every run of pytest on a machine that has prouter.
+fleet.py and processes.py those that are processes, fake_agent.py and network.py what real ones never do,
+contracts/ what prouter expects of what plugins hand over. Nothing is imported before somebody asks for it: the plugin
+is loaded by every run of pytest on a machine that has prouter.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prouter.testing.contracts import ContractBroken, assert_contract
     from prouter.testing.fake_agent import FakeAgent
     from prouter.testing.fleet import AgentDaemon, Fleet, RouterDaemon, serving_job
     from prouter.testing.here import AgentHere, InProcess, RouterHere
@@ -36,6 +38,7 @@ _PLACES = {
     "AnyAgent": "talking",
     "AnyRouter": "talking",
     "BrokenNetwork": "network",
+    "ContractBroken": "contracts",
     "Daemon": "processes",
     "FakeAgent": "fake_agent",
     "Fleet": "fleet",
@@ -43,6 +46,7 @@ _PLACES = {
     "RouterDaemon": "fleet",
     "RouterHere": "here",
     "Setup": "wanted",
+    "assert_contract": "contracts",
     "eventually": "processes",
     "serving_job": "fleet",
 }
@@ -53,6 +57,7 @@ __all__ = [
     "AnyAgent",
     "AnyRouter",
     "BrokenNetwork",
+    "ContractBroken",
     "Daemon",
     "FakeAgent",
     "Fleet",
@@ -60,6 +65,7 @@ __all__ = [
     "RouterDaemon",
     "RouterHere",
     "Setup",
+    "assert_contract",
     "eventually",
     "serving_job",
 ]

@@ -1,0 +1,80 @@
+"""What prouter expects of vetoes and scores: an answer of the right kind to every question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prouter import agent_hookspecs, hookspecs
+from prouter.model.access import Refusal
+from prouter.model.plugin import Score
+from prouter.testing.contracts import samples
+from prouter.testing.contracts.hooks import Hosted
+from prouter.testing.contracts.watching import broken
+
+Question = Mapping[str, Any]
+"""A hook's arguments by name."""
+OF_AGENT = ("prouter_before_file_write", "prouter_job_idle")
+VETOES = ("prouter_authorize", "prouter_admit_job", "prouter_filter_agent", "prouter_bridge_open", *OF_AGENT)
+
+
+async def assert_veto(
+    plugin: Any, *, hook: str = "", allowed: Sequence[Question] = (), refused: Sequence[Question] = ()
+) -> None:
+    """Raises ContractBroken. `hook` is the one that is meant, for a plugin with several; without it all are.
+
+    To questions of the kit it may answer as it likes, to those in `allowed` and `refused` (arguments of the hook by
+    name; what is missing is the kit's) as they say.
+    """
+    one = hook or next((name for name in VETOES if hasattr(plugin, name)), "")
+    hosted = Hosted(plugin, of_agent=one in OF_AGENT)
+    hooks = [hook] if hook else [name for name in VETOES if name in hosted.implemented()]
+    if not hooks:
+        broken(hosted.name, f"it implements no veto: {', '.join(VETOES)}")
+    if (allowed or refused) and len(hooks) > 1:
+        broken(hosted.name, f"say which hook is meant: hook={hooks[0]!r} or another of {', '.join(hooks)}")
+    for name in hooks:
+        await _vetoes(hosted, name, allowed, refused)
+
+
+async def assert_score(plugin: Any) -> None:
+    """Raises ContractBroken unless all answers of prouter_score_agent are a Score of a finite number, or None."""
+    hosted = Hosted(plugin)
+    hook = "prouter_score_agent"
+    hosted.need(hook)
+    for question in samples.questions(_spec(hook)):
+        answer = await hosted.answer(hook, **question)
+        if not isinstance(answer, Score | None):
+            broken(hosted.who(hook), f"it answered {answer!r}, which is no Score and not None")
+        points: Any = answer.points if answer is not None else 0
+        if not isinstance(points, int | float) or not math.isfinite(points):
+            broken(hosted.who(hook), f"its points are {points!r}; they are added up: a finite number")
+    await hosted.survives_cancellation(hook, **samples.arguments(_spec(hook), 0))
+
+
+def _spec(hook: str) -> Any:
+    return getattr(agent_hookspecs if hook in OF_AGENT else hookspecs, hook)
+
+
+async def _vetoes(hosted: Hosted, hook: str, allowed: Sequence[Question], refused: Sequence[Question]) -> None:
+    hosted.need(hook)
+    usual = samples.arguments(_spec(hook), 0)
+    for question in samples.questions(_spec(hook)):
+        await _answer(hosted, hook, question)
+    await hosted.survives_cancellation(hook, **usual)
+    for asked, wanted in ((allowed, False), (refused, True)):
+        for changes in asked:
+            answer = await _answer(hosted, hook, {**usual, **changes})
+            if (answer is not None) != wanted:
+                said = f"it refused with {answer.reason!r}" if answer is not None else "it had no objection"
+                broken(hosted.who(hook), f"{said}, which is wrong for {dict(changes)}")
+
+
+async def _answer(hosted: Hosted, hook: str, question: Question) -> Refusal | None:
+    answer = await hosted.answer(hook, **question)
+    if not isinstance(answer, Refusal | None):
+        broken(hosted.who(hook), f"it answered {answer!r}; an objection is a Refusal with its reason, none is None")
+    if answer is not None and not str(answer.reason or "").strip():
+        broken(hosted.who(hook), "its refusal has no reason, and the reason is all that a client is told")
+    return answer

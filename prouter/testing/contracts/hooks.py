@@ -1,0 +1,68 @@
+"""A plugin's implementations of one hook, found as prouter finds them, and asked one by one with its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from prouter import agent_hookspecs, hookspecs
+from prouter.errors import StartupError
+from prouter.pluginkit.discovery import Found, Switches
+from prouter.pluginkit.host import PluginHost
+from prouter.testing.contracts.watching import ANSWER_SECONDS, Outcome, answer_of, broken, survives_cancellation
+
+
+class Hosted:
+    """A plugin in a host of its own. Raises ContractBroken when no host takes it."""
+
+    def __init__(self, plugin: Any, *, of_agent: bool = False) -> None:
+        kind = plugin if isinstance(plugin, type) else type(plugin)
+        self.name = kind.__name__
+        self._specs: ModuleType = agent_hookspecs if of_agent else hookspecs
+        self._host = PluginHost(self._specs)
+        try:
+            found = Found(self.name, kind.__module__, "", lambda: plugin)
+            self._host.load([found], Switches(required=frozenset([self.name])))
+        except StartupError as error:
+            broken(self.name, f"it can not be loaded: {error.detail}")
+
+    def implemented(self) -> list[str]:
+        """Names of hooks, in the order of their specifications."""
+        return [name for name in vars(self._specs) if name.startswith("prouter_") and self._functions(name)]
+
+    def need(self, hook: str) -> None:
+        """Raises ContractBroken when the hook is not implemented."""
+        if not self._functions(hook):
+            broken(self.name, f"it does not implement {hook}")
+
+    def ask(self, hook: str, **arguments: Any) -> Callable[[], Any]:
+        """Calls the implementation once, whenever that is called."""
+        (function, names), *_ = self._functions(hook)
+        return partial(function, *[arguments[name] for name in names])
+
+    def who(self, hook: str) -> str:
+        return f"{self.name}.{hook}"
+
+    async def answer(self, hook: str, **arguments: Any) -> Any:
+        """Its answer. Raises ContractBroken when it raises, is late, or holds the loop."""
+        outcome = await self.outcome(hook, **arguments)
+        if outcome.error is not None:
+            shown = ", ".join(f"{name}={str(value)[:300]}" for name, value in arguments.items())
+            kind = type(outcome.error).__name__
+            broken(self.who(hook), f"it raised {kind}: {outcome.error}; it was asked with {shown}")
+        return outcome.value
+
+    async def outcome(self, hook: str, **arguments: Any) -> Outcome:
+        """The same, where an error may be an answer."""
+        seconds = min(getattr(self._specs, hook).prouter_deadline, ANSWER_SECONDS)
+        return await answer_of(self.who(hook), self.ask(hook, **arguments), seconds)
+
+    async def survives_cancellation(self, hook: str, **arguments: Any) -> None:
+        """Raises ContractBroken."""
+        await survives_cancellation(self.who(hook), self.ask(hook, **arguments))
+
+    def _functions(self, hook: str) -> list[tuple[Callable[..., Any], tuple[str, ...]]]:
+        caller = getattr(self._host.manager.hook, hook, None)
+        return [] if caller is None else [(found.function, found.argnames) for found in caller.get_hookimpls()]
