@@ -120,15 +120,12 @@ def users(side: str, hook: str) -> list[str]:
     found = []
     for name, place in points[group].items():
         module, _, klass = place.partition(":")
-        file = ROOT / (module.replace(".", "/") + ".py")
-        if hook in implemented(file, klass):
+        if hook in implemented(source_of(ROOT, module), klass):
             found.append(f"`{name}`")
     for project in examples():
         for name, place in entry_points(project, group).items():
             module, _, klass = place.partition(":")
-            base = project.parent / "src" / module.replace(".", "/")
-            file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-            if hook in implemented(file, klass):
+            if hook in implemented(source_of(project.parent / "src", module), klass):
                 found.append(f"[{name}](cookbook.md#{project.parent.name.replace('_', '-')})")
     return found
 
@@ -136,6 +133,11 @@ def users(side: str, hook: str) -> list[str]:
 def entry_points(project: Path, group: str) -> Mapping[str, str]:
     found: Mapping[str, str] = tomllib.loads(project.read_text())["project"].get("entry-points", {}).get(group, {})
     return found
+
+
+def source_of(top: Path, module: str) -> Path:
+    place = top / module.replace(".", "/")
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
 def implemented(file: Path, klass: str) -> set[str]:
@@ -188,8 +190,7 @@ def cookbook_page() -> str:
 
 def hooks_of(place: Path, point: str) -> set[str]:
     module, _, klass = point.partition(":")
-    base = place / "src" / module.replace(".", "/")
-    return implemented(base / "__init__.py" if base.is_dir() else base.with_suffix(".py"), klass)
+    return implemented(source_of(place / "src", module), klass)
 
 
 def unlinked(text: str) -> str:

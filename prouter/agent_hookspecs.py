@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prouter.hookspecs import hookspec
 from prouter.model.access import Refusal
+from prouter.model.agents import MachineFacts
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.output import OutputStream
 from prouter.model.plugin import ConfigSection, Driver, Kind, Route, RpcMethod
@@ -50,6 +51,24 @@ def prouter_startup(agent: AgentHost) -> None:
                 self.jobs = agent.jobs
     """
     raise NotImplementedError
+
+
+@hookspec(Kind.GATHER, deadline_seconds=30.0, since="0.2")
+def prouter_agent_properties() -> MachineFacts | None:
+    """What the agent should say of itself beside what its configuration says: facts of the machine, found by looking.
+
+    Asked once, after start-up, before anything is dialed. What the configuration says of the same name wins. None:
+    nothing to say; one that fails says nothing.
+
+    Example::
+
+        from prouter.model.agents import MachineFacts
+
+        class Example:
+            @hookimpl
+            async def prouter_agent_properties(self):
+                return MachineFacts(properties={"gpu": "A100"}, capacity={"gpu": 2})
+    """
 
 
 @hookspec(Kind.COLLECT)
@@ -186,6 +205,24 @@ def prouter_before_file_write(record: JobRecord, write: FileWrite) -> Refusal | 
 
 
 # --- a job runs ---
+
+
+@hookspec(Kind.VETO, since="0.2")
+def prouter_admit_start(record: JobRecord, request: StartRequest) -> Refusal | None:
+    """Whether the owner of this machine lets this program run here.
+
+    Asked at each start and restart, when the request has the form of one and before anything is done for it. A refusal
+    is 403 with its reason, and the job stays as it is. None: no objection.
+
+    Example::
+
+        from prouter.model.access import Refusal
+
+        class Example:
+            @hookimpl
+            def prouter_admit_start(self, record, request):
+                return None if request.args[0] == "solve" else Refusal(f"{request.args[0]} may not run here")
+    """
 
 
 @hookspec(Kind.CHAIN, chained="env")

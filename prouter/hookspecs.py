@@ -106,8 +106,8 @@ def prouter_commands() -> Sequence[CliCommand]:
 def prouter_startup(router: Router) -> None:
     """The router starts. Keep what you need of `router`: the services stay the same for the life of this plugin.
 
-    Asked once the configuration is valid; nothing listens yet, no agent is there. If you raise, the start fails with your name,
-    and what was started before is shut down in reverse.
+    Asked once the configuration is valid; nothing listens yet, no agent is there. If you raise, the start fails with
+    your name, and what was started before is shut down in reverse.
 
     Example::
 
@@ -311,6 +311,25 @@ def prouter_authenticate_request(head: RequestHead, peer: Peer) -> Principal | R
     """
 
 
+@hookspec(Kind.CHAIN, chained="principal", since="0.2")
+def prouter_principal(principal: Principal, head: RequestHead) -> Principal | None:
+    """Add to what is known of who makes a request, whoever authenticated it: a team, roles, another name.
+
+    Asked of every request once it is authenticated, of all plugins; each gets what the last one made of it. What
+    authenticated (the authenticator, the headers and cookies that it used) stays as it was. None leaves it as it is.
+
+    Example::
+
+        from dataclasses import replace
+
+        class Example:
+            @hookimpl
+            def prouter_principal(self, principal, head):
+                team = {"ada": "engines"}.get(principal.name, "guests")
+                return replace(principal, findings={**principal.findings, "team": team})
+    """
+
+
 @hookspec(Kind.FIRST)
 def prouter_resolve_route(head: RequestHead) -> Resolved | None:
     """Whether this host and path stand for a job's port, and which.
@@ -390,7 +409,8 @@ def prouter_plan(head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | 
 def prouter_bridge_open(bridge: Bridge, principal: Principal) -> Refusal | None:
     """Whether a job's websocket may be joined to one of the caller's own (`wsconnect`).
 
-    Asked once the request is authorized ("job.bridge"), before anything is connected. None: no objection.
+    Asked once the request is authorized ("job.bridge"), before anything is connected, also when an Idempotency-Key is
+    repeated. Any refusal wins and is 403 with its reason. None: no objection.
 
     Example::
 
@@ -425,8 +445,8 @@ def prouter_proxy_response(answer: ResponseHead, target: JobTarget) -> ResponseH
 def prouter_proxy_finished(finished: ProxyFinished) -> None:
     """A proxied request has ended, whole or cut; of a Websocket the whole connection.
 
-    Told when the last byte has gone. Requests that were refused before they were planned are not among them (see
-    prouter_audit).
+    Told when the last byte has gone to the client, or the client has. Requests that a hook refused or answered before
+    they were planned are not among them (see prouter_audit); one that was planned is, also when its job gave no answer.
 
     Example::
 
@@ -441,7 +461,8 @@ def prouter_proxy_finished(finished: ProxyFinished) -> None:
 def prouter_proxy_activity(agent: AgentInfo, record: JobRecord, activity: Activity) -> None:
     """What went through a job's ports until now, whichever router it came through.
 
-    Told whenever the agent reports that the counts have grown, every few seconds while something moves.
+    Told when the agent reports other counts than before: every few seconds (`jobs.activity_interval` of the agent)
+    while something moves, and what there was until then when an agent connects. Original agents report none.
 
     Example::
 
@@ -456,8 +477,11 @@ def prouter_proxy_activity(agent: AgentInfo, record: JobRecord, activity: Activi
 def prouter_audit(event: AuditEvent) -> None:
     """A request at the control endpoint has ended: who did what, and who decided so.
 
-    Told of every request with a valid head, refused ones and proxied ones too. While somebody implements this, the
-    decisions about every request are recorded, which costs some microseconds each.
+    Told of every request with a valid head, refused ones and proxied ones too; of a Websocket or another upgrade when
+    it is open, with status 101. Told as well of every agent that dials in, once its handshake was read: action
+    "agent.connect", status 101 or what its refusal would be over HTTP. While somebody implements this, the decisions
+    about every request are recorded, which costs some microseconds each. Who must not miss one keeps up, or looks at
+    prouter_news_missed.
 
     Example::
 

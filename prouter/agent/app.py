@@ -163,6 +163,7 @@ class AgentApp:
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
         around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
         await self._start_plugins(undo, who, state, guarded, registry, targets)
+        await self._look_around(who)
         self._drivers = self._collect_drivers()
         await registry.recover(self._drivers.get(_first(self._drivers)), around)
         targets.service = Service(AgentUid(who.identity.uid), self._route_table(), registry, self._host.missing)
@@ -184,19 +185,27 @@ class AgentApp:
         if self._ready_file is not None:
             write_ready_file(self._ready_file, ready_document(who.identity.uid, self.endpoints))
 
+    async def _look_around(self, who: Self) -> None:
+        """What plugins find out about the machine becomes part of what the agent says of itself."""
+        if not self._hooks.implemented("prouter_agent_properties"):
+            return
+        for plugin, facts in await self._hooks.gather("prouter_agent_properties"):
+            try:
+                who.learn(facts)
+            except ValueError as error:
+                log.error("plugin %s: what it found out about the machine is left out: %s", plugin, error)
+
     def _shared(self, who: Self, tasks: TaskOwner, targets: PipeTargets, orphans: Orphans) -> Shared:
         pipes = self._settings.pipes
         times = PipeTimes(pipes.bind_seconds, pipes.connect_seconds, pipes.half_close_seconds)
         return Shared(who, IdCounter(), tasks, targets, times, pipes.max_count, orphans)
 
     def _surroundings(self, who: Self, tasks: TaskOwner, ports: PortFinders, registry: JobRegistry) -> Surroundings:
-        properties = property_environment(who.properties)
-
         async def environment(record: JobRecord, request: StartRequest) -> Mapping[str, str]:
             env = inherited_environment(os.environ)
             if self._hooks.implemented("prouter_job_environment"):
                 env = await self._hooks.chain("prouter_job_environment", env=env, record=record, request=request)
-            return env | properties
+            return env | property_environment(who.properties)
 
         def over(record: JobRecord) -> None:
             self._hooks.notify("prouter_job_ended", subject=record.uid, record=record)

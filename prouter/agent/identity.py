@@ -9,7 +9,8 @@ from pathlib import Path
 from prouter import __version__
 from prouter.agent.draining import DrainSwitch
 from prouter.agent.settings import AgentSettings
-from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, this_platform
+from prouter.model import resources
+from prouter.model.agents import PRODUCT_CAPABILITIES, Hello, Identity, MachineFacts, this_platform
 from prouter.model.ids import new_uid
 from prouter.model.resources import JOBS
 from prouter.model.skew import NEEDED
@@ -24,12 +25,22 @@ class Self:
     boot: str
     """One random id for each start of the process."""
     platform: Mapping[str, str]
-    properties: Mapping[str, str]
-    capacity: Mapping[str, int]
+    properties: dict[str, str]
+    capacity: dict[str, int]
     """Of each counted resource, how much there is in all; `jobs` is one."""
     draining: DrainSwitch
     limits: Mapping[str, str]
     """How each limit of a job is kept here; one that is not named can not be."""
+
+    def learn(self, facts: MachineFacts) -> None:
+        """Facts of the machine beside what was said of it before, which stays; not after the first handshake.
+
+        Raises ValueError for facts that no handshake can carry; nothing of them is taken then.
+        """
+        capacity = resources.parse(facts.capacity)
+        properties = {str(name): str(text) for name, text in facts.properties.items()}
+        self.properties.update({name: text for name, text in properties.items() if name not in self.properties})
+        self.capacity.update({name: count for name, count in capacity.items() if name not in self.capacity})
 
     def hello(self, link: int, token: str = "") -> Hello:
         """`link` is the number of the link whose handshake this is; `token` only where we dial."""
@@ -63,7 +74,7 @@ def introduce(settings: AgentSettings, state: StateDirectory, draining: DrainSwi
     identity = Identity(settings.uid or state.uid(), settings.name)
     slots = {} if settings.capacity is None else {JOBS: settings.capacity}
     capacity = slots | dict(settings.resources)
-    return Self(identity, new_uid(), this_platform(), settings.properties, capacity, draining, limits)
+    return Self(identity, new_uid(), this_platform(), dict(settings.properties), capacity, draining, limits)
 
 
 def jobs_directory(state: StateDirectory) -> Path:

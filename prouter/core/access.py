@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.errors import ConfigError, Forbidden, PluginFailure, Unauthorized
 from prouter.model.access import ANONYMOUS, MIN_TOKEN_BITS, Guards, Peer, Principal, Refusal, Resource
 from prouter.model.agents import Hello
 from prouter.model.http import RequestHead
+from prouter.model.proxying import Bridge
 from prouter.model.trail import current
 from prouter.pluginkit.calling import Hooks
 
@@ -76,7 +78,20 @@ class Access:
         return mistakes
 
     async def check(self, head: RequestHead, peer: Peer) -> Principal:
-        """Who makes this request. Raises Unauthorized; a plugin that fails closes the door (PluginFailure)."""
+        """Who makes this request, and what plugins know of him. Raises Unauthorized; a plugin that fails closes the
+        door (PluginFailure)."""
+        principal = await self._authenticated(head, peer)
+        if not self._hooks.implemented("prouter_principal"):
+            return principal
+        known: Principal = await self._hooks.chain("prouter_principal", principal=principal, head=head)
+        return replace(
+            known,
+            authenticator=principal.authenticator,
+            used_headers=principal.used_headers,
+            used_cookies=principal.used_cookies,
+        )
+
+    async def _authenticated(self, head: RequestHead, peer: Peer) -> Principal:
         if not self._authenticators:
             return ANONYMOUS
         answer = await self._hooks.first(
@@ -108,6 +123,14 @@ class Access:
                 log.info("%s is refused: %s", action, trail.objections())
             raise Forbidden(f"{action} is not allowed: {refused[1].reason}")
 
+    async def may_bridge(self, bridge: Bridge, principal: Principal) -> None:
+        """Raises Forbidden with the reason of the plugin that refused."""
+        if not self._hooks.implemented("prouter_bridge_open"):
+            return
+        refused = await self._hooks.veto("prouter_bridge_open", bridge=bridge, principal=principal)
+        if refused is not None:
+            raise Forbidden(f"this bridge is not allowed: {refused[1].reason}")
+
 
 def _together(told: Mapping[str, Guards], authenticators: Sequence[str]) -> Guards:
     """What those guard that are named."""
@@ -125,7 +148,7 @@ def _principal(answer: tuple[str, object], hook: str) -> Principal:
     if isinstance(value, Refusal):
         raise Unauthorized(value.reason)
     if isinstance(value, Principal):
-        return value
+        return value if value.authenticator == plugin else replace(value, authenticator=plugin)
     raise PluginFailure(plugin, hook, f"it answered {type(value).__name__} instead of a Principal")
 
 

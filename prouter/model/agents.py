@@ -145,6 +145,15 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """What a plugin of the agent found out about its machine."""
+
+    properties: Mapping[str, str] = field(default_factory=dict)
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """How much there is of a counted resource, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentInfo:
     """What the router knows of an agent. `connected` is false while it is away (seen not long ago, no link now)."""
 

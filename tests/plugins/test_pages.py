@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -132,6 +133,6 @@ async def test_passwords_are_checked(fleet: Fleet, tmp_path: Path) -> None:
     place = write("passwords.py", tmp_path)
     router = fleet.router(loading(place), "access.authenticators=['token_auth', 'passwords']")
     for name, password, status in (("ada", "lovelace", 200), ("ada", "x", 401), ("eve", "lovelace", 401)):
-        auth = aiohttp.BasicAuth(name, password)
-        async with aiohttp.ClientSession(router.url()) as session, session.get("/jobs", auth=auth) as answer:
+        credentials = {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+        async with aiohttp.ClientSession(router.url()) as session, session.get("/jobs", headers=credentials) as answer:
             assert answer.status == status

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prouter.errors import Forbidden, PluginFailure, ProuterError
 from prouter.model.access import Refusal
-from prouter.model.jobs import JobRecord
+from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.output import OutputStream
 from prouter.model.writes import FileWrite
 from prouter.pluginkit.calling import Hooks
@@ -25,6 +25,7 @@ WRITE = "prouter_before_file_write"
 READY = "prouter_job_ready"
 OUTPUT = "prouter_job_output"
 IDLE = "prouter_job_idle"
+START = "prouter_admit_start"
 
 
 class JobHooks:
@@ -66,6 +67,14 @@ class JobHooks:
             raise Forbidden(f"{write.path!r} is not taken: {refused[1].reason}")
 
     # --- a run ---
+
+    async def admit_start(self, record: JobRecord, request: StartRequest) -> None:
+        """Raises Forbidden with the plugin's reason."""
+        if not self._hooks.implemented(START):
+            return
+        refused = await self._hooks.veto(START, record=record, request=request)
+        if refused is not None:
+            raise Forbidden(f"the start is not admitted: {refused[1].reason}")
 
     @property
     def ready_asked(self) -> list[str]:

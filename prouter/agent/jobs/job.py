@@ -108,14 +108,15 @@ class Job:
     # --- what callers ask for ---
 
     async def start(self, request: StartRequest, key: str | None = None) -> JobRecord:
-        """Until the process runs and serves. Raises InvalidRequest, NotPossible, JobInvalidState, StartFailed, NoRoom.
+        """Until the process runs and serves.
 
-        The first three change nothing; after the others the job is FINISHED with the reason start-failed. The same
+        Raises InvalidRequest, NotPossible, Forbidden, JobInvalidState, StartFailed, NoRoom. The first four change nothing; after the others the job is FINISHED with the reason start-failed. The same
         `key` again starts nothing more (Conflict when it came with another request).
         """
         check_request(request, self._around.limits)
         check_ports(request.ports)
         await asyncio.to_thread(check_places, request, self.directory.sandbox)
+        await self._around.hooks.admit_start(self.record, request)
 
         def begin() -> asyncio.Future[JobRecord]:
             return self._begin_run(job_machine.begin_start(self.record, request.name), request)
@@ -233,6 +234,7 @@ class Job:
     async def _restart(self) -> JobRecord:
         job_machine.begin_restart(self.record)
         request = await asyncio.to_thread(self.directory.last_start)
+        await self._around.hooks.admit_start(self.record, request)
         fresh = job_machine.begin_restart(self.record)
         self._around.check_again(self.record)
         return await self._begin_run(fresh, request)

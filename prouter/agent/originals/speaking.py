@@ -76,6 +76,8 @@ def _spoken(handler: RpcHandler) -> MethodFunction:
         try:
             return await handler(PacedStream(context), *args, **kwargs)
         except InvalidRequest as error:
+            if context.link.peer_is_prouter:
+                raise
             raise _as_value_error(error) from error
 
     return method
