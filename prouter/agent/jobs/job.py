@@ -110,8 +110,9 @@ class Job:
     async def start(self, request: StartRequest, key: str | None = None) -> JobRecord:
         """Until the process runs and serves.
 
-        Raises InvalidRequest, NotPossible, Forbidden, JobInvalidState, StartFailed, NoRoom. The first four change nothing; after the others the job is FINISHED with the reason start-failed. The same
-        `key` again starts nothing more (Conflict when it came with another request).
+        Raises InvalidRequest, NotPossible, Forbidden, JobInvalidState, StartFailed, NoRoom. The first four change
+        nothing; after the others the job is FINISHED with the reason start-failed. The same `key` again starts nothing
+        more (Conflict when it came with another request).
         """
         check_request(request, self._around.limits)
         check_ports(request.ports)
