@@ -101,7 +101,7 @@ class Selection:
             raise _with_filtered(error, refused) from error
         except ProuterError:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             log.error("plugin %s failed to choose", plugin, exc_info=error)
             raise PluginFailure(plugin, "choose", type(error).__name__) from error
         if all(candidate.uid != chosen for candidate in candidates):  # one that was dialed, past the filters

@@ -83,9 +83,9 @@ class Implementation:
     def refuse(self, value: Any, seconds: float = 0.0) -> Any:
         """Raises PluginFailure: this answer is none."""
         self.count.failures += 1
-        failure = PluginFailure(self.plugin, self.hook, self.instead(value), seconds)
-        log.error("%s", failure.detail)
-        raise failure
+        why = self.instead(value)
+        log.error("plugin %s failed in %s after %.3f s: %s", self.plugin, self.hook, seconds, why)
+        raise PluginFailure(self.plugin, self.hook, why, seconds)
 
     def instead(self, value: Any) -> str:
         """In words, how an answer is wrong."""

@@ -68,11 +68,11 @@ def owned(task: asyncio.Task[Any]) -> bool:
 
 
 async def _staying(work: Coroutine[Any, Any, None]) -> None:
-    """A SystemExit in a task would end the whole loop: it fails that task only."""
+    """A SystemExit or KeyboardInterrupt in a task would end the whole loop: it fails that task only."""
     try:
         await work
-    except SystemExit as error:
-        raise RuntimeError(f"it wanted to end the process (status {error.code})") from error
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"it wanted to end the process ({error!r})") from error
 
 
 def told_to_end() -> bool:

@@ -102,7 +102,7 @@ class Serving:
                     self._outbox.put(message)
         except ProuterError as error:
             self._fail(context, error)
-        except (Exception, SystemExit) as error:  # a plugin's method may want to leave; we stay
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a plugin's method may want to leave; we stay
             logger.exception("method %r, called over a link, failed", method.name)
             unexpected.tell(error, f"method {method.name}")
             self._fail(context, Internal())

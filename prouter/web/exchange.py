@@ -120,7 +120,7 @@ class Exchange:
             raise
         except ProuterError as error:
             self._problem(error)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             log.exception("request %s failed", self._incoming.request_id)
             unexpected.tell(error, f"request {self._incoming.request_id}")
             self._problem(Internal())

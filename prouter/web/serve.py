@@ -64,7 +64,7 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, limits: Bod
         return web.Response()
     except web.HTTPException:
         raise
-    except (Exception, SystemExit) as error:  # a plugin's handler may want to leave; we stay
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # a plugin's handler may want to leave; we stay
         log.exception("%s %s failed", call.head.method, call.head.path)
         unexpected.tell(error, f"{call.head.method} {call.head.path}")
         return _failed(Internal(), call, request)
