@@ -72,7 +72,7 @@ async def _staying(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"it wanted to end the process ({error!r})") from error
+        raise RuntimeError(f"it wanted to end the process (status {getattr(error, 'code', 130)})") from error
 
 
 def told_to_end() -> bool:
