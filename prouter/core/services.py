@@ -8,10 +8,12 @@ from typing import Any
 
 from prouter.core.agents.dialer import Dialer
 from prouter.core.agents.directory import AgentDirectory
+from prouter.core.agents.halves import Halves
 from prouter.errors import NotPossible, ProuterError, RemoteProtocolError
 from prouter.model.access import Secret
 from prouter.model.agents import DRAIN, AgentInfo, Drain, this_platform
 from prouter.model.contributions import Metric
+from prouter.model.http import AgentAnswer, RequestHead
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
 from prouter.model.telling import clipped
@@ -30,6 +32,7 @@ class AgentsService:
     def __init__(self, directory: AgentDirectory, dialer: Dialer) -> None:
         self._directory = directory
         self._dialer = dialer
+        self._halves = Halves(directory)
 
     def list(self) -> Sequence[AgentInfo]:
         return [entry.info() for entry in self._directory]
@@ -72,6 +75,21 @@ class AgentsService:
 
 class WouldDial(ProuterError):
     """A dry run came to the point at which an agent has to be dialed. Never leaves the core."""
+
+    async def call(self, uid: AgentUid, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
+        return await self._halves.call(uid, method, args, timeout_seconds)
+
+    async def http(
+        self,
+        uid: AgentUid,
+        head: RequestHead,
+        body: bytes = b"",
+        *,
+        timeout_seconds: float | None = None,
+        max_bytes: int = 1024 * 1024,
+    ) -> AgentAnswer:
+        return await self._halves.http(uid, head, body, timeout_seconds=timeout_seconds, max_bytes=max_bytes)
+
 
     code = "would-dial"
 

@@ -109,6 +109,24 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentAnswer:
+    """The whole answer of an agent's own service to a plugin's request."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def get(self, name: str) -> str | None:
+        """The first value of a header, any case; None when absent."""
+        values = header_values(self.headers, name)
+        return values[0] if values else None
+
+    def json(self) -> Any:
+        """Raises ValueError for a body that is no JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerPolicy:
     """What is done to an answer's head on its way to the client.
 

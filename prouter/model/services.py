@@ -12,6 +12,7 @@ from prouter.model.access import Principal
 from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Identity
 from prouter.model.contributions import Metric
+from prouter.model.http import AgentAnswer, RequestHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
@@ -132,6 +133,31 @@ class Explanations(Protocol):
         """What a create would come to, as the API shows it. A dry run: nothing is made, nothing is dialed.
 
         A refusal is part of it. Raises InvalidRequest, SchemaMismatch.
+    async def call(self, uid: AgentUid, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
+        """The result of a method that a plugin offers on an agent (prouter_rpc_methods, RpcKind.UNARY).
+
+        Arguments and result are what JSON knows, and bytes; both are up to 4 MiB. None: the agent has as long as for
+        the router's own calls (`jobs.call_timeout`). Raises AgentNotFound, AgentAway, NotPossible (an original; the agent's
+        own methods), MethodNotFound, LinkClosed, TimedOut, TooLarge, and what the method raised.
+        """
+
+    async def http(
+        self,
+        uid: AgentUid,
+        head: RequestHead,
+        body: bytes = b"",
+        *,
+        timeout_seconds: float | None = None,
+        max_bytes: int = 1024 * 1024,
+    ) -> AgentAnswer:
+        """The whole answer of an agent's own service, whatever its status, to a request of the plugin
+        (prouter_agent_routes). For what is large, or a client's: a route with `relay`, which streams.
+
+        The head's target is a path there, not quoted again; framing headers are the router's. `max_bytes` bounds the
+        answer's body. Raises AgentNotFound, AgentAway, NotPossible (an original), InvalidRequest (what can be no
+        request), Unavailable, UpstreamFailed, TimedOut, TooLarge.
+        """
+
         """
 
     async def job(self, call: Call) -> Mapping[str, Any]:
@@ -190,12 +216,12 @@ class RouterDescription(Protocol):
 
     async def ending(self) -> None:
         """Until the router is told to end: what would stay open for ever closes then."""
-    async def metrics(self) -> Sequence[tuple[str, Metric]]:
-        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
-
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""
+
+    async def metrics(self) -> Sequence[tuple[str, Metric]]:
+        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
 
 
 class Guarded(Protocol):

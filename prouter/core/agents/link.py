@@ -61,6 +61,11 @@ class AgentLink:
 
     async def call(self, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
         """Raises LinkClosed, TimedOut, MethodNotFound, or what the agent's method raised."""
+    @property
+    def call_seconds(self) -> float:
+        """How long an answer is waited for, unless who asks says otherwise."""
+        return self._call_seconds
+
         return await self.rpc.call(method, *args, timeout_seconds=timeout_seconds or self._call_seconds)
 
     async def answers(self, timeout_seconds: float) -> bool:
