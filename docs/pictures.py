@@ -18,7 +18,6 @@ STORIES: Mapping[str, Sequence[Step]] = {
         ("It names an address: the router dials", ["prouter_agent_token", "prouter_connect_agent"]),
         ("Nobody fits: start an agent, wait for it, choose again", ["prouter_provision_agent",
                                                                     "prouter_agent_provisioning"]),
-        ("No job is made after all", ["prouter_job_not_made"]),
     ),
     "auth": (
         ("Start: what is guarded; may we listen beyond loopback", ["prouter_guards"]),
