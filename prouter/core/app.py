@@ -31,6 +31,7 @@ from prouter.core.reload import Reload
 from prouter.core.selection import Selection
 from prouter.core.services import AgentsService, Description
 from prouter.core.settings import Endpoint, RouterSettings
+from prouter.core.told import Told
 from prouter.model.agents import Identity
 from prouter.model.events import Failed
 from prouter.model.plugin import Route
@@ -108,6 +109,7 @@ class RouterApp:
         await self._cleanup.aclose()
 
     async def _start(self, undo: AsyncExitStack) -> None:
+        self._hooks.hear_exceptions()
         settings = self._settings
         state = StateDirectory.open(settings.state_directory, "router")
         undo.callback(state.close)
@@ -152,17 +154,18 @@ class RouterApp:
         )
         explanations = Explanations(self._hooks, directory, jobs)
         agents = AgentsService(directory, dialer)
-        await self._start_plugins(undo, identity, state, jobs, agents, explanations, events)
+        access = Access(self._hooks, settings, insecure=self._insecure)
+        await self._start_plugins(undo, identity, state, jobs, agents, explanations, events, access)
         info = info_routes(identity, __version__, self._description)
         taken = {claim: "prouter itself" for route in info for claim in claims_of(route)}
         await self._hooks.settle({"prouter_selectors": of_selector, "prouter_routes": claims_of}, taken)
         selection.collect()
         self._description.contributes("selectors", selection.by_plugin())
-        access = Access(self._hooks, settings, insecure=self._insecure)
         access.read_guards()
         reload = Reload(self._reread, self._hooks, access)
         self._description.reloads_by(reload)
         self._reload_by_signal = lambda: tasks.start("reload", reload.by_signal())
+        told = Told(self._hooks)
         control = ControlDispatcher(
             self._hooks,
             access,
@@ -171,10 +174,13 @@ class RouterApp:
             origins,
             body_limits=body_limits(section),
             missing=self._description.missing,
+            told=told,
         )
         explanations.rehearses_by(control.rehearse)
         if settings.server is not None:
-            await self._listen(undo, "server", settings.server, AgentEndpoint(fleet, access).door(), CLOSE_SECONDS)
+            await self._listen(
+                undo, "server", settings.server, AgentEndpoint(fleet, access, told).door(), CLOSE_SECONDS
+            )
         undo.push_async_callback(directory.close)
         await self._listen(undo, "control", settings.control, control, settings.drain_seconds)
         undo.callback(directory.end_waits)
@@ -194,6 +200,7 @@ class RouterApp:
         agents: AgentsService,
         explanations: Explanations,
         events: EventHub,
+        access: Access,
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
@@ -214,6 +221,7 @@ class RouterApp:
                 repeats=jobs.repeats,
                 failed=lambda about, detail: events.tell(Failed(about, detail)),
                 traffic=self._traffic,
+                may_bridge=access.may_bridge,
             )
             return {"router": services}
 

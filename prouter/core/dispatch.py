@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
+from prouter.core.told import Told
 from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
 from prouter.http1.policy import reframed
 from prouter.model import query
@@ -51,6 +52,7 @@ class ControlDispatcher:
         *,
         body_limits: BodyLimits,
         missing: Callable[[], str],
+        told: Told,
     ) -> None:
         self._hooks = hooks
         self._access = access
@@ -59,16 +61,18 @@ class ControlDispatcher:
         self._origins = origins
         self._body_limits = body_limits
         self._missing = missing
+        self._told = told
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
+        self._told.of_all(incoming)
         head = incoming.head
         ours = self._origins.host_is_ours(head)
         principal = ANONYMOUS
         special = self._routes.special(head.method, head.path)
-        if special is not None and special.recorded:
+        if special is not None and special.recorded and incoming.on_answer is None:
             current.set(Trail())
         if not (ours and special is not None and special.public):
-            principal = await self._access.check(head, incoming.peer)
+            principal = incoming.principal = await self._access.check(head, incoming.peer)
         resolved = await self._resolve(incoming)
         if not ours and (resolved is None or not resolved.by_host):
             self._origins.refuse_host(head)
@@ -76,6 +80,10 @@ class ControlDispatcher:
             incoming.route = PROXIED
             return await self._proxied(incoming, principal, resolved)
         return await self._routed(incoming, principal)
+
+    async def _authorize(self, incoming: Incoming, principal: Principal, action: str, resource: Resource) -> None:
+        incoming.action, incoming.resource = action, resource
+        await self._access.authorize(principal, action, resource)
 
     # --- proxied requests ---
 
@@ -101,7 +109,7 @@ class ControlDispatcher:
         ref = self._directory.find_job(resolved.job, resolved.agent)
         context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
-        await self._access.authorize(principal, "job.proxy", Resource(ref.agent, ref.job, record.labels))
+        await self._authorize(incoming, principal, "job.proxy", Resource(ref.agent, ref.job, record.labels))
         port = record.default_port() if resolved.port is None else record.ports.get(resolved.port)
         if port is None:
             named = "no port" if resolved.port is None else f"no port {resolved.port!r}"
@@ -129,6 +137,7 @@ class ControlDispatcher:
         plan = answer[1]
         if isinstance(plan, Reply):
             return plan
+        self._told.of_proxied(incoming, target)
         return Forward(
             self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head.method),
             plan,
@@ -184,7 +193,7 @@ class ControlDispatcher:
         if ref is not None:
             context.stay_about(ref.job, ref.agent)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
-        await self._access.authorize(principal, action, resource)
+        await self._authorize(incoming, principal, action, resource)
         if not changes:  # a change is not left undone for the form in which it would be told
             check_acceptable(head, route.media_type)
         call = Call(

@@ -15,6 +15,7 @@ from prouter.model.events import (
     Event,
     Failed,
     JobChanged,
+    JobsActive,
 )
 from prouter.model.jobs import CreateRequest, JobRecord, JobState
 from prouter.model.telling import one_line
@@ -51,6 +52,13 @@ class EventHub:
                 with context.about(request=self._acting.request_of(record.uid), job=record.uid, agent=agent.uid):
                     _log_job(agent, record)
                 self._hooks.notify("prouter_job_state_changed", subject=record.uid, agent=agent, record=record)
+            case JobsActive(info, news):
+                if self._hooks.implemented("prouter_proxy_activity"):
+                    agent = info()
+                    for record, activity in news:
+                        self._hooks.notify(
+                            "prouter_proxy_activity", subject=record.uid, agent=agent, record=record, activity=activity
+                        )
             case Failed(subject, detail):
                 log.warning("%s: %s", subject, detail)
                 self._hooks.notify("prouter_failed", subject=subject, about=subject, detail=detail)

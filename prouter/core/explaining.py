@@ -20,11 +20,13 @@ from prouter.model.http import RequestHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRef, JobState
 from prouter.model.plugin import Call
-from prouter.model.telling import clipped
-from prouter.model.trail import Trail, recorded
+from prouter.model.telling import clipped, refusal
+from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit.calling import Hooks
 from prouter.web.outcomes import Incoming
 
+AUTHENTICATE = "prouter_authenticate_request"
+"""Not asked again for a rehearsal: who asked for the explanation was authenticated just now."""
 Rehearsal = Callable[[Incoming, Principal], Awaitable[None]]
 
 
@@ -50,7 +52,7 @@ class Explanations:
             except WouldDial:
                 pass
             except ProuterError as error:
-                trail.refused = _refusal(error)
+                trail.refused = refusal(error)
             explained = trail.shown()
             trail.close()
         driver = await self._driver(AgentUid(trail.chosen)) if trail.chosen is not None else None
@@ -90,23 +92,21 @@ class Explanations:
         host = call.head.get("host")
         head = RequestHead("GET", f"{ref.path}/http/", (("Host", host),) if host is not None else ())
         refused: ProuterError | None = None
+        before = current.get()
+        authenticated = [] if before is None else [d for d in before.decisions if d.hook == AUTHENTICATE]
         with recorded(Trail()) as trail:
             try:
                 await self._rehearse(Incoming(head, call.peer, call.request_id), call.principal)
             except ProuterError as error:
                 refused = error
-            decisions = [decision.shown() for decision in trail.decisions]
+            decisions = [decision.shown() for decision in (*authenticated, *trail.decisions)]
             trail.close()
         return {
             "principal": {"name": clipped(call.principal.name), "authenticator": clipped(call.principal.authenticator)},
             "decisions": decisions,
             "answer_chain": self._hooks.plugins("prouter_proxy_response"),
-            "refused": _refusal(refused) if refused is not None else None,
+            "refused": refusal(refused) if refused is not None else None,
         }
-
-
-def _refusal(error: ProuterError) -> dict[str, Any]:
-    return {"status": error.status, "code": error.code, "detail": clipped(error.detail)}
 
 
 def _document(kept: object) -> Mapping[str, Any] | None:

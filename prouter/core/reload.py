@@ -11,6 +11,7 @@ from prouter.core.access import Access
 from prouter.core.origin import Origins
 from prouter.core.settings import RouterSettings
 from prouter.errors import ConfigError, ProuterError
+from prouter.model import unexpected
 from prouter.model.access import Guards
 from prouter.model.reload import TakeOver
 from prouter.pluginkit.calling import Hooks
@@ -69,8 +70,9 @@ class Reload:
         for plugin, change in changes.items():
             try:
                 change.apply()
-            except Exception:  # it broke its promise, and how far it came is not known; the others keep theirs
+            except Exception as error:  # it broke its promise; how far it came is not known, and the others keep theirs
                 log.exception("plugin %s failed to take over the configuration", plugin)
+                unexpected.tell(error, f"reload of plugin {plugin}")
         self._access.take_guards(guards)
 
     async def by_signal(self) -> None:

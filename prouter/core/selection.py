@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.scoring import score
 from prouter.errors import Forbidden, InvalidRequest, NoAgent, PluginFailure, ProuterError
+from prouter.model import unexpected
 from prouter.model.access import Principal, Refusal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid
@@ -103,6 +104,7 @@ class Selection:
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             log.error("plugin %s failed to choose", plugin, exc_info=error)
+            unexpected.tell(error, f"selector {kind} of plugin {plugin}")
             raise PluginFailure(plugin, "choose", type(error).__name__) from error
         if all(candidate.uid != chosen for candidate in candidates):  # one that was dialed, past the filters
             info = self._directory.entry(chosen).info()

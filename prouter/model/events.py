@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo
 from prouter.model.jobs import CreateRequest, JobRecord
 
@@ -33,6 +35,15 @@ class JobChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsActive:
+    """Other counts than before of what goes through jobs' ports."""
+
+    agent: Callable[[], AgentInfo]
+    """As it is now; asked only where somebody is told."""
+    news: Sequence[tuple[JobRecord, Activity]]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something that nobody waits for went wrong (a bridge, a background task of a plugin)."""
 
@@ -49,4 +60,4 @@ class AgentProvisioning:
     detail: str
 
 
-Event = AgentConnected | AgentDisconnected | AgentDraining | AgentProvisioning | JobChanged | Failed
+Event = AgentConnected | AgentDisconnected | AgentDraining | AgentProvisioning | JobChanged | JobsActive | Failed

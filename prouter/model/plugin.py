@@ -232,7 +232,7 @@ class Route:
     public: bool = False
     """Served without credentials (health checks only)."""
     recorded: bool = False
-    """What plugins decide about a request is recorded from its beginning (trail.py); for paths without parameters."""
+    """What plugins decide about a request is recorded from its beginning (trail.py); the path must end in a literal."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Schemas of the query's parameters, each with a `description`; an array may come as often as it has items.
     What does not fit is 400 before the route is asked; what is not named is ignored."""

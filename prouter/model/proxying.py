@@ -18,17 +18,17 @@ class ProxyFinished:
     status: int
     """Of the job's answer, or of ours where the job gave none; 0 when the client had gone before."""
     request_bytes: int
-    """Of the body, as the client sent it; after an upgrade all bytes that way."""
+    """Of the body, as the client sent it, framing of chunks included; after an upgrade all bytes that way."""
     response_bytes: int
     """The same the other way."""
     began_at: float
     """Seconds since the epoch."""
     wait_seconds: float | None
-    """Until the head of the answer; None when there was none."""
+    """From the request's head until that of the job's answer; None when there was none."""
     seconds: float
     """Until the end."""
     cut: str = ""
-    """Why it ended before it was whole; empty for a clean end."""
+    """Why it ended before it was whole, or why the job gave no answer; empty for a clean end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +39,5 @@ class Bridge:
     target: str
     """Raw path and query at the job."""
     url: str
-    """Of the caller's websocket, without credentials in it."""
+    """Of the caller's websocket: ws or wss, the host in lower case, without user and password."""
     subprotocols: Sequence[str] = ()

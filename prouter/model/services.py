@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
 from prouter.model.output import OutputPiece, OutputStream
 from prouter.model.plugin import Call, HealthCheck, LaunchRequest, Route, Running
 from prouter.model.process import Exit
+from prouter.model.proxying import Bridge
 from prouter.model.reached import JobPorts
 from prouter.model.repeats import Repeats
 from prouter.model.traffic import HookCount, Traffic
@@ -167,6 +168,10 @@ class Explanations(Protocol):
         """
 
 
+async def _everybody_may(bridge: Bridge, principal: Principal) -> None:
+    """Where nobody is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Router:
     """What a plugin of the router gets at its start-up."""
@@ -186,6 +191,9 @@ class Router:
     """Tell that something went wrong for which nobody waits: (subject, detail) become an event and a log line."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     """Requests and connections by endpoint, "control" and "server"; read, never written, by plugins."""
+    may_bridge: Callable[[Bridge, Principal], Awaitable[None]] = _everybody_may
+    """Before a job's websocket is joined to one of the caller's: asks all of `prouter_bridge_open`. Raises Forbidden
+    with the reason of the plugin that refused."""
 
 
 class RouterDescription(Protocol):

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prouter.errors import ProuterError
 from prouter.model.access import Principal, Refusal
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.jobs import CreateRequest
@@ -41,6 +42,11 @@ def about(arguments: Mapping[str, Any]) -> str:
     if candidate is not None:
         return clipped(str(candidate.uid))
     return clipped(str(action)) if action is not None else ""
+
+
+def refusal(error: ProuterError) -> dict[str, Any]:
+    """What a client is told of it, in short."""
+    return {"status": error.status, "code": error.code, "detail": clipped(error.detail)}
 
 
 def reason_of(value: Any) -> tuple[str, bool]:

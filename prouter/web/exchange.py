@@ -20,7 +20,7 @@ from prouter.model.traffic import Traffic
 from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.limits import WebLimits
-from prouter.web.outcomes import Dispatcher, Forward, Incoming, Serve, Tunnel
+from prouter.web.outcomes import Dispatcher, Ending, Forward, Incoming, Serve, Tunnel
 from prouter.web.problem import note, problem
 from prouter.web.stand_in import LocalUpstream
 
@@ -30,6 +30,7 @@ REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
 ENDING = "the router is ending; come back in a moment"
+CLIENT_GONE = "the client closed the connection"
 
 
 class Client(Protocol):
@@ -103,7 +104,10 @@ class Exchange:
         """Whether the client sees from the framing where the answer ends."""
         self._broken: ProuterError | None = None
         """What was wrong with the body before there was an upstream."""
+        self._cut_by = ""
+        """Why it did not come to a clean end."""
         self._begun_at = self._loop.time()
+        self._answered_at = 0.0
         self._moved_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -115,6 +119,7 @@ class Exchange:
         try:
             await self._answer()
         except asyncio.CancelledError:
+            self._cut_by = f"{CLIENT_GONE} while the router was ending" if self._ending else CLIENT_GONE
             if self._upstream is not None:
                 self._upstream.abort()
             raise
@@ -132,6 +137,9 @@ class Exchange:
                 head = self._incoming.head
                 log.debug("%s %s: %s in %.3f s", head.method, head.path[:200], self._status or "no answer", seconds)
             self._traffic.finished(self._incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
+            self._tell_answered()
+            if self._incoming.on_end is not None:
+                self._incoming.on_end(self._so_far())
 
     async def _answer(self) -> None:
         outcome = await self._dispatcher.dispatch(self._incoming)
@@ -205,6 +213,7 @@ class Exchange:
         self._client.exchange_over(keep_alive=keep, cut=False)
 
     def _cut(self, error: ProuterError) -> None:
+        self._cut_by = error.detail
         log.info("the answer to request %s was cut: %s", self._id(), error.detail)
         if not self._framed:
             self._client.cut()
@@ -217,7 +226,7 @@ class Exchange:
         keep = self._client.may_keep_alive(head) and not reply.close
         old = head.version == "1.0"
         self._status = reply.status
-        self._bytes_out += len(reply.body)
+        self._bytes_out += len(reply.body) if head.method != "HEAD" else 0
         self._client.write(
             write_reply(reply, head_only=head.method == "HEAD", keep_alive=keep, old_client=old, extra=self._extra())
         )
@@ -225,6 +234,7 @@ class Exchange:
 
     def _problem(self, error: ProuterError) -> None:
         note(error, self._id(), self._incoming.head)
+        self._cut_by = error.detail
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
@@ -238,6 +248,18 @@ class Exchange:
 
     def _id(self) -> str:
         return self._incoming.request_id
+
+    # --- who wants to know ---
+
+    def _tell_answered(self) -> None:
+        tell, self._incoming.on_answer = self._incoming.on_answer, None
+        if tell is not None:
+            tell(self._so_far())
+
+    def _so_far(self) -> Ending:
+        wait = self._answered_at - self._begun_at if self._answered_at else None
+        seconds = self._loop.time() - self._begun_at
+        return Ending(self._status, self._bytes_in, self._bytes_out, wait, seconds, self._cut_by)
 
     # --- the client's side tells ---
 
@@ -278,6 +300,7 @@ class Exchange:
     def endpoint_ends(self) -> None:
         """Both sides of a tunnel are closed, an answer that follows is cut; any other may go on to its end."""
         if self._tunnel:
+            self._cut_by = ENDING
             self._finish(None)
         elif self._follows:
             if self._slow or not self._served:
@@ -300,7 +323,7 @@ class Exchange:
             )
 
     def answered(self, head: ResponseHead) -> None:
-        self._moved_at = self._loop.time()
+        self._answered_at = self._moved_at = self._loop.time()
         if head.status == 101 and not (self._incoming.head.upgrade and head.get("upgrade")):
             self._finish(UpstreamFailed("the job switched protocols without being asked to"), abort=True)
         elif self._new_head is not None:
@@ -365,6 +388,7 @@ class Exchange:
         if self._tunnel:
             self.passed()
             self._client.become_tunnel()
+            self._tell_answered()
 
     def _write_body(self, data: bytes) -> None:
         if self._decoder is not None:

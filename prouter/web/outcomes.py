@@ -10,12 +10,33 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from prouter.model.access import Peer
+from prouter.model.access import ANONYMOUS, Peer, Principal, Resource
 from prouter.model.http import ForwardPlan, Headers, Reply, RequestHead, ResponseHead
 from prouter.pipe.upstream import UpstreamPipe
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+
+NOTHING = Resource()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of a request, as far as it has come."""
+
+    status: int
+    """Of the answer; 0 for none."""
+    request_bytes: int
+    """Of the body, framing of chunks included; after an upgrade all bytes that way."""
+    response_bytes: int
+    """The same the other way."""
+    wait_seconds: float | None
+    """Until the head of the upstream's answer; None when there was none."""
+    seconds: float
+    """Since its head was complete."""
+    cut: str
+    """Why it ended before it was whole, or why the upstream gave no answer; empty for a clean end."""
 
 
 @dataclass(slots=True)
@@ -28,6 +49,15 @@ class Incoming:
     """Ours, or the client's X-Request-Id when it is a sane one; every answer carries it."""
     route: str = ""
     """For counting: the pattern of the path, once the dispatcher knows it."""
+    principal: Principal = ANONYMOUS
+    """Who makes it, once the dispatcher knows."""
+    action: str = ""
+    """What was asked to be authorized, likewise."""
+    resource: Resource = NOTHING
+    on_answer: Callable[[Ending], None] | None = None
+    """Called once: at the end, or when another protocol begins, which may last for days. Must not raise."""
+    on_end: Callable[[Ending], None] | None = None
+    """Called at the end, also behind an upgrade. Must not raise. None, as the one above: nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from prouter.errors import Internal, ProuterError
 from prouter.model.http import Reply, RequestHead
+from prouter.model.trail import current
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,13 @@ def problem(error: ProuterError, request_id: str, *, close: bool = False) -> Rep
 
 
 def note(error: ProuterError, request_id: str, head: RequestHead) -> None:
-    """A line in the log for a failure that is not the client's fault, by which its request id leads to the reason."""
+    """A line in the log for a failure that is not the client's fault, by which its request id leads to the reason.
+
+    Where the decisions about this request are recorded, what its client is told belongs to them.
+    """
+    trail = current.get()
+    if trail is not None:
+        trail.problem = error.detail
     if error.status >= 500:
         path, detail = head.path[:200], " ".join(error.detail.split())
         log.info("request %s, %s %s: %s %s", request_id, head.method, path, error.status, detail)

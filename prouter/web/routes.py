@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from prouter.errors import ConfigError, MethodNotAllowed, RouteNotFound
+from prouter.errors import ConfigError, MethodNotAllowed, ProuterError, RouteNotFound
 from prouter.model.ids import is_job_uid
 from prouter.model.paths import decoded
 from prouter.model.plugin import Route
@@ -57,6 +57,8 @@ class RouteTable:
     def __init__(self) -> None:
         self._places: dict[tuple[str, ...], _Place] = {}
         self._special: dict[tuple[str, str], Route] = {}
+        self._recorded: set[tuple[str, str]] = set()
+        """Method and last segment of recorded routes with parameters: a first look, which costs next to nothing."""
 
     def add(self, owner: str, routes: Iterable[Route]) -> None:
         """Raises ConfigError when a verb and path is somebody else's already; the message names both."""
@@ -68,7 +70,9 @@ class RouteTable:
                 if taken is not None:
                     raise ConfigError([f"{method} {route.path}: served by {taken[0]} and by {owner}; switch one off"])
                 place.routes[method] = (owner, route)
-                if route.public or route.recorded:
+                if route.recorded and "{" in route.path:
+                    self._recorded.add((method, segments[-1]))
+                elif route.public or route.recorded:
                     self._special[(method, route.path)] = route
 
     def __iter__(self) -> Iterator[Route]:
@@ -86,8 +90,15 @@ class RouteTable:
         return found
 
     def special(self, method: str, path: str) -> Route | None:
-        """The route, if it is public or recorded; only paths without parameters can be. Asked for every request."""
-        return self._special.get((method, path))
+        """The route, if it is public (one without parameters) or recorded. Asked for every request."""
+        found = self._special.get((method, path))
+        if found is not None or (method, path.rpartition("/")[2]) not in self._recorded:
+            return found
+        try:
+            route = self.match(method, path).route
+        except ProuterError:
+            return None
+        return route if route.recorded else None
 
     def match(self, method: str, path: str) -> Match:
         """Raises RouteNotFound, MethodNotAllowed (with those that are allowed)."""

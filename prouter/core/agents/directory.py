@@ -15,7 +15,7 @@ from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Un
 from prouter.model import job_machine
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, AgentInfo, Drain, Hello
-from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
+from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged, JobsActive
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef, Reason
 from prouter.pluginkit.repeats import Repeats
@@ -74,6 +74,12 @@ class AgentEntry:
             self.drain = drain
             log.info("agent %s takes %s", self.uid, "no new jobs: it is draining" if drain.on else "new jobs again")
             self._told(AgentDraining(self.info()))
+
+    def note_activity(self, told: Mapping[JobUid, Activity]) -> None:
+        """From the agent: what went through its jobs' ports."""
+        news = [(self.mirror.get(job), activity) for job, activity in told.items() if self.mirror.note(job, activity)]
+        if news:
+            self._told(JobsActive(self.info, news))
 
     def _changed(self, record: JobRecord) -> None:
         self._holdings.note(record)

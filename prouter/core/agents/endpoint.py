@@ -9,9 +9,11 @@ from typing import Any
 from prouter.core.access import Access
 from prouter.core.agents.fleet import Fleet
 from prouter.core.agents.pipes import AskedBack
+from prouter.core.told import Told
 from prouter.errors import LinkError, ProuterError
 from prouter.model.access import Peer
 from prouter.model.agents import Hello
+from prouter.model.ids import AgentUid
 from prouter.rpc.connection import Link
 from prouter.rpc.methods import Methods
 from prouter.rpc.websocket import AcceptedChannel
@@ -23,9 +25,10 @@ log = logging.getLogger(__name__)
 class AgentEndpoint:
     """What the door of the agent endpoint asks."""
 
-    def __init__(self, fleet: Fleet, access: Access) -> None:
+    def __init__(self, fleet: Fleet, access: Access, told: Told) -> None:
         self._fleet = fleet
         self._access = access
+        self._told = told
 
     def door(self) -> LinkDoor:
         return LinkDoor(self._redeem, self._serve, self._fleet.settings.ping_interval_seconds)
@@ -53,6 +56,7 @@ class AgentEndpoint:
             hello = Hello.from_wire(data)
         except ValueError as error:
             raise LinkError(str(error)) from error
-        await self._access.check_agent(hello, peer)
-        self._fleet.check_skew(hello)
+        with self._told.of_agent(AgentUid(hello.uid), peer) as found:
+            found(await self._access.check_agent(hello, peer))
+            self._fleet.check_skew(hello)
         return self._fleet.hello().to_wire()

@@ -148,8 +148,7 @@ class Fleet:
                 continue
             if isinstance(news, Mapping):
                 if known is not None and known.link is link:
-                    for job, activity in news.items():
-                        known.mirror.note(job, activity)
+                    known.note_activity(news)
                 continue
             known = await self.directory.register(link, news)
             if registered is not None:

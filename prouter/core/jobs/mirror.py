@@ -62,10 +62,12 @@ class JobMirror:
         """As it was told last; an agent tells nothing of a job without any."""
         return self._activities.get(job, Activity())
 
-    def note(self, job: JobUid, activity: Activity) -> None:
-        """From the agent: what goes through a job's ports."""
-        if job in self._records:
-            self._activities[job] = activity
+    def note(self, job: JobUid, activity: Activity) -> bool:
+        """From the agent: what goes through a job's ports. Whether that is news of a job that is known."""
+        if job not in self._records or self._activities.get(job) == activity:
+            return False
+        self._activities[job] = activity
+        return True
 
     def apply(self, record: JobRecord) -> None:
         """News from the agent; older news than what is known is dropped."""

@@ -25,13 +25,13 @@ from prouter.errors import (
     ProuterError,
     TooManyRequests,
 )
-from prouter.model.access import Principal
+from prouter.model.access import Principal, Resource
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
 from prouter.model.selection import reasons
 from prouter.model.services import JobStream
-from prouter.model.telling import one_line
+from prouter.model.telling import one_line, refusal
 from prouter.model.trail import Trail, current, recorded
 from prouter.pipe.bind import JobBinding
 from prouter.pluginkit.repeats import Repeats
@@ -89,10 +89,13 @@ class JobsService:
     async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
         with recorded(Trail.of(principal, keep_bytes=self._trail_bytes)) as trail:
             try:
-                return await self._create(request, principal)
+                agent, record = await self._create(request, principal)
+                trail.chosen, trail.made = agent, Resource(agent, record.uid, record.labels)
+                return agent, record
             except InvalidRequest:  # nobody refused; and what was sent stands in no log
                 raise
             except ProuterError as error:
+                trail.refused = refusal(error)
                 by = trail.choice.plugin if trail.choice is not None else "prouter"
                 log.info("no job is made (%s): %s", error.code, trail.objections() or f"{by}: {one_line(error.detail)}")
                 raise

@@ -8,18 +8,20 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from prouter import hookimpl
 from prouter.errors import InvalidRequest, ProuterError, TimedOut, TooManyRequests, UpstreamFailed
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, ConfigSection, Route, idempotency_key
+from prouter.model.proxying import Bridge
 from prouter.model.services import JobStream, Router
 from prouter.plugins.ws_bridge.frames import BadFrame, Masker
 from prouter.plugins.ws_bridge.handshake import open_websocket
 
 DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 """Clients of the original name their websocket with http."""
+PLAIN_SCHEMES = {"http": "ws", "https": "wss"}
 READ_BYTES = 65536
 MAX_HOST, MAX_LABEL = 253, 63
 SCHEMA = {
@@ -85,6 +87,7 @@ class WsBridge:
         """200 once the job's websocket is open; what follows is nobody's request any more."""
         assert self._router is not None
         url, key = _checked(call.body["url"]), idempotency_key(call.head)
+        await self._router.may_bridge(_described(call, url), call.principal)
         if key is None:
             return await self._begin(call, url)
         asked = (call.head.target, call.body["url"], tuple(call.head.all("sec-websocket-protocol")))
@@ -129,13 +132,12 @@ class WsBridge:
     async def _open_at_job(self, call: Call, job: JobStream) -> tuple[str | None, bytes]:
         protocols = [("Sec-WebSocket-Protocol", value) for value in call.head.all("sec-websocket-protocol")]
         assert self._router is not None
-        query = f"?{call.head.query}" if call.head.query else ""
         port = self._router.jobs.get(call.job_ref()).default_port()
         above, host = "", "localhost"
         if port is not None:
             above = call.job_ref().port_path(port.name) if port.keep_prefix else ""
             host = port.authority
-        target = f"{above}/{call.raw.get('rest', '')}{query}"
+        target = f"{above}{_target(call)}"
         async with asyncio.timeout(self._settings["connect_timeout"]):
             return await open_websocket(job, target, host, protocols)
 
@@ -199,6 +201,20 @@ async def _pump(source: JobStream, early: bytes, sink: JobStream) -> None:
 
 class _Ended(Exception):
     """One side closed cleanly; ends the other pump."""
+
+
+def _target(call: Call) -> str:
+    """What the job is asked for, below its own root."""
+    return f"/{call.raw.get('rest', '')}" + (f"?{call.head.query}" if call.head.query else "")
+
+
+def _described(call: Call, url: SplitResult) -> Bridge:
+    """The bridge, for who says whether it may be: the caller's URL in one spelling, without user and password."""
+    host = url.hostname or ""
+    place = (f"[{host}]" if ":" in host else host) + (f":{url.port}" if url.port is not None else "")
+    shown = urlunsplit((PLAIN_SCHEMES.get(url.scheme, url.scheme), place, url.path or "/", url.query, ""))
+    offered = ",".join(call.head.all("sec-websocket-protocol")).split(",")
+    return Bridge(call.job_ref(), _target(call), shown, [name.strip() for name in offered if name.strip()])
 
 
 def _checked(text: str) -> SplitResult:

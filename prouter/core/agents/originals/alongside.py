@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from prouter.errors import Internal, ProuterError
+from prouter.model import unexpected
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ async def alongside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator
         except ProuterError as error:
             failed = error
             owner.cancel()
-        except Exception:
+        except Exception as error:
             log.exception("%s failed", name)
+            unexpected.tell(error, name)
             failed = Internal()
             owner.cancel()
 

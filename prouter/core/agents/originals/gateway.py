@@ -19,6 +19,7 @@ from prouter.core.agents.originals import proxy, transfer, websockets
 from prouter.core.agents.originals.spill import SpillLimits
 from prouter.errors import Internal, LinkClosed, ProuterError, RemoteProtocolError
 from prouter.http1.request import HeadLimits
+from prouter.model import unexpected
 from prouter.model.ids import JobUid, new_uid
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, Binding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.pool import Opened
@@ -81,8 +82,9 @@ class Gateway:
             return await transfer.serve(self._link.rpc, request, self._limits)
         except ProuterError as error:
             return _ended(request, error, request_id)
-        except Exception:
+        except Exception as error:
             log.exception("request %s to original agent %s failed", request_id, self._link.name)
+            unexpected.tell(error, f"request {request_id} to an original agent")
             return _ended(request, Internal(), request_id)
 
 
