@@ -73,9 +73,6 @@ class AgentsService:
         return linked
 
 
-class WouldDial(ProuterError):
-    """A dry run came to the point at which an agent has to be dialed. Never leaves the core."""
-
     async def call(self, uid: AgentUid, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
         return await self._halves.call(uid, method, args, timeout_seconds)
 
@@ -90,6 +87,9 @@ class WouldDial(ProuterError):
     ) -> AgentAnswer:
         return await self._halves.http(uid, head, body, timeout_seconds=timeout_seconds, max_bytes=max_bytes)
 
+
+class WouldDial(ProuterError):
+    """A dry run came to the point at which an agent has to be dialed. Never leaves the core."""
 
     code = "would-dial"
 

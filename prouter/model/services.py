@@ -126,20 +126,12 @@ class Agents(Protocol):
         Raises AgentNotFound when nothing answers there or the token is refused.
         """
 
-
-class Explanations(Protocol):
-    """Which plugin decided what, and why."""
-
-    async def creation(self, request: CreateRequest, principal: Principal) -> Mapping[str, Any]:
-        """What a create would come to, as the API shows it. A dry run: nothing is made, nothing is dialed.
-
-        A refusal is part of it. Raises InvalidRequest, SchemaMismatch.
     async def call(self, uid: AgentUid, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
         """The result of a method that a plugin offers on an agent (prouter_rpc_methods, RpcKind.UNARY).
 
         Arguments and result are what JSON knows, and bytes; both are up to 4 MiB. None: the agent has as long as for
-        the router's own calls (`jobs.call_timeout`). Raises AgentNotFound, AgentAway, NotPossible (an original; the agent's
-        own methods), MethodNotFound, LinkClosed, TimedOut, TooLarge, and what the method raised.
+        the router's own calls (`jobs.call_timeout`). Raises AgentNotFound, AgentAway, NotPossible (an original; the
+        agent's own methods), MethodNotFound, LinkClosed, TimedOut, TooLarge, and what the method raised.
         """
 
     async def http(
@@ -159,6 +151,14 @@ class Explanations(Protocol):
         request), Unavailable, UpstreamFailed, TimedOut, TooLarge.
         """
 
+
+class Explanations(Protocol):
+    """Which plugin decided what, and why."""
+
+    async def creation(self, request: CreateRequest, principal: Principal) -> Mapping[str, Any]:
+        """What a create would come to, as the API shows it. A dry run: nothing is made, nothing is dialed.
+
+        A refusal is part of it. Raises InvalidRequest, SchemaMismatch.
         """
 
     async def job(self, call: Call) -> Mapping[str, Any]:
@@ -216,6 +216,9 @@ class RouterDescription(Protocol):
     async def health(self) -> Sequence[HealthCheck]:
         """What the plugins say of their own health."""
 
+    async def metrics(self) -> Sequence[tuple[str, Metric]]:
+        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
+
     async def reload(self) -> Mapping[str, Any]:
         """Read the configuration again: what is in force now, by plugin, and what failed.
 
@@ -227,9 +230,6 @@ class RouterDescription(Protocol):
 
     def request_shutdown(self) -> None:
         """A graceful exit with status 0."""
-
-    async def metrics(self) -> Sequence[tuple[str, Metric]]:
-        """What the plugins count, each with its plugin: as they hand it over, nothing is checked."""
 
 
 class Guarded(Protocol):

@@ -59,13 +59,13 @@ class AgentLink:
         """For the log."""
         return f"{self.hello.uid} (link {self.hello.link}, {self.address})"
 
-    async def call(self, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
-        """Raises LinkClosed, TimedOut, MethodNotFound, or what the agent's method raised."""
     @property
     def call_seconds(self) -> float:
         """How long an answer is waited for, unless who asks says otherwise."""
         return self._call_seconds
 
+    async def call(self, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
+        """Raises LinkClosed, TimedOut, MethodNotFound, or what the agent's method raised."""
         return await self.rpc.call(method, *args, timeout_seconds=timeout_seconds or self._call_seconds)
 
     async def answers(self, timeout_seconds: float) -> bool:
