@@ -191,8 +191,9 @@ def prouter_connect_agent(address: str) -> str | None:
     """Where to connect to for an agent that the router is about to dial: a tunnel that you opened, a name you know.
 
     Asked with the address of the locator, as the client wrote it, each time before a link is dialed, again after it was
-    lost. Returns HOST:PORT. None: not mine; when nobody answers, the address itself is dialed. If you raise, the dial
-    fails and is tried again as if nothing had answered there.
+    lost. Returns HOST:PORT, where the link's data connections go as well for as long as it lives. None: not mine; when
+    nobody answers, the address itself is dialed. If you raise, the dial fails and is tried again as if nothing had
+    answered there.
 
     Example::
 
@@ -207,8 +208,8 @@ def prouter_connect_agent(address: str) -> str | None:
 def prouter_agent_token(address: str) -> Secret | None:
     """The token for an agent that the router dials.
 
-    Asked where the locator names none, before a link to `address` is looked for or dialed. None: I know none; when
-    nobody answers, the agent is dialed with an empty token.
+    Asked where the locator names none, before a link to `address` is looked for or dialed, again after it was lost.
+    None: I know none; when nobody answers, the agent is dialed with an empty token.
 
     Example::
 
