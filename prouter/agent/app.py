@@ -47,7 +47,7 @@ from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.repeats import Repeats
-from prouter.pluginkit.state import StateDirectory
+from prouter.pluginkit.state import StateDirectory, plugin_directory
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.machine import IdCounter
 from prouter.web.acceptor import Acceptor
@@ -268,7 +268,7 @@ class AgentApp:
                 ports=targets,
                 repeats=repeats,
                 tasks=tasks,
-                state_directory=state.path / "plugins" / plugin,
+                state_directory=plugin_directory(state.path, plugin),
             )
             return {"agent": services}
 

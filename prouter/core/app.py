@@ -42,7 +42,7 @@ from prouter.pluginkit.claims import of_selector
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
-from prouter.pluginkit.state import StateDirectory
+from prouter.pluginkit.state import StateDirectory, plugin_directory
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.web.acceptor import Acceptor
 from prouter.web.limits import LINKS_KEEP_BACK
@@ -215,7 +215,7 @@ class RouterApp:
                 jobs=jobs,
                 agents=agents,
                 tasks=tasks,
-                state_directory=state.path / "plugins" / plugin,
+                state_directory=plugin_directory(state.path, plugin),
                 describe=self._description,
                 explanations=explanations,
                 repeats=jobs.repeats,

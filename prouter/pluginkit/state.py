@@ -1,4 +1,4 @@
-"""A daemon's state directory: locked, 0700, with the uid that was made once. Used by router and agent.
+"""A daemon's state directory: locked, 0700, with the uid that was made once, and those of plugins in it.
 
 A second daemon of the same kind on a machine finds the first directory locked and takes the next (`router-2`).
 """
@@ -9,14 +9,31 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from prouter.errors import StartupError
 from prouter.model.ids import new_uid
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    from pathlib import WindowsPath as LocalPath
+else:
     import fcntl
+    from pathlib import PosixPath as LocalPath
 
 MAX_ON_ONE_MACHINE = 1000
+
+
+class PrivatePath(LocalPath):
+    """A path whose directories, and those above and below it, are made for this user alone."""
+
+    def mkdir(self, mode: int = 0o700, parents: bool = False, exist_ok: bool = False) -> None:
+        super().mkdir(mode, parents, exist_ok)
+
+
+def plugin_directory(state: Path, plugin: str) -> Path:
+    """The plugin's own place in a daemon's state directory; nothing is made yet. Any name is a place below it."""
+    name = quote(plugin, safe="")
+    return PrivatePath(state) / "plugins" / (f"%2E{name[1:]}" if name.startswith(".") else name)
 
 
 def default_base() -> Path:
