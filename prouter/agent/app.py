@@ -254,11 +254,12 @@ class AgentApp:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
         repeats = Repeats(MAX_REPEATS)
+        owned = await undo.enter_async_context(AsyncExitStack())  # ends behind the hooks: shut down, then cancelled
 
         def bundle(plugin: str) -> dict[str, Any]:
             tasks = TaskOwner(f"plugin {plugin}")
             self._hooks.owns(plugin, tasks)
-            undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+            owned.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = AgentHost(
                 identity=who.identity,
                 version=__version__,

@@ -204,10 +204,12 @@ class RouterApp:
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
+        owned = await undo.enter_async_context(AsyncExitStack())  # ends behind the hooks: shut down, then cancelled
+
         def bundle(plugin: str) -> dict[str, Any]:
             tasks = TaskOwner(f"plugin {plugin}")
             self._hooks.owns(plugin, tasks)
-            undo.push_async_callback(tasks.close, CLOSE_SECONDS)
+            owned.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = Router(
                 identity=identity,
                 version=__version__,
