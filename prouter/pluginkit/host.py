@@ -106,7 +106,7 @@ class PluginHost:
 
     def hooks(self) -> list[str]:
         """All that there are."""
-        return [name for name in vars(self.manager.hook) if name.startswith("prouter_")]
+        return [name for name, caller in vars(self.manager.hook).items() if getattr(caller, "spec", None) is not None]
 
     def implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """In the order in which they are asked: what they say of their place, else the last loaded first.
@@ -216,7 +216,7 @@ class PluginHost:
         if self.manager.has_plugin(plugin.name):
             self.manager.unregister(name=plugin.name)
         kind = "" if isinstance(error, Unfit) else f"{type(error).__name__}: "
-        why = next(iter(f"{kind}{error}".splitlines()), "")[:500]
+        why = " ".join(f"{kind}{error}".split())[:500]
         self._set(plugin, "failed", why)
         self._end_start(plugin.name, why, doors)
         log.error("plugin %s (%s) can not be loaded and is left out: %s", plugin.name, plugin.distribution, why)
