@@ -20,9 +20,9 @@ from prouter.agent.files.sandbox import SandboxOpener
 from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.admission import Admission
+from prouter.agent.jobs.drivers import Drivers
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.hooks import JobHooks
-from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.orphans import Orphans
 from prouter.agent.jobs.ports import PortFinders
@@ -30,15 +30,16 @@ from prouter.agent.jobs.records import Records
 from prouter.agent.jobs.registry import JobRegistry
 from prouter.agent.jobs.serving import LOOPBACK
 from prouter.agent.jobs.start import inherited_environment, property_environment
+from prouter.agent.jobs.surroundings import Surroundings
 from prouter.agent.links import Links, Shared
 from prouter.agent.methods import JobMethods
 from prouter.agent.service import Service
 from prouter.agent.settings import AgentSettings, Endpoint
 from prouter.agent.targets import PipeTargets
-from prouter.errors import ConfigError, NotPossible
+from prouter.errors import ConfigError
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
-from prouter.model.plugin import Driver, RpcMethod
+from prouter.model.plugin import RpcMethod
 from prouter.model.services import AgentHost
 from prouter.pipe.agent_end import PipeTimes
 from prouter.pluginkit.calling import Hooks
@@ -95,7 +96,7 @@ class AgentApp:
         self._reread = reread
         self._insecure = insecure
         self._token_holders: list[TokenHolder] = []
-        self._driver_plugins: dict[str, str] = {}
+        self._drivers = Drivers(self._settings.driver, self._settings.driver_seconds)
         self._ready_file = ready_file
         self._stop_asked = asyncio.Event()
         self._cleanup = AsyncExitStack()
@@ -164,8 +165,8 @@ class AgentApp:
         around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
         await self._start_plugins(undo, who, state, guarded, registry, targets)
         await self._look_around(who)
-        self._drivers = self._collect_drivers()
-        await registry.recover(self._drivers.get(_first(self._drivers)), around)
+        self._drivers.take(self._hooks.collect("prouter_drivers"), tasks)
+        await registry.recover(around)
         targets.service = Service(AgentUid(who.identity.uid), self._route_table(), registry, self._host.missing)
         undo.push_async_callback(targets.service.close, CLOSE_SECONDS)
         undo.push_async_callback(links.close)
@@ -176,7 +177,6 @@ class AgentApp:
             who.draining,
             settings.stop_grace_seconds,
             settings.activity_seconds,
-            self._driver_named,
             self._collect_rpc_methods(),
         )
         await self._open_doors(undo, who, links, registry, feedback, methods)
@@ -214,30 +214,13 @@ class AgentApp:
             tasks=tasks,
             ports=ports,
             limits=JobLimits.read(self._settings.limits, self._settings.max_limits, who.limits),
-            driver=self._driver,
+            drivers=self._drivers,
             environment=environment,
             told=registry.told,
             check_again=registry.check_again,
             over=over,
             hooks=self._job_hooks,
         )
-
-    def _driver(self) -> Driver:
-        if not self._drivers:
-            raise NotPossible("this agent has no plugin that starts processes (process_driver is switched off)")
-        return self._drivers[_first(self._drivers)]
-
-    def _driver_named(self) -> Mapping[str, str] | None:
-        name = _first(self._drivers)
-        return {"name": name, "plugin": self._driver_plugins[name]} if name else None
-
-    def _collect_drivers(self) -> dict[str, Driver]:
-        drivers: dict[str, Driver] = {}
-        for plugin, found in self._hooks.collect("prouter_drivers"):
-            for driver in found:
-                drivers[driver.name] = driver
-                self._driver_plugins[driver.name] = plugin
-        return drivers
 
     def _collect_rpc_methods(self) -> list[RpcMethod]:
         return [method for _, found in self._hooks.collect("prouter_rpc_methods") for method in found]
@@ -340,10 +323,6 @@ def _method_claims(method: RpcMethod) -> Sequence[str]:
     if method.name.startswith(OWN_METHODS):
         raise ValueError(f"method {method.name!r} has a name that is kept for the agent itself")
     return (f"method {method.name!r}",)
-
-
-def _first(drivers: Mapping[str, Driver]) -> str:
-    return next(iter(drivers), "")
 
 
 def build(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from prouter.agent.draining import DrainSwitch
 from prouter.agent.jobs.ending import signal_number
-from prouter.agent.jobs.job import Surroundings
 from prouter.agent.jobs.registry import JobRegistry, Watch
+from prouter.agent.jobs.surroundings import Surroundings
 from prouter.agent.links import RouterLink
 from prouter.agent.originals.jobs import OriginalJobs
 from prouter.agent.originals.speaking import offer
@@ -45,7 +45,6 @@ class JobMethods:
         draining: DrainSwitch,
         stop_grace_seconds: float,
         activity_seconds: float,
-        driver: Callable[[], Mapping[str, str] | None],
         offered: Sequence[RpcMethod],
     ) -> None:
         self._jobs = jobs
@@ -55,8 +54,7 @@ class JobMethods:
         """Unless a stop names another."""
         self._activity_seconds = activity_seconds
         """Between two tellings of what goes through the jobs' ports."""
-        self.driver = driver
-        """The name of the driver that starts jobs, and of its plugin; None without one."""
+        self.drivers = around.drivers
         self._originals = OriginalJobs(jobs, around)
         self._offered = offered
         """By plugins."""
@@ -175,11 +173,13 @@ class _Prouter:
         return (await self._methods.create(uid, name, labels, self._link, asked, resources, trail)).to_wire()
 
     async def prouter_explain(self, context: CallContext, uid: Any = None) -> Any:
-        """What a router left here about a job, and which driver runs jobs here; without a uid the driver only."""
-        trail = None
-        if uid is not None:
-            trail = await asyncio.to_thread(self._methods.jobs.find(str(uid)).directory.read_trail)
-        return {"trail": trail, "driver": self._methods.driver()}
+        """What a router left here about a job, and which driver runs it; without a uid the driver of new jobs only."""
+        drivers = self._methods.drivers
+        if uid is None:
+            return {"trail": None, "driver": drivers.shown()}
+        job = self._methods.jobs.find(str(uid))
+        trail = await asyncio.to_thread(job.directory.read_trail)
+        return {"trail": trail, "driver": drivers.shown(job.record.driver)}
 
     async def prouter_drain(self, context: CallContext, on: Any) -> Any:
         if not isinstance(on, bool):

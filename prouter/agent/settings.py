@@ -122,6 +122,13 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "default": "auto",
                 "description": "Whether each job gets a cgroup where that is possible.",
             },
+            "driver": _TEXT_OR_NONE
+            | {
+                "minLength": 1,
+                "description": "Name of the driver that runs jobs; plugins offer them. None: `process` where it is "
+                "there, else the only one.",
+            },
+            "driver_timeout": _seconds("Seconds within which a driver must start, recover or destroy a job.", 60, 1),
             "stop_grace": _seconds(
                 "Seconds from a stop's signal to the kill of the tree, unless the stop names others.", 10, 0
             ),
@@ -248,6 +255,8 @@ class AgentSettings:
     root: str | None
     background_threads: int
     cgroups: bool
+    driver: str | None
+    driver_seconds: float
     orphan_seconds: float
     stop_grace_seconds: float
     activity_seconds: float
@@ -278,6 +287,8 @@ class AgentSettings:
             root=jobs["root"],
             background_threads=jobs["background_threads"],
             cgroups=jobs["cgroups"] == "auto",
+            driver=jobs["driver"],
+            driver_seconds=jobs["driver_timeout"],
             orphan_seconds=jobs["orphan_timeout"],
             stop_grace_seconds=jobs["stop_grace"],
             activity_seconds=jobs["activity_interval"],

@@ -212,6 +212,8 @@ class JobRecord:
     """What it was made with of the agent's counted resources (model/resources.py); held until it has ended."""
     asked: str = ""
     """Digest of the request that made it, by which a repeated one is told from another; empty when nobody said."""
+    driver: str = ""
+    """The name of the driver that runs it, or ran it last; empty before its first start."""
     revision: int = 0
     """Grows by one with each change; a lower one is older news."""
 
@@ -240,6 +242,7 @@ class JobRecord:
             "ports": [port.to_wire() for port in self.ports.values()],
             "resources": dict(self.resources),
             "asked": self.asked,
+            "driver": self.driver,
             "revision": self.revision,
         }
 
@@ -266,6 +269,7 @@ class JobRecord:
             ports={port.name: port for port in ports},
             resources=resources.parse(value.get("resources") or {}),
             asked=str(value.get("asked") or ""),
+            driver=str(value.get("driver") or ""),
             revision=int(value.get("revision") or 0),
         )
 

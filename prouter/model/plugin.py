@@ -406,6 +406,12 @@ class Driver(Protocol):
     async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
         """After a restart of the agent: the tree if it lives on, how it ended if that is known, else None."""
 
+    async def destroy(self, job: JobUid, job_directory: str) -> None:
+        """A job that this driver started is deleted: end and remove what is left of it outside of its directory.
+
+        Its process is over as far as is known; called again when a deletion was cut short.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:

@@ -239,6 +239,9 @@ class Guarded(Protocol):
 
     async def recover(self, job: JobUid, job_directory: str) -> Exit | None: ...
 
+    async def destroy(self, job: JobUid, job_directory: str) -> None:
+        """Of a job that is deleted: whatever is left of its tree is gone on return. May be called again."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:

@@ -34,3 +34,7 @@ class ProcessDriver:
     async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
         assert self._agent is not None
         return await self._agent.guarded.recover(job, job_directory)
+
+    async def destroy(self, job: JobUid, job_directory: str) -> None:
+        assert self._agent is not None
+        await self._agent.guarded.destroy(job, job_directory)

@@ -103,6 +103,10 @@ class GuardKeeper:
         """After a restart of the agent: how the job ended, if its guardian could say; nothing of its tree is left."""
         return await asyncio.to_thread(sweep.recover, str(job), Path(job_directory))
 
+    async def destroy(self, job: JobUid, job_directory: str) -> None:
+        """A tree that its guardian ended leaves nothing; this finds what a guardian that died itself left."""
+        await asyncio.to_thread(sweep.destroy, str(job), Path(job_directory))
+
     # --- one launch ---
 
     def _command(self, request: LaunchRequest) -> dict[str, Any]:

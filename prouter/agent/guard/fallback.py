@@ -62,6 +62,9 @@ class PlainKeeper:
         """Nobody was left who could know."""
         return None
 
+    async def destroy(self, job: JobUid, job_directory: str) -> None:
+        """What left its group can not be found."""
+
 
 class PlainProcess:
     """A Running."""

@@ -50,6 +50,13 @@ def recover(job: str, directory: Path) -> Exit | None:
         return None
 
 
+def destroy(job: str, directory: Path) -> None:
+    """The job is deleted. Nothing is looked for where its guardian said that it had ended all, as nearly always."""
+    held = _read(directory / "guardian.json")
+    if held and not _read(directory / "exit.json"):
+        end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
+
+
 def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
     """Kill what is in the job's cgroup or has its tag, again and again until nothing is found.
 

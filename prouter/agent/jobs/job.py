@@ -13,20 +13,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from prouter.agent.jobs.coming_up import Rise
 from prouter.agent.jobs.detached import detached, refuse
-from prouter.agent.jobs.ending import exits, last_lines, reason_of
-from prouter.agent.jobs.hooks import JobHooks
-from prouter.agent.jobs.limits import JobLimits
+from prouter.agent.jobs.ending import reason_of
+from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.once import Once
-from prouter.agent.jobs.ports import PortFinder, PortFinders, check_ports
+from prouter.agent.jobs.ports import PortFinder, check_ports
 from prouter.agent.jobs.records import JobDirectory
 from prouter.agent.jobs.runs import Run
 from prouter.agent.jobs.start import build_command, check_places, check_request
+from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import (
     InvalidRequest,
     JobInvalidState,
@@ -39,9 +40,8 @@ from prouter.errors import (
 from prouter.model import job_machine
 from prouter.model.activity import Flows
 from prouter.model.jobs import JobRecord, JobState, Port, PortMode, Reason, StartRequest
-from prouter.model.plugin import Driver, LaunchRequest, Running
+from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Exit
-from prouter.model.services import Tasks
 from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
@@ -49,26 +49,6 @@ T = TypeVar("T")
 
 KILL_SECONDS = 30.0
 """For a whole tree to be gone; a process in the kernel's uninterruptible sleep can take for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all jobs of the agent share."""
-
-    tasks: Tasks
-    ports: PortFinders
-    limits: JobLimits
-    driver: Callable[[], Driver]
-    """The driver of new starts. Raises NotPossible when no plugin provides it."""
-    environment: Callable[[JobRecord, StartRequest], Awaitable[Mapping[str, str]]]
-    """What a process inherits."""
-    told: Callable[[JobRecord], None]
-    """Every change, in order."""
-    check_again: Callable[[JobRecord], None]
-    """Whether a job that has ended can have again what it held. Raises NoAgent."""
-    over: Callable[[JobRecord], None]
-    """A tree is gone."""
-    hooks: JobHooks
 
 
 class Job:
@@ -175,13 +155,16 @@ class Job:
         if self._starting is not None:
             if first:
                 self._starting.reschedule(asyncio.get_running_loop().time())
-        elif self.running is not None:
-            await self._kill(self.running, self.ending)
+        elif self.running is not None and await self._kill(self.running, self.ending) is None:
+            raise TimedOut(self._not_ended())
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await self._ended.wait()
         except TimeoutError:
-            raise TimedOut(f"the processes of job {self.record.uid!r} could not be ended yet") from None
+            raise TimedOut(self._not_ended()) from None
+
+    def _not_ended(self) -> str:
+        return f"the processes of job {self.record.uid!r} could not be ended yet"
 
     async def remove(self) -> JobRecord:
         """Kill the tree, delete everything; the record as it was before. Several callers get the same answer."""
@@ -192,6 +175,9 @@ class Job:
     async def delete(self) -> None:
         """All that is on disk. For a job without a tree, of which nobody is told any more."""
         await self._around.hooks.cleanup(self.record, self.directory.sandbox)
+        driver = self._around.drivers.of(self.record.driver) if self.record.driver else None
+        if driver is not None:
+            await driver.destroy(self.record.uid, str(self.directory.path))
         await asyncio.to_thread(self.directory.delete)
 
     async def clean_sandbox(self) -> None:
@@ -224,10 +210,10 @@ class Job:
         """`fresh` is the record of a start that was accepted. Done once it serves; goes on whoever waits."""
         if self._removal is not None:
             raise JobNotFound(self.record.uid)
-        driver = self._around.driver()
+        driver = self._around.drivers.chosen()
         self.ending, self._stopping = None, False
         self._ended.clear()
-        self._become(fresh)
+        self._become(replace(fresh, driver=driver.name))
         started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         self._around.tasks.start(f"job {self.record.uid}", self._live(driver, request, started))
         return started
@@ -258,7 +244,7 @@ class Job:
         await running.signal(number)
         return self.record
 
-    async def _live(self, driver: Driver, request: StartRequest, started: asyncio.Future[JobRecord]) -> None:
+    async def _live(self, driver: HeldDriver, request: StartRequest, started: asyncio.Future[JobRecord]) -> None:
         context.job_id.set(self.record.uid)
         async with AsyncExitStack() as held:
             try:
@@ -276,7 +262,7 @@ class Job:
                 await self._kill(running, self.ending)
             await self._follow(running)
 
-    async def _begin(self, driver: Driver, request: StartRequest, held: AsyncExitStack) -> Running:
+    async def _begin(self, driver: HeldDriver, request: StartRequest, held: AsyncExitStack) -> Running:
         """Until it serves. When that fails, for whatever reason, the tree is gone and the job has ended."""
         try:
             try:
@@ -302,7 +288,7 @@ class Job:
         return running
 
     async def _launch(
-        self, driver: Driver, request: StartRequest, held: AsyncExitStack
+        self, driver: HeldDriver, request: StartRequest, held: AsyncExitStack
     ) -> tuple[Running, Mapping[str, Port]]:
         around = self._around
         await asyncio.to_thread(self.directory.begin_run, request)
@@ -320,30 +306,14 @@ class Job:
         launch = LaunchRequest(self.record.uid, str(self.directory.path), command)
         running = self.running = await driver.start(launch)
         self._become(job_machine.process_runs(self.record, running.pid, time.time()))
-        return running, await self._served(running, finders)
+        rise = Rise(running, around.hooks, lambda ports: job_machine.serves(self.record, ports))
+        return running, await rise.served(finders, request.ports)
 
     def _finders(self, request: StartRequest) -> Iterator[AbstractContextManager[PortFinder]]:
         sandbox, first = self.directory.sandbox, True
         for port in request.ports:
             yield self._around.ports.finder(port, self.record.uid, sandbox, first=first)
             first = first and port.mode is not PortMode.ASSIGN
-
-    async def _served(self, running: Running, finders: list[PortFinder]) -> dict[str, Port]:
-        """All ports. Raises PortNotServed, ProcessExited, with the last lines of output."""
-        if not finders:
-            return {}
-        failed: StartFailed | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                exited = group.create_task(exits(running), name=f"exit of {self.record.uid}")
-                serving = [group.create_task(finder.served(running), name="port") for finder in finders]
-                ports = [await task for task in serving]
-                exited.cancel()
-        except* StartFailed as errors:
-            failed = next(error for error in errors.exceptions if isinstance(error, StartFailed))
-        if failed is not None:  # raised within except*, it would come as a group before Python 3.11.4
-            raise type(failed)(failed.detail + await last_lines(running)) from failed
-        return {port.name: port for port in ports}
 
     async def _follow(self, running: Running) -> None:
         """From serving to the end."""

@@ -19,17 +19,18 @@ from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.detached import detached
+from prouter.agent.jobs.drivers import USUAL
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.hooks import JobHooks
-from prouter.agent.jobs.job import Job, Surroundings
+from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.output import FollowedOutput
-from prouter.agent.jobs.records import Records
+from prouter.agent.jobs.records import JobDirectory, Records
+from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model import job_machine
 from prouter.model.activity import Activity
 from prouter.model.ids import JobUid, is_job_uid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
-from prouter.model.plugin import Driver, Running
 from prouter.model.process import Exit
 from prouter.model.services import SandboxFiles
 from prouter.pluginkit import context
@@ -184,14 +185,14 @@ class JobRegistry:
         )
         return await self._make(Job(record, self._records.directory(chosen), around), trail, around)
 
-    async def recover(self, driver: Driver | None, around: Surroundings) -> None:
+    async def recover(self, around: Surroundings) -> None:
         """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile, and
         those that belong to a link are removed with it."""
         at_once = asyncio.Semaphore(RECOVERED_AT_ONCE)
 
         async def take(record: JobRecord, keys: Mapping[str, str]) -> Job | None:
             async with at_once:
-                return await self._taken(record, keys, driver, around)
+                return await self._taken(record, keys, around)
 
         found = await asyncio.to_thread(self._records.read_all)
         async with asyncio.TaskGroup() as group:
@@ -283,13 +284,11 @@ class JobRegistry:
         """Or given up."""
         self._made.pop(uid).set_result(None)
 
-    async def _taken(
-        self, record: JobRecord, keys: Mapping[str, str], driver: Driver | None, around: Surroundings
-    ) -> Job | None:
+    async def _taken(self, record: JobRecord, keys: Mapping[str, str], around: Surroundings) -> Job | None:
         """A job of an earlier run as it is now; None for one that is gone with its link."""
         job = Job(record, self._records.directory(record.uid), around, keys)
         if not record.ended:
-            job = await self._recovered(job, driver, around, keys)
+            job = await self._recovered(job, around, keys)
         if record.asked == UNTIL_LINK_ENDS:
             await job.delete()
             return None
@@ -297,27 +296,38 @@ class JobRegistry:
         await asyncio.to_thread(clean_staging, job.directory.path)
         return job
 
-    async def _recovered(self, job: Job, driver: Driver | None, around: Surroundings, keys: Mapping[str, str]) -> Job:
+    async def _recovered(self, job: Job, around: Surroundings, keys: Mapping[str, str]) -> Job:
         record, directory = job.record, job.directory
-        found: Running | Exit | None = None
-        if driver is not None and record.state is not JobState.NEW:
-            try:
-                async with asyncio.timeout(RECOVER_SECONDS):
-                    found = await driver.recover(record.uid, str(directory.path))
-                    if found is not None and not isinstance(found, Exit):
-                        found = await found.kill(Reason.AGENT_LOST.value)
-            except (TimeoutError, ProuterError) as error:
-                log.error("what became of job %s is not known: %s", record.uid, str(error) or "no answer in time")
-        if isinstance(found, Exit) and found.reason in (Reason.EXITED, Reason.SIGNALED, Reason.TIMEOUT, Reason.LIMIT):
+        found = await _how_it_ended(record, directory, around) if record.state is not JobState.NEW else None
+        if found is not None and found.reason in (Reason.EXITED, Reason.SIGNALED, Reason.TIMEOUT, Reason.LIMIT):
             record = job_machine.ended(record, found.exit_code, Reason(found.reason), found.finished_at)
         else:
-            exit_code = found.exit_code if isinstance(found, Exit) else None
+            exit_code = found.exit_code if found is not None else None
             record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
             await job.clean_sandbox()
         await asyncio.to_thread(directory.write, record, keys)
         with context.about(job=record.uid):
             log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
         return Job(record, directory, around, keys)
+
+
+async def _how_it_ended(record: JobRecord, directory: JobDirectory, around: Surroundings) -> Exit | None:
+    """By the driver that started it; nothing of it runs then, if the driver can tell. None: nobody knows."""
+    driver = around.drivers.of(record.driver)
+    if driver is None:
+        log.error(
+            "what became of job %s is not known: no plugin offers its driver %r any more",
+            record.uid,
+            record.driver or USUAL,
+        )
+        return None
+    try:
+        async with asyncio.timeout(RECOVER_SECONDS):
+            found = await driver.recover(record.uid, str(directory.path))
+            return found if found is None or isinstance(found, Exit) else await found.kill(Reason.AGENT_LOST.value)
+    except (TimeoutError, ProuterError) as error:
+        log.error("what became of job %s is not known: %s", record.uid, str(error) or "no answer in time")
+        return None
 
 
 class Watch:
