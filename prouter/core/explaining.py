@@ -25,7 +25,7 @@ from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit.calling import Hooks
 from prouter.web.outcomes import Incoming
 
-AUTHENTICATE = "prouter_authenticate_request"
+WHO = ("prouter_authenticate_request", "prouter_principal")
 """Not asked again for a rehearsal: who asked for the explanation was authenticated just now."""
 Rehearsal = Callable[[Incoming, Principal], Awaitable[None]]
 
@@ -93,7 +93,7 @@ class Explanations:
         head = RequestHead("GET", f"{ref.path}/http/", (("Host", host),) if host is not None else ())
         refused: ProuterError | None = None
         before = current.get()
-        authenticated = [] if before is None else [d for d in before.decisions if d.hook == AUTHENTICATE]
+        authenticated = [] if before is None else [d for d in before.decisions if d.hook in WHO]
         with recorded(Trail()) as trail:
             try:
                 await self._rehearse(Incoming(head, call.peer, call.request_id), call.principal)

@@ -174,6 +174,7 @@ async def test_a_job_that_runs_tells_why_it_is_there_and_whom_a_request_meets(fl
         assert said(made["decisions"], "authenticate_request") == [("token_auth", "answered", "this is 'client'")]
         assert said(made["decisions"], "job_spec") == [("renamer", "changed", "")]
         assert found["driver"] == {"name": "process", "plugin": "process_driver"}
+        assert said(proxied["decisions"], "authenticate_request") == [("token_auth", "answered", "this is 'client'")]
         assert said(proxied["decisions"], "resolve_route") == [("http_proxy", "answered", "")]
         assert said(proxied["decisions"], "authorize") == [("keeper", "passed", "")]
         assert said(proxied["decisions"], "proxy_request") == [("headers", "changed", "")]

@@ -1,0 +1,50 @@
+"""prouter_proxy_activity: what goes through the ports of a job, as its agent reports it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+from listening import Heard
+from proxied import Proxied, call, new_job
+
+from prouter.testing import eventually
+
+
+async def test_counts_are_told_when_they_change_and_again_to_a_router_that_comes_back(fleet, tmp_path: Path) -> None:
+    heard = Heard(tmp_path, "proxy_activity")
+    router = fleet.router(f"plugins.load=[{str(heard.plugin)!r}]")
+    agent = fleet.agent(router, "jobs.activity_interval=0.05")
+    await router.agent_is_there(agent)
+    job = new_job(router, agent, "", "torture.py")
+    uid = job.info["uid"]
+
+    async def grown(job: Proxied, count: int) -> dict[str, object]:
+        await job.ask(f"/big?bytes={count}")
+        return await heard.some("activity", lambda told: told["bytes_out"] >= count)
+
+    told = await grown(job, 1000)
+    assert (told["agent"], told["job"]) == (agent.uid, uid)
+    assert told["bytes_in"] > 0
+    assert told["last_at"] > 1e9
+    assert (await grown(job, 100_000))["job"] == uid
+
+    for endpoint in ("server", "control"):
+        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    router.kill()
+    before = len(heard.all("activity"))
+    router.start()
+    await router.agent_is_there(agent)
+    await eventually(lambda: len(heard.all("activity")) > before)
+    assert heard.all("activity")[before]["bytes_out"] >= 101_000
+    await grown(job, 1_000_000)
+    counts = [{**told, "agent": None} for told in heard.all("activity")]
+    for life in (counts[:before], counts[before:]):
+        assert all(one != other for one, other in pairwise(life)), "nothing had changed"
+
+    async def shown() -> bool:
+        newest = heard.all("activity")[-1]
+        info = call(router, "GET", f"{job.info['path']}/info")["activity"]
+        return info["bytes_out"] == newest["bytes_out"] and info["connections"] == newest["connections"]
+
+    await eventually(shown)
