@@ -16,7 +16,7 @@ from prouter.model.contributions import Metric
 from prouter.model.http import AgentAnswer, RequestHead
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
-from prouter.model.telling import clipped
+from prouter.model.telling import clipped, one_line
 from prouter.model.traffic import HookCount
 from prouter.model.trail import Trail, current
 from prouter.pluginkit.calling import Hooks
@@ -55,6 +55,9 @@ class AgentsService:
         if entry.link is link:
             entry.note_drain(drain)
         return entry.info()
+
+    async def disconnect(self, uid: AgentUid, why: str) -> None:
+        await self._directory.connected(uid).cut(one_line(why))
 
     async def dial(self, address: str, token: str | None = None) -> AgentUid:
         named = Secret(token) if token is not None else None

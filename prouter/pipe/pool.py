@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from prouter.errors import LinkError, RemoteProtocolError, TimedOut, Unavailable
+from prouter.errors import LinkError, RemoteProtocolError, TimedOut, Unavailable, UpstreamFailed
 from prouter.model.services import Tasks
 from prouter.pipe.bind import parse_verdict
 from prouter.pipe.stream import PipeStream
@@ -132,7 +132,7 @@ class PipePool:
         """Reset all pipes, busy ones too."""
         self.close()
         for pipe in list(self._lines):
-            pipe.abort()
+            pipe.cut(UpstreamFailed("the router ended the link to the agent"))
         for stream in list(self._streams):
             stream.abort()
 

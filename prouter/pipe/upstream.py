@@ -179,6 +179,12 @@ class UpstreamPipe(asyncio.Protocol):
         self._carrier = None
         reset(self._transport)
 
+    # --- the link's owner asks ---
+
+    def cut(self, error: ProuterError) -> None:
+        """Whoever has an exchange under way is told."""
+        self._fail(error)
+
     # --- the agent's side tells ---
 
     def data_received(self, data: bytes) -> None:

@@ -106,7 +106,7 @@ class Fleet:
             if any(isinstance(error, RemoteProtocolError) for error in errors.exceptions):
                 log.warning("agent %s broke the protocol: %s", link.name, why)
         finally:
-            self.directory.unregister(link, why)
+            self.directory.unregister(link, link.cut_why or why)
             with contextlib.suppress(ProuterError):
                 await link.close()
             if gateway is not None:

@@ -35,6 +35,8 @@ class AgentLink:
         self.mode = mode
         self.address = address
         self.serial = next(_serials)
+        self.cut_why = ""
+        """Why we ended it on purpose; empty while we did not."""
         self._pool: PipePool | None = None
         self._jobs: JobCalls | None = None
         self._call_seconds = call_seconds
@@ -99,6 +101,12 @@ class AgentLink:
                 if complete:
                     yield snapshot
         raise LinkClosed(f"agent {self.hello.uid!r} ended its watch")
+
+    async def cut(self, why: str) -> None:
+        """End it although it works, and all that goes through its pipes."""
+        self.cut_why = why
+        self.pool.abort()
+        await self.close()
 
     async def close(self, code: int = 1000) -> None:
         if self._pool is not None:
