@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from prouter.errors import ConfigError
 from prouter.model.plugin import ConfigSection
 from prouter.pluginkit.config import Settings, Sources, literal
+from prouter.pluginkit.limits import MUTED_AFTER, CallLimits
 from prouter.pluginkit.schema import Schema
 
 
@@ -110,3 +112,26 @@ def test_a_section_whose_schema_is_none_adds_nothing(wrong: dict[str, object]) -
     with pytest.raises(ValueError, match=r"box\.bad"):
         schema.add("mine", [ConfigSection("box", {"good": text(), "bad": wrong})])
     assert list(schema) == []
+
+
+MISTAKES = {
+    "deadlines={'prouter_authorize': 0}": "plugins.deadlines.prouter_authorize: 0 is not allowed",
+    "load='one.py'": "plugins.load: 'one.py' is not allowed",
+    "strict='perhaps'": "plugins.strict: 'perhaps' is not allowed",
+    "news_kept=0": "plugins.news_kept: 0 is not allowed",
+}
+
+
+@pytest.mark.parametrize(("setting", "said"), MISTAKES.items())
+def test_the_section_of_plugins_is_checked_before_there_are_any(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        Sources(None, {}, "PROUTER", [f"plugins.{setting}"]).plugins()
+
+
+def test_what_is_said_of_plugins_comes_from_all_sources(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("plugins: {load: [a], strict: true, news_kept: 5}\n")
+    environ = {"PROUTER_PLUGINS__STRICT": "false", "PROUTER_PLUGINS__DEADLINES__PROUTER_HEALTH": "0.5"}
+    found = Sources(tmp_path / "config.yaml", environ, "PROUTER", ["plugins.news_kept=7"]).plugins()
+    assert (found["load"], found["strict"], found["news_kept"]) == (["a"], False, 7)
+    limits = CallLimits.read(found)
+    assert (limits.deadlines, limits.muted_after) == ({"prouter_health": 0.5}, MUTED_AFTER)

@@ -1,4 +1,4 @@
-"""Plugins of other people on a live router: from a file, from an installed package, and broken ones beside it."""
+"""Plugins of other people on a live router. Broken ones are in test_zoo.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from prouter.client import Client
 from prouter.client.client import RequestFailed
 from prouter.testing import Fleet
 from prouter.testing.fleet import serving_job
@@ -82,57 +81,3 @@ async def test_a_selector_and_header_hooks_in_a_file_work_at_once(fleet: Fleet, 
             seen = json.loads(await answer.read())
         assert answer.headers["X-Answer"] == "mine"
         assert seen["X-Mine"] == "anonymous"
-
-
-ZOO = {
-    "at_import": "raise RuntimeError('broken')",
-    "at_exit": "raise SystemExit(7)",
-    "at_routes": "def prouter_routes(self): return 5",
-    "at_selectors": "def prouter_selectors(self): raise SystemExit(7)",
-    "at_sections": "def prouter_config_sections(self): return ['nonsense']",
-    "at_schema": "def prouter_config_sections(self):\n        from prouter.model.plugin import ConfigSection\n"
-    "        return [ConfigSection('zoo', {'x': {'type': 'nonsense'}})]",
-}
-
-
-def zoo(place: Path) -> list[str]:
-    paths = []
-    for name, text in ZOO.items():
-        method = f"from prouter import hookimpl\nclass Plugin:\n    @hookimpl\n    {text}\n"
-        (place / f"{name}.py").write_text(method if text.startswith("def") else text)
-        paths.append(str(place / f"{name}.py"))
-    return paths
-
-
-async def test_a_router_starts_beside_plugins_that_break_while_they_are_loaded(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.expected_errors += ["can not be loaded and is left out", "is left out: prouter_"]
-    router = fleet.daemon("--set", f"plugins.load={zoo(tmp_path)!r}")
-    async with Client(router.url()) as client:
-        shown = {plugin["name"]: plugin for plugin in (await client.info())["plugins"]}
-        assert await client.request("GET", "/healthz") == {"status": "ok"}
-    assert {name: shown[name]["state"] for name in ZOO} == dict.fromkeys(ZOO, "failed")
-    assert all(shown[name]["why"] for name in ZOO)
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_a_required_plugin_that_breaks_ends_the_start_by_name(fleet: Fleet, tmp_path: Path, name: str) -> None:
-    paths = zoo(tmp_path)
-    fleet.expected_errors.append("is left out")
-    settings = [f"plugins.load={paths!r}", f"plugins.required=[{name!r}]"]
-    said = fleet.refused(*(word for setting in settings for word in ("--set", setting)), status=1)
-    assert name in said.splitlines()[-1]
-
-
-def test_a_plugin_that_breaks_at_start_up_ends_the_start_by_name(fleet: Fleet, tmp_path: Path) -> None:
-    """The log above the last line has the plugin's own traceback, for its author."""
-    text = "from prouter import hookimpl\nclass P:\n    @hookimpl\n    def prouter_startup(self):\n        1 / 0\n"
-    (tmp_path / "starter.py").write_text(text)
-    fleet.expected_errors += ["plugin starter failed in prouter_startup", "Traceback"]
-    said = fleet.refused("--set", f"plugins.load=[{str(tmp_path / 'starter.py')!r}]", status=1, traceback=True)
-    assert "the plugin 'starter' failed to start" in said.splitlines()[-1]
-
-
-def test_safe_leaves_other_peoples_plugins_alone(fleet: Fleet, tmp_path: Path) -> None:
-    (tmp_path / "evil.py").write_text("open('imported', 'w')")
-    router = fleet.daemon("--safe", "--set", f"plugins.load=[{str(tmp_path / 'evil.py')!r}]")
-    assert not (router.place / "imported").exists()
