@@ -32,6 +32,9 @@ class Passing:
     async def recover(self, job: Any, job_directory: str) -> Any:
         return await self._driver.recover(job, job_directory)
 
+    async def destroy(self, job: Any, job_directory: str) -> None:
+        await self._driver.destroy(job, job_directory)
+
 
 class Around:
     def __init__(self, running: Running) -> None:
@@ -121,7 +124,21 @@ class DriverForgetsJobs(Passing):
         raise KeyError(job)
 
 
+class DriverDestroysOnce(Passing):
+    def __init__(self, driver: Any) -> None:
+        super().__init__(driver)
+        self._left: set[Any] = set()
+
+    async def start(self, request: Any) -> Any:
+        self._left.add(request.job)
+        return await super().start(request)
+
+    async def destroy(self, job: Any, job_directory: str) -> None:
+        self._left.remove(job)
+
+
 DRIVERS = {
+    DriverDestroysOnce: "destroy\\(\\) raised KeyError",
     DriverWithoutEnvironment: "in its directory with its environment",
     DriverHidesMissing: "wanted: ProgramMissing with its name",
     DriverForgetsCodes: "wanted: exit_code 3",

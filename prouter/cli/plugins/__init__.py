@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "list": ("listing", "the plugins that are there, and their state"),
     "show": ("showing", "all that is known of one plugin"),
     "check": ("checking", "what is wrong with plugins, without starting anything"),
+    "new": ("new", "the project of a new plugin, with a passing test"),
 }
 """The word, its module, what it does."""
 

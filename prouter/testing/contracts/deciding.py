@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from prouter import agent_hookspecs, hookspecs
 from prouter.model.access import Refusal
-from prouter.model.plugin import Score
+from prouter.model.plugin import Kind, Score
 from prouter.testing.contracts import samples
 from prouter.testing.contracts.hooks import Hosted
 from prouter.testing.contracts.watching import broken
 
 Question = Mapping[str, Any]
 """A hook's arguments by name."""
-OF_AGENT = ("prouter_before_file_write", "prouter_job_idle")
-VETOES = ("prouter_authorize", "prouter_admit_job", "prouter_filter_agent", "prouter_bridge_open", *OF_AGENT)
+
+
+def _vetoes_of(specs: ModuleType) -> tuple[str, ...]:
+    return tuple(name for name, hook in vars(specs).items() if getattr(hook, "prouter_kind", None) is Kind.VETO)
+
+
+OF_AGENT = _vetoes_of(agent_hookspecs)
+VETOES = (*_vetoes_of(hookspecs), *OF_AGENT)
 
 
 async def assert_veto(

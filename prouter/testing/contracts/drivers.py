@@ -187,9 +187,9 @@ async def _recovers(jobs: _Jobs) -> None:
             broken(jobs.who, f"recover() raised {outcome.error!r}; it says None where nothing is known")
         if found is not None and not isinstance(found, Exit):
             broken(jobs.who, f"recover() of a job that does not run gives {found!r}")
-    destroy: Any = getattr(jobs.driver, "destroy", None)
-    for request in (over, over, unknown) if destroy is not None else ():
-        outcome = await answer_of(jobs.who, partial(destroy, request.job, request.job_directory), START_SECONDS)
+    for request in (over, over, unknown):
+        destroy = partial(jobs.driver.destroy, request.job, request.job_directory)
+        outcome = await answer_of(jobs.who, destroy, START_SECONDS)
         if outcome.error is not None:
             broken(jobs.who, f"destroy() raised {outcome.error!r}; twice, and of what is not there, it does nothing")
 
