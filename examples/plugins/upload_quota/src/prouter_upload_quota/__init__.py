@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter import agent_hookspecs, implements
-from prouter.errors import ProuterError
+from prouter.errors import TooLarge
 from prouter.model.access import Refusal
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord
@@ -97,6 +97,6 @@ class UploadQuota:
             async with self._agent.jobs.files(job) as files:
                 async for entries in files.walk("", lambda path: False, MOST_NAMES):
                     found += sum(entry.size for _, entry in entries if entry.type == "file")
-        except ProuterError:
+        except TooLarge:
             found = self._job_bytes or 0  # too many to count: as if it were full
         return self._jobs.setdefault(job, Uploaded(settled=found))
