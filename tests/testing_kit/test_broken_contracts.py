@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from prouter import hookimpl, hookspecs, implements
+from prouter import agent_hookspecs, hookimpl, hookspecs, implements
 from prouter.errors import NoAgent
 from prouter.model.access import Guards, Peer, Principal, Refusal
 from prouter.model.http import RequestHead, ResponseHead
+from prouter.model.jobs import JobRecord
 from prouter.model.plugin import Candidate, JobTarget, Score
+from prouter.model.writes import FileWrite, WriteWay
 from prouter.testing import ContractBroken, assert_contract
 from prouter.testing.contracts import samples
 
@@ -306,6 +308,16 @@ async def test_a_good_veto_and_one_that_decides_otherwise() -> None:
         await assert_contract(Veto(), "veto", allowed=[nameless])
     with pytest.raises(ContractBroken, match="it implements no veto"):
         await assert_contract(Keys(), "veto")
+
+
+async def test_a_veto_of_an_agent_under_a_name_of_its_own() -> None:
+    class Small:
+        @implements(agent_hookspecs.prouter_before_file_write)
+        def may_be_written(self, record: JobRecord, write: FileWrite) -> Refusal | None:
+            return Refusal("it is too large") if (write.size_bytes or 0) > 100 else None
+
+    small, large = FileWrite("a", WriteWay.FILE, 100), FileWrite("a", WriteWay.FILE, 101)
+    await assert_contract(Small(), "veto", allowed=[{"write": small}], refused=[{"write": large}])
 
 
 async def test_scores() -> None:

@@ -22,8 +22,7 @@ def _vetoes_of(specs: ModuleType) -> tuple[str, ...]:
     return tuple(name for name, hook in vars(specs).items() if getattr(hook, "prouter_kind", None) is Kind.VETO)
 
 
-OF_AGENT = _vetoes_of(agent_hookspecs)
-VETOES = (*_vetoes_of(hookspecs), *OF_AGENT)
+VETOES = (*_vetoes_of(hookspecs), *_vetoes_of(agent_hookspecs))
 
 
 async def assert_veto(
@@ -34,8 +33,7 @@ async def assert_veto(
     To questions of the kit it may answer as it likes, to those in `allowed` and `refused` (arguments of the hook by
     name; what is missing is the kit's) as they say.
     """
-    one = hook or next((name for name in VETOES if hasattr(plugin, name)), "")
-    hosted = Hosted(plugin, of_agent=one in OF_AGENT)
+    hosted = Hosted(plugin)
     hooks = [hook] if hook else [name for name in VETOES if name in hosted.implemented()]
     if not hooks:
         broken(hosted.name, f"it implements no veto: {', '.join(VETOES)}")
@@ -50,24 +48,20 @@ async def assert_score(plugin: Any) -> None:
     hosted = Hosted(plugin)
     hook = "prouter_score_agent"
     hosted.need(hook)
-    for question in samples.questions(_spec(hook)):
+    for question in samples.questions(getattr(hosted.specs, hook)):
         answer = await hosted.answer(hook, **question)
         if not isinstance(answer, Score | None):
             broken(hosted.who(hook), f"it answered {answer!r}, which is no Score and not None")
         points: Any = answer.points if answer is not None else 0
         if not isinstance(points, int | float) or not math.isfinite(points):
             broken(hosted.who(hook), f"its points are {points!r}; they are added up: a finite number")
-    await hosted.survives_cancellation(hook, **samples.arguments(_spec(hook), 0))
-
-
-def _spec(hook: str) -> Any:
-    return getattr(agent_hookspecs if hook in OF_AGENT else hookspecs, hook)
+    await hosted.survives_cancellation(hook, **samples.arguments(getattr(hosted.specs, hook), 0))
 
 
 async def _vetoes(hosted: Hosted, hook: str, allowed: Sequence[Question], refused: Sequence[Question]) -> None:
     hosted.need(hook)
-    usual = samples.arguments(_spec(hook), 0)
-    for question in samples.questions(_spec(hook)):
+    usual = samples.arguments(getattr(hosted.specs, hook), 0)
+    for question in samples.questions(getattr(hosted.specs, hook)):
         await _answer(hosted, hook, question)
     await hosted.survives_cancellation(hook, **usual)
     for asked, wanted in ((allowed, False), (refused, True)):

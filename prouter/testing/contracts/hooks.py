@@ -11,17 +11,22 @@ from prouter import agent_hookspecs, hookspecs
 from prouter.errors import StartupError
 from prouter.pluginkit.discovery import Found, Switches
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.inspecting import Specs, fits
 from prouter.testing.contracts.watching import ANSWER_SECONDS, Outcome, answer_of, broken, survives_cancellation
+
+OF_ROUTER = Specs("router", hookspecs, "agent", agent_hookspecs)
+OF_AGENT = Specs("agent", agent_hookspecs, "router", hookspecs)
 
 
 class Hosted:
-    """A plugin in a host of its own. Raises ContractBroken when no host takes it."""
+    """A plugin in a host of its own, of a router or of an agent, as its hooks are. Raises ContractBroken when none
+    takes it."""
 
-    def __init__(self, plugin: Any, *, of_agent: bool = False) -> None:
+    def __init__(self, plugin: Any) -> None:
         kind = plugin if isinstance(plugin, type) else type(plugin)
         self.name = kind.__name__
-        self._specs: ModuleType = agent_hookspecs if of_agent else hookspecs
-        self._host = PluginHost(self._specs)
+        self.specs: ModuleType = agent_hookspecs if fits(plugin, OF_AGENT) > fits(plugin, OF_ROUTER) else hookspecs
+        self._host = PluginHost(self.specs)
         try:
             found = Found(self.name, kind.__module__, "", lambda: plugin)
             self._host.load([found], Switches(required=frozenset([self.name])))
@@ -30,7 +35,7 @@ class Hosted:
 
     def implemented(self) -> list[str]:
         """Names of hooks, in the order of their specifications."""
-        return [name for name in vars(self._specs) if name.startswith("prouter_") and self._functions(name)]
+        return [name for name in vars(self.specs) if name.startswith("prouter_") and self._functions(name)]
 
     def need(self, hook: str) -> None:
         """Raises ContractBroken when the hook is not implemented."""
@@ -56,7 +61,7 @@ class Hosted:
 
     async def outcome(self, hook: str, **arguments: Any) -> Outcome:
         """The same, where an error may be an answer."""
-        seconds = min(getattr(self._specs, hook).prouter_deadline, ANSWER_SECONDS)
+        seconds = min(getattr(self.specs, hook).prouter_deadline, ANSWER_SECONDS)
         return await answer_of(self.who(hook), self.ask(hook, **arguments), seconds)
 
     async def survives_cancellation(self, hook: str, **arguments: Any) -> None:

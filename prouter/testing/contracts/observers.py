@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from prouter import agent_hookspecs, hookspecs
 from prouter.model.plugin import Kind
 from prouter.testing.contracts import samples
 from prouter.testing.contracts.hooks import Hosted
@@ -14,10 +13,10 @@ AT_END = "prouter_shutdown"
 """Told last."""
 
 
-async def assert_observer(plugin: Any, *, of_agent: bool = False) -> None:
+async def assert_observer(plugin: Any) -> None:
     """Raises ContractBroken. The plugin has been started, where it needs that; it is told of its end at last, twice."""
-    hosted = Hosted(plugin, of_agent=of_agent)
-    specs = agent_hookspecs if of_agent else hookspecs
+    hosted = Hosted(plugin)
+    specs = hosted.specs
     told = [hook for hook in hosted.implemented() if getattr(specs, hook).prouter_kind is Kind.NOTIFY]
     if not told:
         broken(hosted.name, "it implements no hook of the kind notify")
