@@ -120,20 +120,24 @@ def prouter_startup(router: Router) -> None:
 
 
 @hookspec(Kind.COLLECT)
-def prouter_guards() -> Guards:
-    """What this authenticator guards, as it is configured.
+def prouter_selectors() -> Sequence[Selector]:
+    """Ways to choose an agent, each by its own `type` of the locator.
 
-    Asked after start-up of those in access.authenticators, and again at a reload unless its TakeOver says what it will
-    guard then. An endpoint beyond loopback starts only when somebody guards it with credentials that are strong enough.
+    Asked once, after start-up. One type twice is an error.
 
     Example::
 
-        from prouter.model.access import Guards
+        class First:
+            name = "first"
+            schema = {"type": "object", "properties": {"type": {"const": "first"}}, "additionalProperties": False}
+
+            async def choose(self, locator, candidates):
+                return min(candidate.uid for candidate in candidates)
 
         class Example:
             @hookimpl
-            def prouter_guards(self):
-                return Guards(requests=True)
+            def prouter_selectors(self):
+                return [First()]
     """
     raise NotImplementedError
 
@@ -161,24 +165,20 @@ def prouter_routes() -> Sequence[Route]:
 
 
 @hookspec(Kind.COLLECT)
-def prouter_selectors() -> Sequence[Selector]:
-    """Ways to choose an agent, each by its own `type` of the locator.
+def prouter_guards() -> Guards:
+    """What this authenticator guards, as it is configured.
 
-    Asked once, after start-up. One type twice is an error.
+    Asked after start-up of those in access.authenticators, and again at a reload unless its TakeOver says what it will
+    guard then. An endpoint beyond loopback starts only when somebody guards it with credentials that are strong enough.
 
     Example::
 
-        class First:
-            name = "first"
-            schema = {"type": "object", "properties": {"type": {"const": "first"}}, "additionalProperties": False}
-
-            async def choose(self, locator, candidates):
-                return min(candidate.uid for candidate in candidates)
+        from prouter.model.access import Guards
 
         class Example:
             @hookimpl
-            def prouter_selectors(self):
-                return [First()]
+            def prouter_guards(self):
+                return Guards(requests=True)
     """
     raise NotImplementedError
 
