@@ -223,6 +223,7 @@ class RouterApp:
                 repeats=jobs.repeats,
                 failed=lambda about, detail: events.tell(Failed(about, detail)),
                 traffic=self._traffic,
+                endpoints=self.endpoints,
                 may_bridge=access.may_bridge,
             )
             return {"router": services}

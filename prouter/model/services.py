@@ -198,6 +198,8 @@ class Router:
     """Tell that something went wrong for which nobody waits: (subject, detail) become an event and a log line."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     """Requests and connections by endpoint, "control" and "server"; read, never written, by plugins."""
+    endpoints: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Where "control" and "server" listen, host and port, whatever the configuration left open; empty before that."""
     may_bridge: Callable[[Bridge, Principal], Awaitable[None]] = _everybody_may
     """Before a job's websocket is joined to one of the caller's: asks all of `prouter_bridge_open`. Raises Forbidden
     with the reason of the plugin that refused."""
