@@ -128,7 +128,11 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "description": "Name of the driver that runs jobs; plugins offer them. None: `process` where it is "
                 "there, else the only one.",
             },
-            "driver_timeout": _seconds("Seconds within which a driver must start, recover or destroy a job.", 60, 1),
+            "driver_timeout": _seconds(
+                "Seconds within which a driver must start a job, end it, recover it, or destroy what is left of it.",
+                60,
+                0.1,
+            ),
             "stop_grace": _seconds(
                 "Seconds from a stop's signal to the kill of the tree, unless the stop names others.", 10, 0
             ),

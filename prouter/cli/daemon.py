@@ -19,6 +19,9 @@ from prouter.pluginkit.seldom import SeldomLog
 
 log = logging.getLogger(__name__)
 
+STUBBORN_SECONDS = 2.0
+"""For what still runs when all has ended, to take its cancellation."""
+
 
 class App(Protocol):
     """A daemon."""
@@ -126,4 +129,21 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
         except ImportError:
             pass
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main)
+        try:
+            runner.run(main)
+        finally:
+            _leave_stubborn_tasks(runner.get_loop())
+
+
+def _leave_stubborn_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """A task of a plugin that takes no cancellation would hold up the end of the process for ever."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return
+    _, stubborn = loop.run_until_complete(asyncio.wait(tasks, timeout=STUBBORN_SECONDS))
+    for task in stubborn:
+        log.warning("%s did not end; the process ends without it", task.get_name())
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is said already
+        asyncio._unregister_task(task)  # what the runner waits for

@@ -33,11 +33,11 @@ LEAVE_SECONDS = 10.0
 
 
 class HeldDriver:
-    """Implements Driver on a plugin's. `seconds` is for a start, a recovery and a destruction each."""
+    """Implements Driver on a plugin's. `seconds` is for each of its calls; some have less, and `wait` has all time."""
 
     def __init__(self, driver: Driver, plugin: str, tasks: Tasks, seconds: float) -> None:
         self._driver: Any = driver
-        self._calls = _Calls(plugin, driver.name, tasks)
+        self._calls = _Calls(plugin, driver.name, tasks, seconds)
         self._seconds = seconds
         self.name = driver.name
         self.plugin = plugin
@@ -149,10 +149,11 @@ class HeldRunning:
 class _Calls:
     """Calls of one driver."""
 
-    def __init__(self, plugin: str, driver: str, tasks: Tasks) -> None:
+    def __init__(self, plugin: str, driver: str, tasks: Tasks, seconds: float) -> None:
         self.plugin = plugin
         self.driver = driver
         self.tasks = tasks
+        self.seconds = seconds
 
     def failure(self, what: str, why: str) -> PluginFailure:
         return PluginFailure(self.plugin, f"{what} of its driver {self.driver!r}", why)
@@ -171,7 +172,8 @@ class _Calls:
 
         `late` gets an answer for which nobody waits any more. When `until` is done, its result is the answer.
         """
-        call = _Call(ask, late)
+        call = _Call(ask, late, min(LEAVE_SECONDS, self.seconds))
+        seconds = min(seconds, self.seconds) if seconds is not None else None
         self.tasks.start(f"{what} of driver {self.driver} of plugin {self.plugin}", call.run())
         try:
             await asyncio.wait(
@@ -187,11 +189,10 @@ class _Calls:
             if until is not None and until.done():
                 return until.result()
             raise self.failure(what, f"it did not answer within {seconds:g} s")
-        try:
-            answer = call.outcome.result()
-        except ProuterError:
-            raise
-        except Exception as error:
+        answer, error = call.outcome.result()
+        if isinstance(error, ProuterError):
+            raise error
+        if error is not None:
             log.error("plugin %s failed in %s of its driver %s", self.plugin, what, self.driver, exc_info=error)
             unexpected.tell(error, f"{what} of driver {self.driver} of plugin {self.plugin}")
             raise self.failure(what, type(error).__name__) from error
@@ -203,10 +204,13 @@ class _Calls:
 class _Call:
     """One call, in a task of its own."""
 
-    def __init__(self, ask: Callable[[], Any], late: Callable[[Any], Awaitable[None]] | None) -> None:
-        self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def __init__(
+        self, ask: Callable[[], Any], late: Callable[[Any], Awaitable[None]] | None, leave_seconds: float
+    ) -> None:
+        self.outcome: asyncio.Future[tuple[Any, BaseException | None]] = asyncio.get_running_loop().create_future()
         self._ask = ask
         self._late = late
+        self._leave_seconds = leave_seconds
         self._task: asyncio.Task[Any] | None = None
         self._given_up = asyncio.Event()
 
@@ -219,21 +223,15 @@ class _Call:
             if inspect.isawaitable(answer):
                 answer = await answer
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 -- foreign code
-            self._settle(error if isinstance(error, Exception) else RuntimeError(f"it raised {type(error).__name__}"))
+            self.outcome.set_result((None, error))
             return
         if self._given_up.is_set() and self._late is not None:
             await self._late(answer)
-        if not self.outcome.done():
-            self.outcome.set_result(answer)
+        self.outcome.set_result((answer, None))
 
     async def give_up(self) -> None:
         """Nobody waits for the answer any more; what was begun has a while to be undone."""
         self._given_up.set()
         if self._task is not None:
             self._task.cancel()
-        await asyncio.wait((self.outcome,), timeout=LEAVE_SECONDS)
-
-    def _settle(self, error: Exception) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
-            self.outcome.exception()  # seen: nobody may be waiting any more
+        await asyncio.wait((self.outcome,), timeout=self._leave_seconds)
