@@ -58,39 +58,49 @@ WRONG = {
 }
 
 
-def mypy(place: Path, *words: str | Path, path: str = "") -> tuple[int, str]:
-    cache = ROOT / ".mypy_cache" / "typed_signatures"
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), *map(str, words)]
-    environ = os.environ | {"MYPYPATH": os.pathsep.join([str(ROOT), path]).rstrip(os.pathsep)}
-    done = subprocess.run(command, cwd=place, env=environ, capture_output=True, text=True, timeout=200)
-    return done.returncode, done.stdout + done.stderr
-
-
-@pytest.mark.timeout(220)
-def test_mypy_tells_right_signatures_from_wrong_ones(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plugin_text() -> str:
     text = HEAD + RIGHT
     for number, body in enumerate(WRONG.values()):
         body = body.replace("wrong", f"wrong_{number}")
         text += f"\n    @implements(hookspecs.prouter_authorize)\n    {body}\n"
-    (tmp_path / "plugin.py").write_text(text)
-    lines = text.splitlines()
-    marks = [number for number, line in enumerate(lines, 1) if line.startswith("    @implements")]
-    right = RIGHT.count("@implements")
-    status, said = mypy(tmp_path, "--disable-error-code", "empty-body", "plugin.py")
-    found = {int(line) for line in re.findall(r"plugin\.py:(\d+): error:", said)}
-    for number, what in zip(marks[right:], WRONG, strict=True):
-        assert found & {number, number + 1}, f"{what} is wrong, and mypy does not say so:\n{said}"
-    first_wrong = marks[right]
-    assert not {line for line in found if line < first_wrong}, said
-    assert status == 1
+    return text
+
+
+@pytest.fixture(scope="module")
+def said(plugin_text: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What mypy says of that plugin and of the examples, in one run."""
+    place = tmp_path_factory.mktemp("typed")
+    (place / "right_and_wrong.py").write_text(plugin_text)
+    sources = [str(example / "src") for example in EXAMPLES]
+    cache = ROOT / ".mypy_cache" / "typed_signatures"
+    options = ["--strict", "--cache-dir", str(cache), "--disable-error-code", "empty-body"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, "right_and_wrong.py", *sources],
+        cwd=place,
+        env=os.environ | {"MYPYPATH": os.pathsep.join([str(ROOT), *sources])},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.timeout(220)
-@pytest.mark.skipif(not EXAMPLES, reason="the examples are not here")
-def test_mypy_finds_nothing_wrong_with_the_examples(tmp_path: Path) -> None:
-    path = os.pathsep.join(str(example / "src") for example in EXAMPLES)
-    status, said = mypy(tmp_path, *(example / "src" for example in EXAMPLES), path=path)
-    assert status == 0, said
+def test_mypy_tells_right_signatures_from_wrong_ones(plugin_text: str, said: str) -> None:
+    marks = [number for number, line in enumerate(plugin_text.splitlines(), 1) if line.startswith("    @implements")]
+    wrong = marks[RIGHT.count("@implements") :]
+    found = {int(line) for line in re.findall(r"right_and_wrong\.py:(\d+): error:", said)}
+    for number, what in zip(wrong, WRONG, strict=True):
+        assert found & {number, number + 1}, f"{what} is wrong, and mypy does not say so:\n{said}"
+    assert min(found) >= wrong[0], said
+
+
+@pytest.mark.timeout(220)
+def test_mypy_finds_nothing_wrong_with_the_examples(said: str) -> None:
+    assert EXAMPLES
+    assert {line.partition(":")[0] for line in said.splitlines() if ": error:" in line} == {"right_and_wrong.py"}, said
 
 
 def test_the_examples_mark_by_implements() -> None:

@@ -31,23 +31,30 @@ def test_every_name_of_the_kit_can_be_had() -> None:
 def run(place: Path, text: str, *words: str) -> str:
     (place / "test_it.py").write_text(text)
     (place / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
     environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, *words, "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=place, env=environ, capture_output=True, text=True, timeout=110)
     return done.stdout + done.stderr
 
 
-def test_in_the_strict_mode_of_pytest_asyncio(tmp_path: Path) -> None:
+def test_in_the_strict_mode_of_pytest_asyncio_and_with_a_mark_that_is_wrong(tmp_path: Path) -> None:
     text = """
 import pytest
 
 @pytest.mark.asyncio
 @pytest.mark.prouter(settings=["identity.name='mine'"])
-async def test_router(router, job):
+async def test_job(router, job):
     assert router.services.identity.name == "mine"
     assert job.info["state"] == "NEW"
+
+@pytest.mark.asyncio
+@pytest.mark.prouter(setting=["x=1"])
+async def test_router(router):
+    pass
 """
-    assert "1 passed" in run(tmp_path, text, "--strict-markers", "-W", "error::pytest.PytestUnknownMarkWarning")
+    said = run(tmp_path, text, "-m", "pytest", "--strict-markers")
+    assert "1 passed, 1 error" in said
+    assert "a setup has no 'setting'; it has: plugins, settings" in said
 
 
 def test_without_pytest_asyncio_the_fleet_is_there_and_the_others_say_what_they_need(tmp_path: Path) -> None:
@@ -66,28 +73,6 @@ import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
     (tmp_path / "hide.py").write_text(hidden)
-    (tmp_path / "test_it.py").write_text(text)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    done = subprocess.run(
-        [sys.executable, "hide.py", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PROUTER_TEST_FORK": "off"},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
-    assert "the fixture router needs pytest-asyncio: install prouter[testing]" in done.stdout
-
-
-def test_a_mark_with_a_word_that_is_none_is_an_error(tmp_path: Path) -> None:
-    text = """
-import pytest
-
-@pytest.mark.asyncio
-@pytest.mark.prouter(setting=["x=1"])
-async def test_router(router):
-    pass
-"""
-    said = run(tmp_path, text)
-    assert "a setup has no 'setting'; it has: plugins, settings" in said
+    said = run(tmp_path, text, "hide.py", "-p", "no:asyncio")
+    assert "1 passed, 1 error" in said
+    assert "the fixture router needs pytest-asyncio: install prouter[testing]" in said
