@@ -58,13 +58,17 @@ def loaded(plugin: str, load: Any) -> tuple[Any, list[Finding]]:
     """The instance, or None and why there is none."""
     try:
         value = load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code may fail in every way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- foreign code may fail in every way
         return None, [Finding(plugin, f"it can not be imported: {_described(error)}", _import_advice(error))]
     if not inspect.isclass(value):
         return value, []
     try:
         return value(), []
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001
         what = f"{value.__name__} can not be made: {_described(error)}"
         return None, [Finding(plugin, what, "its constructor takes no argument and does nothing that can fail")]
 
@@ -88,6 +92,17 @@ def examine(plugin: str, instance: Any, specs: Specs) -> Iterator[Finding]:
             yield Finding(plugin, f"{name} is not marked, so nobody asks it", "put @hookimpl above it")
     if "prouter_config_sections" in marked:
         yield from _sections(plugin, marked["prouter_config_sections"])
+
+
+def misplaced(plugin: str, instance: Any, names: Sequence[str]) -> Iterator[Finding]:
+    """Places beside plugins that are not there, where one that is there has nearly that name."""
+    for hook, function in implementations(instance):
+        for word in ("before", "after"):
+            for other in getattr(function, f"prouter_{word}", ()):
+                close = difflib.get_close_matches(other, names, 1, 0.75) if other not in names else []
+                if close:
+                    what = f"{hook} wants to be {word} {other!r}, which is not there"
+                    yield Finding(plugin, what, f"did you mean {close[0]}?")
 
 
 def implementations(instance: Any) -> Iterator[tuple[str, Any]]:

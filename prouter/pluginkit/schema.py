@@ -94,12 +94,15 @@ class Schema:
 
 
 def check_schema(key: str, schema: Mapping[str, Any]) -> None:
-    """Raises ValueError for a schema that is none, or whose default it does not allow."""
+    """Raises ValueError for a schema that is none, or whose default it does not allow, or is no JSON."""
     try:
+        json.dumps(default_of(schema))
         jsonschema.Draft202012Validator.check_schema(schema)
         jsonschema.validate(default_of(schema), schema, jsonschema.Draft202012Validator)
     except (jsonschema.SchemaError, jsonschema.ValidationError) as error:
         raise ValueError(f"the schema of {key} is wrong: {error.message[:200]}") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"the schema of {key} is wrong: its default is no JSON") from None
 
 
 def default_of(schema: Mapping[str, Any]) -> Any:

@@ -129,6 +129,7 @@ def test_a_command_that_is_nobodys_is_told_with_those_that_there_are(load: list[
     assert done.returncode == 2
     assert "there is no command 'quotas'; there are: router, " in done.stderr
     assert "quota; plugins that are not loaded: broken (failed)" in done.stderr
+    assert done.stderr.count(" drain,") == 1
     assert prouter("quota", "--no-plugin", "team_quotas", *load).returncode == 2
 
 

@@ -69,6 +69,12 @@ WRONG = {
         "    async def x(self, call): ...",
         "GET /jobs is also that of jobs_api",
     ),
+    "misplaced": (
+        f"{PLUGIN}    @hookimpl(before=('token_aut', 'not_installed'))\n    def prouter_admit_job(self): ...",
+        "prouter_admit_job wants to be before 'token_aut', which is not there",
+        "did you mean token_auth?",
+    ),
+    "default_is_none": (section("{'x': {'default': object(), 'description': 'x'}}"), "its default is no JSON"),
     "odd-name": (f"{HOOK}def prouter_guards(self): ...", "no name for a plugin", "letters, digits and underscores"),
 }
 FINE = f"{HOOK}async def prouter_admit_job(self, request): ...\n    def prouter_helper(self): ...\n"
@@ -173,6 +179,15 @@ def test_a_file_or_module_is_checked_for_the_side_to_which_its_hooks_belong(tmp_
     assert any("prouter_drivers is a hook of the agent" in line for line in lines)
     assert check("for_agents", environ={"PYTHONPATH": str(tmp_path)}) == (0, ["for_agents: nothing is wrong"])
     assert check(str(tmp_path / "nowhere.py"))[0] == 1
+
+
+def test_a_plugin_that_pushes_another_one_out_is_told(tmp_path: Path) -> None:
+    text = section("{'tokens': {'default': None, 'description': 'x'}}").replace("NAME", "control")
+    (tmp_path / "a_first_one.py").write_text(text)
+    status, lines = check(str(tmp_path / "a_first_one.py"))
+    assert status == 1
+    said = "a_first_one: prouter_config_sections: control.tokens: declared by the plugin a_first_one and by the plugin"
+    assert lines[0].startswith(said)
 
 
 def test_findings_are_there_as_json_and_what_a_plugin_prints_spoils_nothing(tmp_path: Path) -> None:

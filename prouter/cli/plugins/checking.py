@@ -16,7 +16,7 @@ from prouter.cli.plugins import looking
 from prouter.cli.plugins.targets import name_finding, same_origin, targets_of
 from prouter.errors import ConfigError
 from prouter.pluginkit.discovery import Found, unknown_names
-from prouter.pluginkit.inspecting import Finding, Specs, examine, fits, loaded
+from prouter.pluginkit.inspecting import Finding, Specs, examine, fits, loaded, misplaced
 
 ABOUT = "Find what is wrong with plugins, without starting anything. Each line says what it is and what to do."
 WHAT = "a .py file (FILE.py:Class: one of its classes), a module, or a directory with a pyproject.toml; without it all"
@@ -42,7 +42,7 @@ def run(words: Sequence[str]) -> int:
         print(json.dumps({"checked": checked, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         for finding in findings:
-            print(finding)
+            print(looking.plain(str(finding)))
         named = ", ".join(dict.fromkeys(checked)) if given.target is not None else f"{len(checked)} plugins"
         print(f"{named or given.target}: " + (f"{len(findings)} found" if findings else "nothing is wrong"))
     return 1 if findings else 0
@@ -82,7 +82,14 @@ def _beside_others(
         return [*theirs, *others]
 
     side = looking.look(looking.kind_named(name), _switches_of(given, name), os.environ, put)
-    return [finding for finding in _of_side(side, before) if finding.plugin in mine]
+    found = list(_of_side(side, before))
+    pushed_out = [
+        replace(finding, plugin=name)
+        for finding in found
+        for name in mine
+        if finding.plugin not in mine and f"by the plugin {name} and by" in finding.what
+    ]
+    return [finding for finding in found if finding.plugin in mine] + pushed_out
 
 
 def _switches_of(given: argparse.Namespace, side: str) -> argparse.Namespace:
@@ -140,6 +147,8 @@ def _of_side(side: looking.Side, before: Sequence[Finding]) -> Iterator[Finding]
         if plugin["state"] == "failed" and plugin["name"] not in told:
             yield Finding(plugin["name"], plugin["why"], "it is left out until that is put right")
     yield from _claimed_twice(facts)
+    for name in sorted(side.host.loaded()):
+        yield from misplaced(name, side.host.manager.get_plugin(name), [plugin["name"] for plugin in facts])
 
 
 def _claimed_twice(facts: Sequence[dict[str, Any]]) -> Iterator[Finding]:

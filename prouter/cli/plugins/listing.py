@@ -29,7 +29,7 @@ def run(words: Sequence[str]) -> int:
     if given.json:
         print(json.dumps({"plugins": facts}, indent=2))
         return 0
-    print("\n".join(_table(facts)))
+    print("\n".join(map(looking.plain, _table(facts))))
     for side in sides:
         for double in side.doubles:
             print(f"prouter: {double}; no {side.kind.name} starts before that", file=sys.stderr)

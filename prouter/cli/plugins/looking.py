@@ -107,6 +107,11 @@ def look(
     return Side(kind, sources, switches, found, host, hooks, schema, doubles)
 
 
+def plain(line: str) -> str:
+    """As it can be printed anywhere: what plugins say of themselves may be anything."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line)
+
+
 def switched_off(kind: options.Kind, given: argparse.Namespace) -> frozenset[str]:
     """Names of plugins that are not even imported. Raises ConfigError."""
     return options.switches(Sources(given.config, os.environ, kind.prefix, given.set), given).disabled

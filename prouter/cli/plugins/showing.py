@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> int:
     if given.json:
         print(json.dumps({"plugins": found}, indent=2))
     else:
-        print("\n\n".join("\n".join(_page(plugin)) for plugin in found))
+        print("\n\n".join("\n".join(map(looking.plain, _page(plugin))) for plugin in found))
     return 0
 
 
