@@ -45,7 +45,8 @@ class Hooks:
         self._limits = limits or CallLimits()
         self._limits.check(host.hooks())
         self._cache: dict[str, tuple[Implementation, ...]] = {}
-        self._chosen: dict[tuple[str, Sequence[str]], tuple[Implementation, ...]] = {}
+        self._chosen: dict[str, tuple[Sequence[str], tuple[Implementation, ...]]] = {}
+        """By hook, for the names that were asked for last: mostly the same ones."""
         self._counts: dict[tuple[str, str], HookCount] = {}
         self._generation = -1
         self._observers: dict[str, Observer] = {}
@@ -117,7 +118,7 @@ class Hooks:
     async def first(self, hook: str, *, only: Sequence[str] | None = None, **arguments: Any) -> tuple[str, Any] | None:
         """The first answer that is not None, with its plugin. `only` names who is asked, in its order. Fails closed."""
         told = trail.get()
-        for found in self._implementations(hook) if only is None else self._named(hook, tuple(only)):
+        for found in self._implementations(hook) if only is None else self._named(hook, only):
             value = found.ask(arguments) if told is None else await self._ask_recorded(told, found, arguments)
             if type(value) is Pending:
                 value = await value.finish()
@@ -245,10 +246,11 @@ class Hooks:
     def _named(self, hook: str, names: Sequence[str]) -> tuple[Implementation, ...]:
         """Those of these plugins, in the order of the names."""
         everybody = self._implementations(hook)
-        chosen = self._chosen.get((hook, names))
-        if chosen is None:
-            chosen = tuple(found for name in names for found in everybody if found.plugin == name)
-            self._chosen[hook, names] = chosen
+        known = self._chosen.get(hook)
+        if known is not None and known[0] is names:
+            return known[1]
+        chosen = tuple(found for name in names for found in everybody if found.plugin == name)
+        self._chosen[hook] = (names, chosen)
         return chosen
 
     def _made(self, hook: str) -> tuple[Implementation, ...]:
