@@ -15,6 +15,7 @@ from choosers import explained_in_words, locator, router_with
 
 from prouter.client import Client
 from prouter.client.client import RequestFailed
+from prouter.core.provisioning import MAX_TOLD
 from prouter.testing import Fleet, RouterDaemon, eventually
 
 ANYWHERE = {"type": "labels", "match": {}}
@@ -33,6 +34,14 @@ STARTER = """
         if want == "mistake":
             raise RuntimeError("hidden-words")
         progress("starting a node\\nof the cluster")
+        if want == "flood":
+            for number in range(1000):
+                progress(f"sentence {number} " + "x" * 1000)
+            asyncio.get_running_loop().call_later(0.1, progress, "after the end")
+            return Refusal("enough was said")
+        if request.name == "the second waits" and len((HERE / "asked").read_text().splitlines()) == 2:
+            while not (HERE / "go").exists():
+                await asyncio.sleep(0.02)
         if want == "for ever":
             try:
                 await asyncio.Event().wait()
@@ -242,12 +251,30 @@ async def test_the_same_request_asked_again_meanwhile_makes_one_job(fleet: Fleet
     asked = starter(fleet, tmp_path)
     chosen = "0123456789abcdef" * 2
     async with asked.router.client() as client:
-        jobs = [asyncio.create_task(asked.create(client, "node-1", uid=chosen)) for _ in range(2)]
-        await eventually(lambda: len(asked.times) == 2)
+        jobs = []
+        for number in (1, 2):
+            jobs.append(asyncio.create_task(asked.create(client, "node-1", name="the second waits", uid=chosen)))
+            await eventually(lambda number=number: len(asked.times) == number)
         fleet.agent(asked.router, "identity.uid='node-1'")
-        answers = await asyncio.gather(*jobs)
-        assert [(status, made["uid"]) for status, _, made in answers] == [(200, chosen)] * 2
+        assert (await jobs[0])[2]["agent"]["uid"] == "node-1"
+        await asked.router.agent_is_there(fleet.agent(asked.router))  # the least loaded now
+        (tmp_path / "go").touch()
+        status, _, made = await jobs[1]
+        assert (status, made["uid"], made["agent"]["uid"]) == (200, chosen, "node-1")
         assert len(await client.jobs()) == 1
+
+
+async def test_what_a_plugin_says_is_bounded_and_nobody_listens_after_the_end(fleet: Fleet, tmp_path: Path) -> None:
+    asked = starter(fleet, tmp_path)
+    async with asked.router.client() as client, told(client) as events:
+        assert (await asked.create(client, "flood"))[0] == 503
+        said = [(await anext(events))["detail"] for _ in range(MAX_TOLD + 1)]
+        assert said[1].startswith("sentence 0 xxx")
+        assert len(said[1]) <= 300
+        assert said[-1] == "no agent is started: enough was said"
+        await asyncio.sleep(0.2)  # nothing may come: there is no state to wait for
+        await asked.create(client, "refusal")
+        assert (await anext(events))["detail"] == "no agent is started: the cluster is full"
 
 
 async def test_observers_of_other_people_are_told(fleet: Fleet, tmp_path: Path) -> None:
