@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prouter.model.access import Principal
+from prouter.model.access import Principal, Refusal
 from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo, Identity
 from prouter.model.contributions import Metric
@@ -451,6 +451,11 @@ class AgentJobs(Protocol):
 
     async def cpu_seconds(self, job: JobUid) -> float | None:
         """CPU time of its tree; None without one, and where it can not be told. Raises JobNotFound."""
+
+    async def may_end_idle(self, job: JobUid, idle_seconds: float) -> Refusal | None:
+        """Asked before a job is ended for doing nothing: why it is to be kept, in the words of the plugin that objects
+        (prouter_job_idle). Raises JobNotFound, and PluginFailure: then it is to be kept, too.
+        """
 
     async def stop(self, job: JobUid) -> JobRecord:
         """SIGTERM, and the end of its tree after the agent's own grace.

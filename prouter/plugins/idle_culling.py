@@ -58,6 +58,8 @@ class IdleCulling:
         self._looks: dict[JobUid, tuple[_Look, float]] = {}
         """The last look at each running job, and when it showed life last (monotonic)."""
         self._stopping: set[JobUid] = set()
+        self._kept: dict[JobUid, float] = {}
+        """Idle jobs to whose end somebody objected, and when (monotonic): asked again a timeout later."""
 
     @hookimpl
     def prouter_config_sections(self) -> Sequence[ConfigSection]:
@@ -83,6 +85,7 @@ class IdleCulling:
             running = [record for record in self._agent.jobs.list() if record.state is JobState.RUNNING]
             uids = {record.uid for record in running}
             self._looks = {uid: look for uid, look in self._looks.items() if uid in uids}
+            self._kept = {uid: at for uid, at in self._kept.items() if uid in uids}
             for record in running:
                 if record.uid not in self._stopping:
                     await self._judge(record)
@@ -95,10 +98,11 @@ class IdleCulling:
         earlier, alive_at = self._looks.get(record.uid, (look, look.at))
         if look.shows_life_since(earlier):
             alive_at = look.at
+            self._kept.pop(record.uid, None)
         self._looks[record.uid] = look, alive_at
-        if look.at - alive_at >= self._timeout_seconds:
+        if look.at - self._kept.get(record.uid, alive_at) >= self._timeout_seconds:
             self._stopping.add(record.uid)
-            self._agent.tasks.start(f"stop of idle job {record.uid}", self._stop(record.uid, look.at - alive_at))
+            self._agent.tasks.start(f"stop of idle job {record.uid}", self._stop(record.uid, look.at, alive_at))
 
     async def _look(self, record: JobRecord) -> _Look:
         """Raises JobNotFound."""
@@ -109,12 +113,26 @@ class IdleCulling:
         moved = traffic.bytes_in, traffic.bytes_out, output_bytes
         return _Look(record.started_at, moved, cpu_seconds, time.monotonic())
 
-    async def _stop(self, job: JobUid, idle_seconds: float) -> None:
-        log.info("job %s is stopped: idle for %.1f seconds", job, idle_seconds)
+    async def _stop(self, job: JobUid, now: float, alive_at: float) -> None:
         try:
+            if await self._is_kept(job, now, alive_at):
+                return
+            log.info("job %s is stopped: idle for %.1f seconds", job, now - alive_at)
+            self._looks.pop(job, None)
             await self._agent.jobs.stop(job)
         except ProuterError as error:
             log.warning("idle job %s could not be stopped: %s", job, error.detail)
         finally:
             self._stopping.discard(job)
-            self._looks.pop(job, None)
+
+    async def _is_kept(self, job: JobUid, now: float, alive_at: float) -> bool:
+        """Whether somebody objects; whoever can not be asked may."""
+        known = job in self._kept
+        self._kept[job] = now
+        refused = await self._agent.jobs.may_end_idle(job, now - alive_at)
+        if refused is None:
+            del self._kept[job]
+            return False
+        if not known:
+            log.info("job %s goes on, idle for %.1f seconds: %s", job, now - alive_at, refused.reason)
+        return True

@@ -28,6 +28,7 @@ from prouter.agent.jobs.records import JobDirectory, Records
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model import job_machine
+from prouter.model.access import Refusal
 from prouter.model.activity import Activity
 from prouter.model.ids import JobUid, is_job_uid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
@@ -108,6 +109,9 @@ class JobRegistry:
     async def cpu_seconds(self, job: JobUid) -> float | None:
         running = self.find(job).running
         return await running.cpu_seconds() if running is not None else None
+
+    async def may_end_idle(self, job: JobUid, idle_seconds: float) -> Refusal | None:
+        return await self._hooks.may_end_idle(self.find(job).record, idle_seconds)
 
     async def stop(self, job: JobUid) -> JobRecord:
         return await self.find(job).stop(signal_number("TERM"), self._stop_grace_seconds)
