@@ -101,7 +101,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         (place / f"{name}.py").write_text(text.replace("NAME", name))
     (place / "fine.py").write_text(FINE)
     paths = [str(path) for path in place.iterdir()]
-    status, lines = check("--router", "--set", f"plugins.load={paths!r}", "--set", "plugins.required=['no_hook','nix']")
+    switches = [f"plugins.load={paths!r}", "plugins.required=['no_hook','nix']", "plugins.deadlines={'prouter_pln': 1}"]
+    status, lines = check("--router", *(word for switch in switches for word in ("--set", switch)))
     assert status == 1
     return lines
 
@@ -120,6 +121,7 @@ def test_nothing_is_said_of_what_is_right(said: list[str]) -> None:
 def test_names_in_the_configuration_that_stand_for_nothing_are_said(said: list[str]) -> None:
     assert any(line.startswith("nix: plugins.required names it, and it is not there") for line in said)
     assert any(line.startswith("no_hook: plugins.required names it, and it is failed") for line in said)
+    assert any("plugins.deadlines.prouter_pln: there is no such hook; did you mean prouter_plan" in one for one in said)
 
 
 def test_all_that_ships_is_right() -> None:
@@ -167,7 +169,8 @@ def test_a_project_that_is_installed_differently_and_has_a_double_is_told(tmp_pa
     assert status == 1
     assert any("is installed with the entry point old" in line for line in said)
     assert any("is installed without the entry point mine" in line for line in said)
-    assert any(line.startswith("mine: 'mine' comes from some-project and from other; remove one") for line in said)
+    ours = [line for line in said if line.startswith("mine: ")]
+    assert ours == ["mine: 'mine' comes from some-project and from other; remove one", f"mine: {len(said) - 1} found"]
 
 
 def test_a_file_or_module_is_checked_for_the_side_to_which_its_hooks_belong(tmp_path: Path) -> None:

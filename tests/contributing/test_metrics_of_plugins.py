@@ -58,13 +58,15 @@ async def test_metrics_of_a_plugin_stand_beside_those_of_the_router(fleet: Fleet
         "broken": "raise RuntimeError",
         "rubbish": "return ['nonsense']",
         "odd": "return [Metric(5, None, 'x', 7)]",
+        "slow": "await asyncio.sleep(600)",
         "one": MEET,
         "two": MEET,
     }
     for name, body in bodies.items():
         (tmp_path / f"{name}.py").write_text(PLUGIN.replace("BODY", body))
     fleet.expected_errors += ["failed in prouter_metrics", "Traceback"]
-    router = fleet.router(f"plugins.load={[str(tmp_path / f'{name}.py') for name in bodies]!r}")
+    load = f"plugins.load={[str(tmp_path / f'{name}.py') for name in bodies]!r}"
+    router = fleet.router(load, "plugins.deadlines={'prouter_metrics': 1}")
     async with router.client() as client:
         found = await scraped(client.url, client.session)
     assert found["prouter_team_quotas_jobs", 'a"b\\\n'] == 3

@@ -17,6 +17,7 @@ from prouter.cli.plugins.targets import name_finding, same_origin, targets_of
 from prouter.errors import ConfigError
 from prouter.pluginkit.discovery import Found, unknown_names
 from prouter.pluginkit.inspecting import Finding, Specs, examine, fits, loaded, misplaced
+from prouter.pluginkit.limits import CallLimits
 
 ABOUT = "Find what is wrong with plugins, without starting anything. Each line says what it is and what to do."
 WHAT = "a .py file (FILE.py:Class: one of its classes), a module, or a directory with a pyproject.toml; without it all"
@@ -141,7 +142,9 @@ def _of_side(side: looking.Side, before: Sequence[Finding]) -> Iterator[Finding]
     told = {finding.plugin for finding in before}
     for double in side.doubles:
         what, _, todo = double.partition("; ")
-        yield Finding(what.split("'")[1], what, todo)
+        name = what.split("'")[1]
+        told.add(name)
+        yield Finding(name, what, todo)
     facts = side.facts()
     for plugin in facts:
         if plugin["state"] == "failed" and plugin["name"] not in told:
@@ -175,6 +178,12 @@ def _claims(plugin: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _of_switches(side: looking.Side) -> Iterator[Finding]:
     """Names in the configuration that stand for nothing that works."""
     states = {plugin["name"]: plugin["state"] for plugin in side.host.describe()}
+    try:
+        CallLimits.read(side.sources.plugins()).check(side.host.hooks())
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            key, _, what = mistake.partition(": ")
+            yield Finding(key, *(what.split("; ", 1) if "; " in what else (what, "take it out")))
     for name in unknown_names(side.found, side.switches.disabled):
         yield Finding(name, "plugins.disabled or --no-plugin names it, and it is not there", "take it out")
     required = dict.fromkeys(side.switches.required, "plugins.required")

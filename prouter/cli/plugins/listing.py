@@ -20,9 +20,8 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print all that is known of each, as JSON")
     given = parser.parse_args(words)
     try:
-        sides = looking.sides(given)
         with looking.quietly():
-            facts = [plugin for side in sides for plugin in side.facts()]
+            facts = [plugin for side in looking.sides(given) for plugin in side.facts()]
     except ConfigError as error:
         print("\n".join(f"prouter: {mistake}" for mistake in error.mistakes), file=sys.stderr)
         return 2
@@ -30,9 +29,6 @@ def run(words: Sequence[str]) -> int:
         print(json.dumps({"plugins": facts}, indent=2))
         return 0
     print("\n".join(map(looking.plain, _table(facts))))
-    for side in sides:
-        for double in side.doubles:
-            print(f"prouter: {double}; no {side.kind.name} starts before that", file=sys.stderr)
     return 0
 
 
