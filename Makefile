@@ -1,7 +1,7 @@
 # The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
 PYTHON ?= python3
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test lint format docs bench bench-quick bench-basics clean
 
 .venv/bin/prouter: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,8 +25,19 @@ docs: .venv/bin/prouter  ## the pages that are made from the program, and the si
 	@.venv/bin/python docs/generate.py
 	@.venv/bin/python -m sphinx -W --keep-going -q -b html docs out/docs
 
-bench:  ## what a proxied GET, a job's start and a download cost here
+bench: .venv/bin/prouter  ## prouter beside the proxies that people use; half an hour (nginx, haproxy, node and wrk)
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fast]'
+	@.venv/bin/python -m benchmarks.proxies.run
+
+bench-quick: .venv/bin/prouter  ## the same in two minutes
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fast]'
+	@.venv/bin/python -m benchmarks.proxies.run --quick
+
+bench-basics: .venv/bin/prouter  ## what a proxied GET, a job's start and a download cost here, of one pair
 	@.venv/bin/python benchmarks/basics.py
+
+bench-hooks:  ## what plugins cost a proxied GET and a start here
+	@.venv/bin/python benchmarks/hooks.py
 
 clean:
 	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

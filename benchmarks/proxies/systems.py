@@ -1,0 +1,275 @@
+"""What is compared: each system in front of one upstream server, ready to take load, with the pids that it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.proxies.costs import family
+from prouter.client import Client
+
+HERE = Path(__file__).resolve().parent
+START_SECONDS = 30.0
+CHP_PACKAGE = "configurable-http-proxy@5"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Something that listens."""
+
+    name: str
+    host: str
+    port: int
+    prefix: str
+    """The path behind which the upstream is, without a slash at its end."""
+    pids: Sequence[int]
+    """Of the proxy alone; empty for none."""
+
+
+class Missing(Exception):
+    """A program that is needed is not installed."""
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        number: int = found.getsockname()[1]
+        return number
+
+
+def needed(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        raise Missing(f"{program} is not installed")
+    return found
+
+
+@contextlib.contextmanager
+def process(words: Sequence[str], place: Path, environ: dict[str, str] | None = None):  # type: ignore[no-untyped-def]
+    """Ended with the context."""
+    with (place / f"{Path(words[0]).name}-{secrets.token_hex(4)}.log").open("wb") as log:
+        made = subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | (environ or {}))
+        try:
+            yield made
+        finally:
+            made.terminate()
+            try:
+                made.wait(15)
+            except subprocess.TimeoutExpired:
+                made.kill()
+                made.wait()
+
+
+async def listening(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        except OSError:
+            await asyncio.sleep(0.05)
+    raise SystemExit(f"nothing listens on port {port}")
+
+
+@contextlib.asynccontextmanager
+async def upstream(place: Path) -> AsyncIterator[int]:
+    port = free_port()
+    with process([sys.executable, str(HERE / "upstream.py"), str(port)], place):
+        await listening(port)
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def direct(place: Path) -> AsyncIterator[System]:
+    async with upstream(place) as port:
+        yield System("direct", "127.0.0.1", port, "", ())
+
+
+NGINX = """
+{user}
+worker_processes 1;
+daemon off;
+pid {place}/nginx-{port}.pid;
+error_log {place}/nginx-{port}.err;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 16000; }}
+http {{
+  access_log off;
+  client_max_body_size 0;
+  client_body_temp_path {place}/b-{port}; proxy_temp_path {place}/p-{port};
+  fastcgi_temp_path {place}/f-{port}; uwsgi_temp_path {place}/u-{port}; scgi_temp_path {place}/s-{port};
+  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+  upstream up {{ server 127.0.0.1:{to}; keepalive 512; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    keepalive_requests 100000000;
+    location / {{
+      proxy_pass http://up;
+      proxy_http_version 1.1;
+      proxy_request_buffering off;
+      proxy_max_temp_file_size 0;
+      proxy_set_header Host $host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+    }}
+  }}
+}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def nginx(place: Path, hops: int) -> AsyncIterator[System]:
+    program = needed("nginx")
+    async with contextlib.AsyncExitStack() as stack:
+        to = await stack.enter_async_context(upstream(place))
+        pids = []
+        for _ in range(hops):
+            port = free_port()
+            file = place / f"nginx-{port}.conf"
+            user = "user root;" if hasattr(os, "getuid") and os.getuid() == 0 else ""
+            file.write_text(NGINX.format(place=place, port=port, to=to, user=user))
+            pids.append(stack.enter_context(process([program, "-c", str(file)], place)).pid)
+            await listening(port)
+            to = port
+        yield System(f"nginx x{hops}", "127.0.0.1", to, "", sorted(family(pids)))
+
+
+HAPROXY = """
+global
+  maxconn 8000
+  nbthread 1
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  timeout tunnel 1h
+  option forwardfor
+frontend in
+  bind 127.0.0.1:{port}
+  default_backend up
+backend up
+  http-reuse always
+  server one 127.0.0.1:{to}
+"""
+
+
+@contextlib.asynccontextmanager
+async def haproxy(place: Path, hops: int) -> AsyncIterator[System]:
+    program = needed("haproxy")
+    async with contextlib.AsyncExitStack() as stack:
+        to = await stack.enter_async_context(upstream(place))
+        pids = []
+        for _ in range(hops):
+            port = free_port()
+            file = place / f"haproxy-{port}.cfg"
+            file.write_text(HAPROXY.format(port=port, to=to))
+            pids.append(stack.enter_context(process([program, "-f", str(file)], place)).pid)
+            await listening(port)
+            to = port
+        yield System(f"haproxy x{hops}", "127.0.0.1", to, "", sorted(family(pids)))
+
+
+def chp_program() -> str:
+    """configurable-http-proxy, installed from the npm registry into a cache of this user where it is not there."""
+    found = shutil.which("configurable-http-proxy")
+    if found is not None:
+        return found
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prouter-benchmarks"
+    program = cache / "node_modules" / ".bin" / "configurable-http-proxy"
+    if not program.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        npm = needed("npm")
+        subprocess.run([npm, "install", "--silent", "--prefix", str(cache), CHP_PACKAGE], check=True, timeout=300)
+    return str(program)
+
+
+@contextlib.asynccontextmanager
+async def chp(place: Path, hops: int) -> AsyncIterator[System]:
+    program = chp_program()
+    async with contextlib.AsyncExitStack() as stack:
+        to = await stack.enter_async_context(upstream(place))
+        pids = []
+        for _ in range(hops):
+            port, api = free_port(), free_port()
+            words = [program, "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(api)]
+            words += ["--default-target", f"http://127.0.0.1:{to}", "--log-level", "warn"]
+            environ = {"CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16)}
+            pids.append(stack.enter_context(process(words, place, environ)).pid)
+            await listening(port)
+            to = port
+        yield System(f"configurable-http-proxy x{hops}", "127.0.0.1", to, "", sorted(family(pids)))
+
+
+@contextlib.asynccontextmanager
+async def prouter(place: Path, loop: str, *settings: str) -> AsyncIterator[System]:
+    """A router and an agent with all that ships, a job that is the upstream: two hops."""
+    name, environ = f"prouter ({loop})", {"PROUTER_NO_UVLOOP": "1"} if loop == "asyncio" else {}
+    if loop == "uvloop":
+        try:
+            import uvloop  # noqa: F401
+        except ImportError:
+            raise Missing("uvloop is not installed") from None
+    token = secrets.token_hex(16)
+    own = Path(tempfile.mkdtemp(dir=place))
+    common = ["--log-level", "warning"]
+    router_words = ["--ready-file", str(own / "router.json"), "--set", f"state.directory={str(own / 'router')!r}"]
+    router_words += [word for setting in settings for word in ("--set", setting)]
+    secret = {"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([token])}
+    prefix = [sys.executable, "-m", "prouter"]
+    with process([*prefix, *router_words, *common], own, environ | secret) as router:
+        where = await ready(own / "router.json")
+        dial = f"{where['server']['host']}:{where['server']['port']}"
+        agent_words = ["agent", "--ready-file", str(own / "agent.json"), "--set", f"jobs.root={str(own / 'agent')!r}"]
+        agent_words += ["--set", "client.enabled=True", "--set", f"client.address={dial!r}"]
+        secret = {"PAGENT_CLIENT__TOKEN": token}
+        with process([*prefix, *agent_words, *common], own, environ | secret) as agent:
+            found = await ready(own / "agent.json")
+            async with Client(where["control"]["url"]) as client:
+                deadline = time.monotonic() + START_SECONDS
+                while not any(known["connected"] for known in await client.agents()):
+                    if time.monotonic() > deadline:
+                        raise SystemExit("the agent did not come")
+                    await asyncio.sleep(0.05)
+                job = await client.create({"type": "uid", "uid": found["uid"]}, "upstream")
+                await job.start([sys.executable, str(HERE / "upstream.py")], port={"mode": "assign"})
+            control = where["control"]
+            path = job.url("").removeprefix(control["url"]).rstrip("/")
+            yield System(name, control["host"], int(control["port"]), path, (router.pid, agent.pid))
+
+
+async def ready(file: Path) -> dict[str, dict[str, str]]:
+    deadline = time.monotonic() + START_SECONDS
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{file} did not come")
+        await asyncio.sleep(0.05)
+    found: dict[str, dict[str, str]] = json.loads(file.read_text())
+    return found
+
+
+Maker = Callable[[Path], contextlib.AbstractAsyncContextManager[System]]
+SYSTEMS: dict[str, Maker] = {
+    "direct": direct,
+    "nginx x1": lambda place: nginx(place, 1),
+    "nginx x2": lambda place: nginx(place, 2),
+    "haproxy x2": lambda place: haproxy(place, 2),
+    "configurable-http-proxy x1": lambda place: chp(place, 1),
+    "configurable-http-proxy x2": lambda place: chp(place, 2),
+    "prouter (uvloop)": lambda place: prouter(place, "uvloop"),
+    "prouter (asyncio)": lambda place: prouter(place, "asyncio"),
+}
