@@ -47,8 +47,8 @@ def settings_for_process(plugins: Plugins, group: str, place: Path) -> list[str]
     texts, names = [], []
     for number, one in enumerate(given(plugins)):
         name = _name(one, group)
-        if not one.name and _installed(one, group):
-            pass  # the daemon finds it by itself
+        if _installed(one, group) == name:
+            pass  # the daemon finds it by itself; twice it would be two plugins of one name
         elif _is_text(one) and not one.name:
             texts.append(os.fspath(one.plugin))
         else:

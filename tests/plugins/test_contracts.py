@@ -14,7 +14,7 @@ import pytest
 from prouter import agent_hookspecs, hookspecs
 from prouter.model.plugin import Kind
 from prouter.testing import AgentHere, FakeAgent, InProcess, RouterHere, assert_contract, eventually
-from prouter.testing.contracts import samples
+from prouter.testing.contracts import changing, samples
 from prouter.testing.fake_agent import crowd
 
 TOKEN, OTHER = "0123456789abcdef0123456789abcdef", "a-second-token-that-nobody-guesses-7f"
@@ -69,6 +69,10 @@ async def test_the_driver_of_processes(agent: AgentHere, tmp_path: Path) -> None
     await assert_contract(driver, "driver", tmp_path / "jobs")
 
 
+async def test_what_a_job_inherits(agent: AgentHere) -> None:
+    await assert_contract(agent.plugin("job_environment"), "job hook")
+
+
 @pytest.mark.parametrize("side", ["router", "agent"])
 async def test_observers_of_ours(router: RouterHere, agent: AgentHere, side: str) -> None:
     here, specs = (router, hookspecs) if side == "router" else (agent, agent_hookspecs)
@@ -83,9 +87,9 @@ async def test_observers_of_ours(router: RouterHere, agent: AgentHere, side: str
 
 def test_every_hook_that_is_told_or_asked_for_a_veto_has_a_contract() -> None:
     for specs in (hookspecs, agent_hookspecs):
-        for hook in vars(specs).values():
+        for name, hook in vars(specs).items():
             kind = getattr(hook, "prouter_kind", None)
-            if kind in (Kind.NOTIFY, Kind.VETO):
+            if kind in (Kind.NOTIFY, Kind.VETO) or name in changing.CHAINED:
                 assert len(list(samples.questions(hook))) == samples.QUESTIONS
 
 

@@ -17,7 +17,7 @@ from prouter.errors import ConfigError, NoAgent, StartupError
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.plugin import Candidate, Selector
-from prouter.testing import AgentHere, AnyAgent, AnyRouter, InProcess, RouterHere, Setup
+from prouter.testing import AgentHere, AnyAgent, AnyRouter, Fleet, InProcess, RouterHere, Setup
 
 HELLO = [sys.executable, "-c", "import os; print('hello', os.environ.get('GREETED', ''))"]
 
@@ -148,6 +148,16 @@ async def test_an_installed_class_has_the_name_of_its_entry_point(in_process: In
 
     router = await in_process.router(plugins=[Health()])
     assert "Health" not in router.plugins()
+
+
+async def test_an_installed_class_is_not_loaded_twice_by_a_process(fleet: Fleet) -> None:
+    from prouter.plugins.health import Health
+
+    for given in ({"health": Health}, [Health], ["prouter.plugins.health:Health"]):
+        async with fleet.router(plugins=given).client() as client:
+            names = [plugin["name"] for plugin in (await client.info())["plugins"]]
+        assert names.count("health") == 1
+        assert "Health" not in names
 
 
 async def test_an_error_line_fails_the_test_unless_it_is_expected(tmp_path: Path) -> None:

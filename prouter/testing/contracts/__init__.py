@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prouter.testing.contracts.authenticators import assert_agent_authenticator, assert_authenticator
+from prouter.testing.contracts.changing import assert_job_hook
 from prouter.testing.contracts.deciding import assert_score, assert_veto
 from prouter.testing.contracts.drivers import assert_driver
 from prouter.testing.contracts.heads import assert_request_hook
@@ -21,7 +22,15 @@ from prouter.testing.contracts.selectors import assert_selector
 from prouter.testing.contracts.watching import ContractBroken
 
 ContractKind = Literal[
-    "selector", "authenticator", "agent authenticator", "veto", "score", "request hook", "observer", "driver"
+    "selector",
+    "authenticator",
+    "agent authenticator",
+    "veto",
+    "score",
+    "request hook",
+    "job hook",
+    "observer",
+    "driver",
 ]
 CONTRACTS: dict[str, Any] = {
     "selector": assert_selector,
@@ -30,6 +39,7 @@ CONTRACTS: dict[str, Any] = {
     "veto": assert_veto,
     "score": assert_score,
     "request hook": assert_request_hook,
+    "job hook": assert_job_hook,
     "observer": assert_observer,
     "driver": assert_driver,
 }
@@ -50,6 +60,7 @@ __all__ = [
     "assert_authenticator",
     "assert_contract",
     "assert_driver",
+    "assert_job_hook",
     "assert_observer",
     "assert_request_hook",
     "assert_score",

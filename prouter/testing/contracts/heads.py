@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from prouter.errors import ProuterError
 from prouter.model.http import Headers, Reply, RequestHead, ResponseHead
+from prouter.model.plugin import JobTarget
 from prouter.testing.contracts import samples
-from prouter.testing.contracts.hooks import Hosted
+from prouter.testing.contracts.hooks import Answers, Hosted
 from prouter.testing.contracts.watching import broken
 
 REQUEST, RESPONSE = "prouter_proxy_request", "prouter_proxy_response"
@@ -20,33 +22,42 @@ VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 TARGET = re.compile(r"/[\x21-\x7e]*")
 
 
-async def assert_request_hook(plugin: Any, *, heads: Sequence[RequestHead] = ()) -> None:
-    """Raises ContractBroken. Both hooks of heads are looked at where they are implemented; `heads` come on top."""
+async def assert_request_hook(
+    plugin: Any, *, heads: Sequence[RequestHead] = (), target: JobTarget | None = None
+) -> None:
+    """Raises ContractBroken. Both hooks of heads are looked at where they are implemented; `heads` come on top.
+
+    `target` is a job that is there, for a plugin that looks for it.
+    """
+    to = target or samples.a_target()
     hosted = Hosted(plugin)
     hooks = [hook for hook in (REQUEST, RESPONSE) if hook in hosted.implemented()]
     if not hooks:
         broken(hosted.name, f"it implements neither {REQUEST} nor {RESPONSE}")
     if REQUEST in hooks:
+        answers = Answers(hosted.who(REQUEST))
         for head in (*_request_heads(), *heads):
-            await _request(hosted, head)
-        await hosted.survives_cancellation(REQUEST, head=samples.a_head(), target=samples.a_target())
+            answers.note(await _request(hosted, head, replace(to, rest=head.target)))
+        answers.check()
+        await hosted.survives_cancellation(REQUEST, head=samples.a_head(), target=to)
     if RESPONSE in hooks:
+        answers = Answers(hosted.who(RESPONSE))
         for answer in _answer_heads():
-            await _response(hosted, answer)
-        await hosted.survives_cancellation(RESPONSE, answer=samples.an_answer(), target=samples.a_target())
+            answers.note(await _response(hosted, answer, to))
+        answers.check()
+        await hosted.survives_cancellation(RESPONSE, answer=samples.an_answer(), target=to)
 
 
-async def _request(hosted: Hosted, head: RequestHead) -> None:
+async def _request(hosted: Hosted, head: RequestHead, target: JobTarget) -> Any:
     who = hosted.who(REQUEST)
-    target = samples.a_target(rest=head.target)
-    answer = await hosted.answer(REQUEST, head=head, target=target)
-    if answer is None:
-        return
+    answer = await hosted.answer_or_error(REQUEST, head=head, target=target)
+    if answer is None or isinstance(answer, ProuterError):
+        return answer
     if isinstance(answer, Reply):
         if not 200 <= answer.status <= 599:
             broken(who, f"its reply has the status {answer.status}")
         _headers(who, answer.headers)
-        return
+        return answer
     if not isinstance(answer, RequestHead):
         broken(who, f"it answered {answer!r}; a RequestHead goes on, a Reply ends it, None leaves the head as it is")
     if answer.method != head.method:
@@ -55,19 +66,21 @@ async def _request(hosted: Hosted, head: RequestHead) -> None:
         broken(who, f"its target is {answer.target[:200]!r}; it begins with / and is percent-encoded ASCII")
     _headers(who, answer.headers)
     _framing(who, head.headers, answer.headers)
+    return answer
 
 
-async def _response(hosted: Hosted, head: ResponseHead) -> None:
+async def _response(hosted: Hosted, head: ResponseHead, target: JobTarget) -> Any:
     who = hosted.who(RESPONSE)
-    answer = await hosted.answer(RESPONSE, answer=head, target=samples.a_target())
-    if answer is None:
-        return
+    answer = await hosted.answer_or_error(RESPONSE, answer=head, target=target)
+    if answer is None or isinstance(answer, ProuterError):
+        return answer
     if not isinstance(answer, ResponseHead):
         broken(who, f"it answered {answer!r}; a ResponseHead goes on, None leaves the head as it is")
     if not 100 <= answer.status <= 599 or (answer.status < 200) != (head.status < 200):
         broken(who, f"it made the status {answer.status} of {head.status}")
     _headers(who, answer.headers)
     _framing(who, head.headers, answer.headers)
+    return answer
 
 
 def _headers(who: str, headers: Any) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from prouter import agent_hookspecs, hookspecs
-from prouter.errors import StartupError
+from prouter.errors import PluginFailure, ProuterError, StartupError
 from prouter.pluginkit.discovery import Found, Switches
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.inspecting import Specs, fits
@@ -52,12 +52,21 @@ class Hosted:
 
     async def answer(self, hook: str, **arguments: Any) -> Any:
         """Its answer. Raises ContractBroken when it raises, is late, or holds the loop."""
-        outcome = await self.outcome(hook, **arguments)
+        return self._value(hook, await self.outcome(hook, **arguments), arguments)
+
+    def _value(self, hook: str, outcome: Outcome, arguments: Mapping[str, Any]) -> Any:
         if outcome.error is not None:
             shown = ", ".join(f"{name}={str(value)[:300]}" for name, value in arguments.items())
             kind = type(outcome.error).__name__
             broken(self.who(hook), f"it raised {kind}: {outcome.error}; it was asked with {shown}")
         return outcome.value
+
+    async def answer_or_error(self, hook: str, **arguments: Any) -> Any:
+        """The same, where an error of prouter.errors is as good: it is deliberate, and the request or job has it."""
+        outcome = await self.outcome(hook, **arguments)
+        if isinstance(outcome.error, ProuterError) and not isinstance(outcome.error, PluginFailure):
+            return outcome.error
+        return self._value(hook, outcome, arguments)
 
     async def outcome(self, hook: str, **arguments: Any) -> Outcome:
         """The same, where an error may be an answer."""
@@ -71,3 +80,24 @@ class Hosted:
     def _functions(self, hook: str) -> list[tuple[Callable[..., Any], tuple[str, ...]]]:
         caller = getattr(self._host.manager.hook, hook, None)
         return [] if caller is None else [(found.function, found.argnames) for found in caller.get_hookimpls()]
+
+
+class Answers:
+    """How many of the kit's questions were answered: a plugin for which nothing is there was not looked at."""
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._answered = 0
+        self._last: ProuterError | None = None
+
+    def note(self, answer: Any) -> None:
+        if isinstance(answer, ProuterError):
+            self._last = answer
+        else:
+            self._answered += 1
+
+    def check(self) -> None:
+        """Raises ContractBroken when none was."""
+        if not self._answered and self._last is not None:
+            why = f"each question ended in {type(self._last).__name__}: {self._last.detail}"
+            broken(self._who, f"{why}; name a job, an agent, a target that is there: given={{...}}")

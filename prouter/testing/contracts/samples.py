@@ -7,7 +7,7 @@ import random
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 from prouter.model.access import ANONYMOUS, Peer, Principal, Resource
 from prouter.model.activity import Activity
@@ -15,7 +15,8 @@ from prouter.model.agents import AgentInfo, Hello
 from prouter.model.audit import AuditEvent
 from prouter.model.http import Headers, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid, new_uid
-from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Port, Reason, Sender
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Port, Reason, Sender, StartRequest
+from prouter.model.output import OutputStream
 from prouter.model.plugin import Candidate, JobTarget
 from prouter.model.proxying import Bridge, ProxyFinished
 from prouter.model.writes import FileWrite, WriteWay
@@ -129,8 +130,11 @@ def rubbish_heads(count: int = 200, seed: int = 0) -> Iterator[RequestHead]:
 def arguments(hook: Any, number: int) -> dict[str, Any]:
     """What the specification `hook` may be asked with; number 0 is the most ordinary. Raises KeyError for a new one."""
     text = ODD_TEXTS[number % len(ODD_TEXTS)]
-    makers = _MAKERS
-    return {name: makers[name](number, text) for name in inspect.signature(hook).parameters}
+    hints = get_type_hints(hook)
+    makers = {
+        name: _start if hints[name] is StartRequest else _MAKERS[name] for name in inspect.signature(hook).parameters
+    }
+    return {name: make(number, text) for name, make in makers.items()}
 
 
 def questions(hook: Any) -> Iterator[dict[str, Any]]:
@@ -150,6 +154,14 @@ def _request(number: int, text: str) -> CreateRequest:
         a_create_request(locator={"type": "labels", "match": {}}, resources={"gpu": 2}),
     )
     return usual[number] if number < len(usual) else a_create_request(name=text, labels={text: text})
+
+
+def _start(number: int, text: str) -> StartRequest:
+    usual = (
+        StartRequest(("python3", "serve.py")),
+        StartRequest(("true",), ports=(), cwd="below", timeout_seconds=60.0),
+    )
+    return usual[number] if number < len(usual) else StartRequest((text or "x", text), {"ODD": text}, name=text)
 
 
 def _record(number: int, text: str) -> JobRecord:
@@ -207,6 +219,9 @@ _MAKERS: dict[str, Callable[[int, str], Any]] = {
     "agent": _agent,
     "bridge": lambda number, text: Bridge(a_target().ref, "/socket?x=%ff", f"wss://example.com/{number}", ("chat",)),
     "candidate": lambda number, text: candidates(number + 1)[number],
+    "data": lambda number, text: (f"line {number} {text}\n".encode(), b"", bytes(range(256)), b"\n" * 3)[number % 4],
+    "env": lambda number, text: {"PATH": "/usr/bin:/bin", "ODD": text} if number % 4 != 3 else {},
+    "stream": lambda number, text: (None, *OutputStream)[number % 3],
     "count": lambda number, text: number + 1,
     "detail": lambda number, text: text or "it broke",
     "error": lambda number, text: ValueError(text),
