@@ -87,7 +87,7 @@ class HarRecorder:
         except FileNotFoundError:
             raise NotFound(f"nothing was recorded: the job needs the label {LABEL}={VALUE}, and requests") from None
         name = {"Content-Disposition": f'attachment; filename="{file.stem}.har"'}
-        return Reply.json(har([json.loads(line) for line in lines]), headers=name)
+        return Reply.json(har([json.loads(line) for line in lines], self._router.version), headers=name)
 
     def _file(self, job: str) -> Path:
         return self._router.state_directory / f"{job}.jsonl"

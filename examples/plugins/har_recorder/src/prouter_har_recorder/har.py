@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from prouter import __version__
 from prouter.model.http import Headers, RequestHead, ResponseHead
 from prouter.model.proxying import ProxyFinished
 from prouter.model.times import rfc3339
@@ -18,8 +17,8 @@ UNTOLD: dict[str, Any] = {"cookies": [], "headersSize": -1}
 PARAMETER = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]*)")
 
 
-def har(entries: Collection[Any]) -> dict[str, Any]:
-    return {"log": {"version": "1.2", "creator": {"name": "prouter", "version": __version__}, "entries": entries}}
+def har(entries: Collection[Any], version: str) -> dict[str, Any]:
+    return {"log": {"version": "1.2", "creator": {"name": "prouter", "version": version}, "entries": entries}}
 
 
 def entry(
