@@ -13,7 +13,7 @@ from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
 from prouter.core.told import Told
 from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
-from prouter.http1.policy import reframed
+from prouter.http1.policy import end_to_end, reframed
 from prouter.model import query
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, RequestHead, ResponseHead
@@ -127,10 +127,11 @@ class ControlDispatcher:
         )
         head = incoming.head
         if self._hooks.implemented("prouter_proxy_request"):
-            changed = await self._hooks.chain("prouter_proxy_request", head=head, target=target)
+            asked = end_to_end(head)
+            changed = await self._hooks.chain("prouter_proxy_request", head=asked, target=target)
             if isinstance(changed, Reply):
                 return changed
-            head = reframed(changed, incoming.head)
+            head = reframed(changed, asked)
         answer = await self._hooks.first("prouter_plan", head=head, target=target)
         if answer is None:
             raise RouteNotFound(f"no plugin that is loaded proxies requests to jobs{self._missing()}")

@@ -57,6 +57,23 @@ def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
+def end_to_end(head: RequestHead) -> RequestHead:
+    """As hooks see it: what Connection names is gone, and is not named any more. Else a client could have taken off
+    what a hook sets, the name of its user for instance."""
+    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED - REQUEST_FRAMING - HOP_BY_HOP - {"close"}
+    if not nominated:
+        return head
+    kept = []
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower == "connection":
+            value = ", ".join(token for token in names_in([value]) if token not in nominated)
+        named = lower in nominated or lower.replace("_", "-") in nominated
+        if not (named or (lower == "connection" and not value)):
+            kept.append((name, value))
+    return dataclasses.replace(head, headers=tuple(kept))
+
+
 def reframed(changed: RequestHead, original: RequestHead) -> RequestHead:
     """What a hook made of a head, with the verb and the framing of the client's: the body is sent as it comes."""
     kept = tuple((name, value) for name, value in changed.headers if name.lower() not in REQUEST_FRAMING)

@@ -121,8 +121,8 @@ class Agents(Protocol):
     async def disconnect(self, uid: AgentUid, why: str) -> None:
         """End an agent's link and what goes through its pipes; `why` is told to `prouter_agent_disconnected`.
 
-        Its jobs go on there, and it comes back as soon as it can: who is to keep it out is `prouter_authenticate_agent`.
-        One that the router dialed is dialed again. Raises AgentNotFound, AgentAway.
+        Its jobs go on there. It comes back as soon as it can, for prouter_authenticate_agent to refuse; one that the
+        router dialed is dialed again. Raises AgentNotFound, AgentAway.
         """
 
     async def dial(self, address: str, token: str | None = None) -> AgentUid:

@@ -63,6 +63,10 @@ async def test_hooks_change_and_answer_and_can_not_lie_about_framing(fleet, tmp_
         assert b"session" not in (await ask("/x", "Cookie: session=ours")).body
         answered = await ask("/answered")
         assert (answered.status, answered.body) == (418, b"by the plugin")
+        kept = (await ask("/x", "Connection: X-Way, X-Hop, keep-alive", "X_Hop: 1", "X-Hop: 1", "X-Empty:")).body
+        assert b"X-Way: anonymous\r\n" in kept, "a client had taken off what a plugin set"
+        assert b"Hop: 1" not in kept
+        assert b"X-Empty:" in kept
         framed = (await ask("/reframed", "TE: trailers", "Connection: TE")).body
         assert b"TE: trailers\r\n" in framed
         assert b"Expect" not in framed
