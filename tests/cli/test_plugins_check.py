@@ -154,6 +154,10 @@ def test_a_project_without_entry_points_is_told_how_to_have_one(tmp_path: Path) 
     status, lines = check(str(project(tmp_path / "none", "", FINE)))
     assert status == 1
     assert "names no entry points of prouter; [project.entry-points" in lines[0]
+    (tmp_path / "none" / "pyproject.toml").write_text("[project")
+    status, lines = check(str(tmp_path / "none"))
+    assert status == 1
+    assert lines[0].startswith("none: pyproject.toml can not be read: ")
 
 
 def test_a_project_that_is_installed_differently_and_has_a_double_is_told(tmp_path: Path) -> None:
