@@ -122,7 +122,7 @@ class ControlDoor:
         if head.method not in ("GET", "HEAD"):
             guard_change(head, (f"http://{host}".lower(),))
         call = Call(head, match.params, match.raw, {}, incoming.peer, incoming.request_id)
-        return serve_route(match.route, call, BodyLimits())
+        return serve_route(match.route, call, BodyLimits(), match.owner)
 
     async def _info(self, call: Call) -> Reply:
         who = self._who

@@ -85,7 +85,7 @@ class Service:
             return response(problem(RouteNotFound(f"{error.detail} on this agent{self._missing()}"), request_id))
         except ProuterError as error:
             return response(problem(error, request_id))
-        return await answer(match.route, call, request, BODY_LIMITS)
+        return await answer(match.route, call, request, BODY_LIMITS, match.owner)
 
     def _job(self, uid: str | None) -> JobRef | None:
         if uid is None:

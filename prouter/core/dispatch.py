@@ -5,6 +5,7 @@ host → authenticate → route of a job (proxied) or of the table → browser g
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -14,12 +15,12 @@ from prouter.core.origin import Origins
 from prouter.core.told import Told
 from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
 from prouter.http1.policy import end_to_end, reframed
-from prouter.model import query
+from prouter.model import query, unexpected
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef
-from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, Route, idempotency_key
+from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, idempotency_key
 from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail, current
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
@@ -31,6 +32,8 @@ from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
 from prouter.web.serve import BodyLimits, serve_route
+
+log = logging.getLogger(__name__)
 
 SLASHES = re.compile("//+")
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
@@ -208,7 +211,7 @@ class ControlDispatcher:
             principal=principal,
             job=ref,
         )
-        return await self._perform(route, call)
+        return await self._perform(match, call)
 
     def _with_single_slashes(self, incoming: Incoming) -> str | None:
         """Where a path with doubled slashes leads, as on an original: a redirect, so that whatever stands in front of
@@ -239,10 +242,19 @@ class ControlDispatcher:
             self._directory.connected(ref.agent)
         return ref, self._directory.entry(ref.agent).mirror.get(ref.job).labels
 
-    async def _perform(self, route: Route, call: Call) -> Outcome:
-        if route.relay is None:
-            return serve_route(route, call, self._body_limits)
-        chosen = await route.relay(call)
+    async def _perform(self, match: Match, call: Call) -> Outcome:
+        if match.route.relay is None:
+            return serve_route(match.route, call, self._body_limits, match.owner)
+        try:
+            chosen = await match.route.relay(call)
+            if not isinstance(chosen, Relay | Reply):
+                raise TypeError(f"{match.route.path} answered {type(chosen).__name__} instead of Relay or Reply")
+        except ProuterError:
+            raise
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            log.exception("%s %s failed in plugin %s", call.head.method, call.head.path, match.owner)
+            unexpected.tell(error, f"{call.head.method} {call.head.path}")
+            raise PluginFailure(match.owner, match.route.path, type(error).__name__) from error
         if isinstance(chosen, Relay):
             return self._relay(chosen, call)
         return chosen

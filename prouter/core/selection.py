@@ -98,6 +98,8 @@ class Selection:
             with choosing(str(kind), plugin):
                 async with asyncio.timeout(CHOOSE_SECONDS):
                     chosen = await selector.choose(request.locator, candidates)
+            if not isinstance(chosen, str):
+                raise TypeError(f"it chose {type(chosen).__name__} instead of an agent's uid")
         except NoAgent as error:
             raise _with_filtered(error, refused) from error
         except ProuterError:

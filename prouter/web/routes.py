@@ -24,6 +24,8 @@ class Match:
     raw: dict[str, str]
     agent: str | None = None
     job: str | None = None
+    owner: str = ""
+    """The plugin that serves it."""
 
 
 def claims_of(route: Route) -> list[str]:
@@ -115,7 +117,7 @@ class RouteTable:
         raw = dict(zip(names, values, strict=True))
         params = {name: decoded(value) for name, value in raw.items()}
         job = params.get("job") if "{job}" in place.segments else None
-        return Match(owned[1], params, raw, decoded(agent) if agent is not None else None, job)
+        return Match(owned[1], params, raw, decoded(agent) if agent is not None else None, job, owned[0])
 
     def _places_of(self, path: str) -> tuple[_Place, str | None, list[str]] | None:
         """The place, the raw agent of the long form, and the raw values of the parameters."""

@@ -41,12 +41,14 @@ class BodyLimits:
     """Within which it must be there: nobody else watches a client that sends none."""
 
 
-def serve_route(route: Route, call: Call, limits: BodyLimits) -> Serve:
-    """The outcome for a route with a handler."""
-    return Serve(lambda request: answer(route, call, request, limits), follows=route.follows)
+def serve_route(route: Route, call: Call, limits: BodyLimits, owner: str) -> Serve:
+    """The outcome for a route of the plugin `owner` with a handler."""
+    return Serve(lambda request: answer(route, call, request, limits, owner), follows=route.follows)
 
 
-async def answer(route: Route, call: Call, request: web.BaseRequest, limits: BodyLimits) -> web.StreamResponse:
+async def answer(
+    route: Route, call: Call, request: web.BaseRequest, limits: BodyLimits, owner: str
+) -> web.StreamResponse:
     """The handler's answer, or the problem; an answer that was begun and can not be ended is cut."""
     try:
         if route.schema is not None:
@@ -55,6 +57,8 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, limits: Bod
         body = await _body(route, request, limits)
         assert route.handler is not None
         result = await route.handler(dataclasses.replace(call, body=body, request=request))
+        if not isinstance(result, Reply | web.StreamResponse):
+            raise TypeError(f"{route.path} answered {type(result).__name__} instead of Reply")
         return response(result) if isinstance(result, Reply) else result
     except ProuterError as error:
         return _failed(error, call, request)
@@ -65,7 +69,7 @@ async def answer(route: Route, call: Call, request: web.BaseRequest, limits: Bod
     except web.HTTPException:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # a plugin's handler may want to leave; we stay
-        log.exception("%s %s failed", call.head.method, call.head.path)
+        log.exception("%s %s failed in plugin %s", call.head.method, call.head.path, owner)
         unexpected.tell(error, f"{call.head.method} {call.head.path}")
         return _failed(Internal(), call, request)
 

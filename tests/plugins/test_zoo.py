@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from zoo import HEALTHY, LEFT_OUT, WAYS, settle_in, switched
+from zoo import CONTRIBUTIONS, HEALTHY, LEFT_OUT, WAYS, settle_in, switched
 
 from prouter.client import Client
 from prouter.client.client import RequestFailed
@@ -149,6 +149,27 @@ async def test_a_flood_of_news_delays_nobody(zoo: RouterDaemon) -> None:
             await answer.read()
         await answers(client)
     assert zoo.memory_bytes() < 200 * 2**20
+
+
+async def test_selectors_routes_and_tasks_that_break_are_named(fleet: Fleet, tmp_path: Path) -> None:
+    (path,) = settle_in(tmp_path, {"contributes": CONTRIBUTIONS})
+    router = fleet.router(f"plugins.load=[{path!r}]", "plugins.blocked_seconds=0.3")
+    fleet.expected_errors += ["in plugin contributes", "plugin contributes failed to choose", "Traceback"]
+    fleet.expected_errors += [f"plugin contributes: {way} failed" for way in ("raises", "exits", "interrupts")]
+    async with router.client() as client:
+        for way in ("raises", "exits", "interrupts", "rubbish"):
+            for kind in ("handled", "relayed"):
+                async with client.session.get(f"{client.url}/{kind}/{way}") as answer:
+                    problem = await answer.json()
+                assert answer.status == 500, (kind, way)
+                assert "hidden-words" not in problem["detail"]
+                assert f"GET /{kind}/{way} failed in plugin contributes" in router.log
+            with pytest.raises(RequestFailed, match="plugin 'contributes' failed in choose") as failed:
+                await client.create({"type": way}, "")
+            assert failed.value.http_status == 500
+            await answers(client)
+    for way in ("raises", "exits", "interrupts"):
+        assert f"plugin contributes: {way} failed" in router.log
 
 
 STARTS = {

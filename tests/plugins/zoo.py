@@ -157,3 +157,55 @@ def switched(*hooks: str) -> str:
 
 WAYS = ("raises", "exits", "interrupts", "says rubbish", "never answers", "blocks")
 """How a plugin breaks when it is asked."""
+
+CONTRIBUTIONS = """
+import asyncio, time
+from prouter import hookimpl
+from prouter.model.plugin import Route
+
+async def way(name):
+    if name == "raises":
+        raise RuntimeError("hidden-words")
+    if name == "exits":
+        raise SystemExit(0)
+    if name == "interrupts":
+        raise KeyboardInterrupt
+    if name == "blocks":
+        time.sleep(0.5)
+    return 5
+
+class Chooses:
+    schema = {"type": "object"}
+
+    def __init__(self, name):
+        self.name = name
+
+    async def choose(self, locator, candidates):
+        return await way(self.name)
+
+class Contributes:
+    @hookimpl
+    def prouter_startup(self, router):
+        for name in ("raises", "exits", "interrupts"):
+            router.tasks.start(name, way(name))
+
+    @hookimpl
+    def prouter_selectors(self):
+        return [Chooses(name) for name in WAYS]
+
+    @hookimpl
+    def prouter_routes(self):
+        def served(name):
+            return lambda call: way(name)
+        return [
+            route
+            for name in WAYS
+            for route in (
+                Route(("GET",), f"/handled/{name}", "zoo.read", "Of the zoo.", handler=served(name)),
+                Route(("GET",), f"/relayed/{name}", "zoo.read", "Of the zoo.", relay=served(name)),
+            )
+        ]
+
+WAYS = ("raises", "exits", "interrupts", "rubbish")
+"""
+"""A plugin whose selectors, routes and tasks break in each way."""
