@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Awaitable
 from typing import Protocol
@@ -193,7 +194,10 @@ class DialedChannel(WebsocketChannel):
     ) -> None:
         super().__init__(websocket, ping_interval_seconds)
         self._session = session
-        self._socket = websocket.get_extra_info("socket")
+        own = websocket.get_extra_info("socket")
+        # A descriptor of ours: what uvloop shows can not be shut down, and its number may be somebody else's soon.
+        open_ = own is not None and own.fileno() >= 0
+        self._socket = socket.socket(fileno=os.dup(own.fileno())) if open_ else None
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):  # closed already
@@ -204,6 +208,8 @@ class DialedChannel(WebsocketChannel):
         try:
             await super().close(code)
         finally:
+            if self._socket is not None:
+                self._socket.close()
             await self._session.close()
 
 
