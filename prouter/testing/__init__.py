@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from prouter.testing.here import AgentHere, InProcess, RouterHere
     from prouter.testing.network import BrokenNetwork
     from prouter.testing.processes import Daemon, eventually
+    from prouter.testing.programs import ECHO
     from prouter.testing.talking import AnyAgent, AnyRouter
     from prouter.testing.wanted import Setup
 
 _PLACES = {
+    "ECHO": "programs",
     "AgentDaemon": "fleet",
     "AgentHere": "here",
     "AnyAgent": "talking",
@@ -52,6 +54,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "ECHO",
     "AgentDaemon",
     "AgentHere",
     "AnyAgent",

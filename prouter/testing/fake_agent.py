@@ -73,7 +73,7 @@ class FakeAgent:
     ) -> None:
         """`router` may be an address. `running` and `waiting` are counts of jobs that it has from the beginning."""
         self._router = router
-        self.uid = uid or new_uid()
+        self._uid = uid or new_uid()
         at_hand = "" if isinstance(router, tuple) else router.agent_token
         self.hello = Hello(
             self.uid,
@@ -126,6 +126,10 @@ class FakeAgent:
                 wait.cancel()
         if not self.watched.is_set():
             raise LinkClosed(rpc.end_reason or "the router does not ask for jobs")
+
+    @property
+    def uid(self) -> str:
+        return self._uid
 
     @property
     def connected(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from prouter.client import Client, Job
 from prouter.testing.loading import refuse_lists_of_plugins, settings_for_process
 from prouter.testing.processes import Daemon, eventually
-from prouter.testing.talking import AnyAgent
+from prouter.testing.talking import HasUid
 from prouter.testing.wanted import Plugins
 
 DaemonT = TypeVar("DaemonT", bound=Daemon)
@@ -28,7 +28,7 @@ class RouterDaemon(Daemon):
     def client(self, token: str | None = None) -> Client:
         return Client(self.url(), token)
 
-    async def agent_is_there(self, agent: AnyAgent, *, seconds: float = 20.0, token: str | None = None) -> None:
+    async def agent_is_there(self, agent: HasUid, *, seconds: float = 20.0, token: str | None = None) -> None:
         """Until the agent is connected; `token` is what a client needs here."""
         async with self.client(token) as client:
 
@@ -168,7 +168,7 @@ def _lesser_machine() -> dict[str, str]:
     return {setting: os.environ[name] for name, setting in wanted.items() if name in os.environ}
 
 
-async def serving_job(client: Client, agent: AgentDaemon, program: str, name: str = "job") -> Job:
+async def serving_job(client: Client, agent: HasUid, program: str, name: str = "job") -> Job:
     """A job that runs a Python text which serves on the port in its environment's PORT."""
     job = await client.create({"type": "uid", "uid": agent.uid}, name)
     await job.start([sys.executable, "-c", program], port={"mode": "assign"})

@@ -28,7 +28,7 @@ from prouter.pluginkit.discovery import Found
 from prouter.pluginkit.ready import url_of
 from prouter.testing.loading import found_here, refuse_lists_of_plugins
 from prouter.testing.processes import TAG, eventually, tagged_processes
-from prouter.testing.talking import AnyAgent
+from prouter.testing.talking import HasUid
 from prouter.testing.wanted import Plugins
 
 OWN_PLUGIN = "testing_kit"
@@ -126,7 +126,7 @@ class RouterHere(Here[Router]):
         """Of its API; to be used with `async with`."""
         return Client(self.url(), token)
 
-    async def agent_is_there(self, agent: AnyAgent, *, seconds: float = 20.0, token: str | None = None) -> None:
+    async def agent_is_there(self, agent: HasUid, *, seconds: float = 20.0, token: str | None = None) -> None:
         """Until the agent is connected; a token is not needed here."""
 
         def there() -> bool:

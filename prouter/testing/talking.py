@@ -8,14 +8,18 @@ from typing import Protocol
 from prouter.client import Client, Job
 
 
-class AnyAgent(Protocol):
-    """An agent under test."""
-
-    token: str
-    """One that it accepts from routers."""
+class HasUid(Protocol):
+    """Any of the kit's agents, fake ones too."""
 
     @property
     def uid(self) -> str: ...
+
+
+class AnyAgent(HasUid, Protocol):
+    """An agent under test that runs jobs."""
+
+    token: str
+    """One that it accepts from routers."""
 
     @property
     def log(self) -> str:
@@ -49,5 +53,5 @@ class AnyRouter(Protocol):
     def client(self, token: str | None = None) -> Client:
         """Of its API; to be used with `async with`."""
 
-    async def agent_is_there(self, agent: AnyAgent, *, seconds: float = 20.0, token: str | None = None) -> None:
+    async def agent_is_there(self, agent: HasUid, *, seconds: float = 20.0, token: str | None = None) -> None:
         """Until the agent is connected; `token` is what a client needs here. Raises AssertionError."""

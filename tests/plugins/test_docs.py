@@ -12,25 +12,13 @@ import pytest
 from switching import built_in
 
 from prouter.client import Client
-from prouter.testing import Fleet
+from prouter.testing import ECHO, Fleet
 from prouter.testing.fleet import serving_job
 
 TEXT = (Path(__file__).parents[2] / "docs" / "plugins" / "index.md").read_text()
 BLOCKS = [re.sub(r"(?m)^ {4}", "", block) for block in re.findall(r"(?:^ {4}.*\n|^\n(?=\n* {4}))+", TEXT, re.MULTILINE)]
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("prouter ")]
 SELECTOR = next(block.lstrip("\n") for block in BLOCKS if "class MyPlugin" in block)
-ECHO = """
-import http.server, json, os
-class Echo(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = json.dumps(dict(self.headers)).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): ...
-http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Echo).serve_forever()
-"""
 
 
 def installed(site: Path) -> None:

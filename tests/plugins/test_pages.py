@@ -13,21 +13,8 @@ import aiohttp
 from pages import PAGES, files, write
 
 from prouter.client import Client
-from prouter.testing import Fleet
+from prouter.testing import ECHO, Fleet
 from prouter.testing.fleet import serving_job
-
-ECHO = """
-import http.server, json, os
-class Echo(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = json.dumps(dict(self.headers)).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): ...
-http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Echo).serve_forever()
-"""
 
 
 def loading(*places: Path) -> str:

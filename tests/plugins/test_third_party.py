@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prouter.client.client import RequestFailed
-from prouter.testing import Fleet
+from prouter.testing import ECHO, Fleet
 from prouter.testing.fleet import serving_job
 
 MINE = """
@@ -43,19 +43,6 @@ class Mine:
     @hookimpl
     def prouter_proxy_response(self, answer):
         return ResponseHead(answer.status, answer.reason, (*answer.headers, ("X-Answer", "mine")), answer.version)
-"""
-
-ECHO = """
-import http.server, json, os
-class Echo(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = json.dumps(dict(self.headers)).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): ...
-http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Echo).serve_forever()
 """
 
 

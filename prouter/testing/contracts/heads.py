@@ -35,13 +35,13 @@ async def assert_request_hook(
     if not hooks:
         broken(hosted.name, f"it implements neither {REQUEST} nor {RESPONSE}")
     if REQUEST in hooks:
-        answers = Answers(hosted.who(REQUEST))
+        answers = Answers(hosted.who(REQUEST), "target=...")
         for head in (*_request_heads(), *heads):
             answers.note(await _request(hosted, head, replace(to, rest=head.target)))
         answers.check()
         await hosted.survives_cancellation(REQUEST, head=samples.a_head(), target=to)
     if RESPONSE in hooks:
-        answers = Answers(hosted.who(RESPONSE))
+        answers = Answers(hosted.who(RESPONSE), "target=...")
         for answer in _answer_heads():
             answers.note(await _response(hosted, answer, to))
         answers.check()

@@ -85,8 +85,9 @@ class Hosted:
 class Answers:
     """How many of the kit's questions were answered: a plugin for which nothing is there was not looked at."""
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, how: str = "given={...}") -> None:
         self._who = who
+        self._how = how
         self._answered = 0
         self._last: ProuterError | None = None
 
@@ -100,4 +101,4 @@ class Answers:
         """Raises ContractBroken when none was."""
         if not self._answered and self._last is not None:
             why = f"each question ended in {type(self._last).__name__}: {self._last.detail}"
-            broken(self._who, f"{why}; name a job, an agent, a target that is there: given={{...}}")
+            broken(self._who, f"{why}; name a job that is there: {self._how}")
