@@ -37,8 +37,10 @@ STARTER = """
         if want == "flood":
             for number in range(1000):
                 progress(f"sentence {number} " + "x" * 1000)
-            asyncio.get_running_loop().call_later(0.1, progress, "after the end")
             return Refusal("enough was said")
+        if want == "late":
+            asyncio.get_running_loop().call_later(0.05, progress, "after the end")
+            return Refusal("it says more later")
         if request.name == "the second waits" and len((HERE / "asked").read_text().splitlines()) == 2:
             while not (HERE / "go").exists():
                 await asyncio.sleep(0.02)
@@ -272,6 +274,8 @@ async def test_what_a_plugin_says_is_bounded_and_nobody_listens_after_the_end(fl
         assert said[1].startswith("sentence 0 xxx")
         assert len(said[1]) <= 300
         assert said[-1] == "no agent is started: enough was said"
+        await asked.create(client, "late")
+        assert [(await anext(events))["detail"] for _ in range(2)][-1] == "no agent is started: it says more later"
         await asyncio.sleep(0.2)  # nothing may come: there is no state to wait for
         await asked.create(client, "refusal")
         assert (await anext(events))["detail"] == "no agent is started: the cluster is full"
