@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from prouter.errors import InvalidRequest
 from prouter.model.access import ANONYMOUS, Peer, Principal
@@ -21,6 +21,8 @@ from prouter.model.process import Command, Exit
 if TYPE_CHECKING:
     from aiohttp import web
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 MAX_KEY_CHARACTERS = 255
 """Of an Idempotency-Key; what Stripe takes."""
 
@@ -28,13 +30,20 @@ API_VERSION = 1
 """Version of the plugin API. A plugin may name the one it targets in `prouter_api_version` (an int, on its class).
 
 What is added keeps the number: a hook, an argument of one, a field with a default in a value, a method of a service, a
-member of an enumeration. What a plugin written before could stumble over makes a new number: a hook, argument, field or
-method that goes or is renamed, a kind or meaning that changes, a value that is asked for where None was fine. prouter
-takes plugins of every version from OLDEST_API_VERSION to this one, and those that name none; one that names a later
-version wants something that is not there, and is left out. Deadlines are no part of it.
+member of an enumeration, a method of what plugins hand over (marked `added`). What a plugin written before could
+stumble over makes a new number: a hook, argument, field or method that goes or is renamed, a kind or meaning that
+changes, a value that is asked for where None was fine. prouter takes plugins of every version from OLDEST_API_VERSION
+to this one, and those that name none; one that names a later version wants something that is not there, and is left
+out. Deadlines are no part of it.
 """
 OLDEST_API_VERSION = 1
 """Of those that still work here. It grows only with a release that says so in its changelog."""
+
+
+def added(method: F) -> F:
+    """Mark a method of a Protocol that plugins implement as newer than others of them: one may be without it."""
+    method.prouter_added = True  # type: ignore[attr-defined]
+    return method
 
 
 def api_misfit(wanted: object) -> str:
@@ -49,6 +58,10 @@ def api_misfit(wanted: object) -> str:
             "install a newer version of it"
         )
     return ""
+
+
+OWN_METHODS = ("prouter_", "pipe_", "job_")
+"""How the names of what an agent itself offers over its links begin; plugins' methods have others."""
 
 
 class Kind(StrEnum):
@@ -406,6 +419,7 @@ class Driver(Protocol):
     async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
         """After a restart of the agent: the tree if it lives on, how it ended if that is known, else None."""
 
+    @added
     async def destroy(self, job: JobUid, job_directory: str) -> None:
         """A job that this driver started is deleted: end and remove what is left of it outside of its directory.
 

@@ -65,10 +65,12 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _members(protocol: type) -> list[str]:
+    """What one of its kind must have."""
     found: Iterable[str] = (
         name
         for cls in protocol.__mro__
         if getattr(cls, "_is_protocol", False)
         for name in (*vars(cls), *getattr(cls, "__annotations__", ()))
     )
-    return sorted({name for name in found if not name.startswith("_")})
+    needed = {name for name in found if not name.startswith("_")}
+    return sorted(name for name in needed if not hasattr(getattr(protocol, name, None), "prouter_added"))

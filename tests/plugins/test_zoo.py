@@ -173,7 +173,6 @@ async def test_selectors_routes_and_tasks_that_break_are_named(fleet: Fleet, tmp
 
 
 STARTS = {
-    "raises": "raise RuntimeError('broken')",
     "exits": "raise SystemExit(0)",
     "never_answers": "import asyncio\n        await asyncio.sleep(600)",
 }
