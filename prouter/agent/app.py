@@ -220,6 +220,7 @@ class AgentApp:
             check_again=registry.check_again,
             over=over,
             hooks=self._job_hooks,
+            lines=self._settings.lines,
         )
 
     def _collect_rpc_methods(self) -> list[RpcMethod]:

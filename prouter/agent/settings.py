@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.jobs.limits import SECTIONS as LIMIT_SECTIONS
+from prouter.agent.output.limits import SECTION as LINES_SECTION
+from prouter.agent.output.limits import LineLimits
 from prouter.errors import ConfigError
 from prouter.model.access import MIN_TOKEN_BITS, Secret, token_bits
 from prouter.model.plugin import ConfigSection
@@ -165,6 +167,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         },
     ),
     *LIMIT_SECTIONS,
+    LINES_SECTION,
     ConfigSection(
         "links",
         {
@@ -274,6 +277,7 @@ class AgentSettings:
     handshake_seconds: float
     takeover_seconds: float
     pipes: PipeSettings
+    lines: LineLimits
 
     @classmethod
     def read(cls, section: Callable[[str], Mapping[str, Any]]) -> AgentSettings:
@@ -311,6 +315,7 @@ class AgentSettings:
                 connect_seconds=pipes["connect_timeout"],
                 half_close_seconds=pipes["half_close_timeout"],
             ),
+            lines=LineLimits.read(section("output")),
         )
 
     def refuse_open_doors(self, *, insecure: bool) -> None:

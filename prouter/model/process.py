@@ -18,6 +18,9 @@ class Command:
     timeout_seconds: float | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
     forward_stdout: bool = False
+    """Its output goes to the agent's own, too, instead of into files in the sandbox."""
+    output_files: bool = True
+    """Whether copies of its output are made in the sandbox, `.pagent.stdout` and `.pagent.stderr`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from witness import Told
 
-sys.path.append(str(Path(__file__).parent.parent / "originals"))  # bare_peer, a module there
+for beside in ("originals", "job_output"):  # bare_peer and telling, modules there
+    sys.path.append(str(Path(__file__).parent.parent / beside))
 
 
 @pytest.fixture

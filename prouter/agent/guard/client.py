@@ -118,6 +118,7 @@ class GuardKeeper:
             "timeout": command.timeout_seconds,
             "limits": dict(command.limits),
             "forward_stdout": command.forward_stdout,
+            "output_files": command.output_files,
             "cgroups": self._cgroups,
         }
 

@@ -8,7 +8,7 @@ import os
 import threading
 from pathlib import Path
 
-from prouter.agent.guard.held.outlet import READ_BYTES, Copy, Forward, NewestFile
+from prouter.agent.guard.held.outlet import READ_BYTES, Copy, Forward, NewestFile, NoCopy
 from prouter.agent.guard.held.segments import STDERR, STDOUT
 from prouter.agent.guard.held.spool import NO_LIMIT, Spool
 from prouter.model.process import Command
@@ -16,6 +16,12 @@ from prouter.model.process import Command
 FILES = {STDOUT: ".pagent.stdout", STDERR: ".pagent.stderr"}
 DRAIN_SECONDS = 1.0
 """For what is left in the pipes when the job is over; a process that escaped may hold them open for ever."""
+
+
+def _copy(stream: int, path: str, command: Command, limit_bytes: int) -> Copy:
+    if command.forward_stdout:
+        return Forward(stream)
+    return NewestFile(path, limit_bytes) if command.output_files else NoCopy()
 
 
 class PlainOutput:
@@ -34,8 +40,7 @@ class PlainOutput:
         try:
             for stream, name in FILES.items():
                 path = str(Path(job_directory, "sandbox", name))
-                forward = command.forward_stdout
-                self._copies.append(Forward(stream) if forward else NewestFile(path, self._spool.limit_bytes))
+                self._copies.append(_copy(stream, path, command, self._spool.limit_bytes))
                 reader, writer = os.pipe()
                 self._readers.append(reader)
                 self.writers.append(writer)

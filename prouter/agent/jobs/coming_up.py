@@ -7,7 +7,7 @@ Belongs here: what is waited for together, and what is said when it does not com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from prouter.agent.jobs.ending import exits, last_lines
 from prouter.agent.jobs.hooks import JobHooks
@@ -18,12 +18,19 @@ from prouter.model.plugin import Running
 
 
 class Rise:
-    """Of one start. `serving` makes the record that the job has with those ports."""
+    """Of one start. `serving` makes the record that the job has with those ports, `last_output` gives so many lines."""
 
-    def __init__(self, running: Running, hooks: JobHooks, serving: Callable[[Mapping[str, Port]], JobRecord]) -> None:
+    def __init__(
+        self,
+        running: Running,
+        hooks: JobHooks,
+        serving: Callable[[Mapping[str, Port]], JobRecord],
+        last_output: Callable[[int], Awaitable[str]],
+    ) -> None:
         self._running = running
         self._hooks = hooks
         self._serving = serving
+        self._last_output = last_output
 
     async def served(self, finders: Sequence[PortFinder], requests: Sequence[PortRequest]) -> Mapping[str, Port]:
         """All ports. Raises PortNotServed, ProcessExited, with the last lines of output; what a plugin fails with."""
@@ -39,7 +46,7 @@ class Rise:
         except* ProuterError as errors:
             failed = next(error for error in errors.exceptions if isinstance(error, ProuterError))
         if isinstance(failed, StartFailed):  # raised within except*, it would come as a group before Python 3.11.4
-            raise type(failed)(failed.detail + await last_lines(self._running)) from failed
+            raise type(failed)(failed.detail + await last_lines(self._last_output)) from failed
         if failed is not None:
             raise failed
         return ports

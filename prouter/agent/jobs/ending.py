@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 
 from prouter.errors import InvalidRequest, ProcessExited, ProuterError
 from prouter.model.jobs import Reason
@@ -59,11 +60,11 @@ def how_it_ended(ended: Exit) -> str:
         return f"was killed by signal {-ended.exit_code}"
 
 
-async def last_lines(running: Running) -> str:
-    """For the end of a message."""
+async def last_lines(read: Callable[[int], Awaitable[str]]) -> str:
+    """For the end of a message; `read` gives so many."""
     try:
         async with asyncio.timeout(OUTPUT_SECONDS):
-            lines = await running.last_output(LAST_LINES)
+            lines = await read(LAST_LINES)
     except (TimeoutError, ProuterError, OSError):
         return ""
     return f"; its last lines:\n{lines.rstrip()}" if lines.strip() else "; it wrote nothing"

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from prouter.agent.jobs.changed_output import last_output
 from prouter.agent.jobs.coming_up import Rise
 from prouter.agent.jobs.detached import detached, refuse
 from prouter.agent.jobs.ending import reason_of
@@ -79,6 +80,10 @@ class Job:
         self._removal: asyncio.Future[JobRecord] | None = None
         if record.ended:
             self._ended.set()
+
+    @property
+    def around(self) -> Surroundings:
+        return self._around
 
     @property
     def removing(self) -> bool:
@@ -299,14 +304,25 @@ class Job:
         await around.ports.clear(request.ports, self.directory.sandbox)
         try:
             command = await asyncio.to_thread(
-                build_command, request, inherited, finders, self.directory.sandbox, around.limits
+                build_command,
+                request,
+                inherited,
+                finders,
+                self.directory.sandbox,
+                around.limits,
+                output_files=not around.hooks.changes_output,
             )
         except InvalidRequest as error:  # it was right when the start was accepted; the sandbox has changed since
             raise StartFailed(error.detail.removeprefix("Invalid request: ")) from error
         launch = LaunchRequest(self.record.uid, str(self.directory.path), command)
         running = self.running = await driver.start(launch)
         self._become(job_machine.process_runs(self.record, running.pid, time.time()))
-        rise = Rise(running, around.hooks, lambda ports: job_machine.serves(self.record, ports))
+        rise = Rise(
+            running,
+            around.hooks,
+            lambda ports: job_machine.serves(self.record, ports),
+            lambda lines: last_output(self, running, lines),
+        )
         return running, await rise.served(finders, request.ports)
 
     def _finders(self, request: StartRequest) -> Iterator[AbstractContextManager[PortFinder]]:

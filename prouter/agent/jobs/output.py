@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.runs import Run
 from prouter.agent.output.reader import SpoolReader
 from prouter.errors import JobNotFound
 from prouter.model.jobs import JobState
 from prouter.model.output import OutputPiece, OutputStream
+
+if TYPE_CHECKING:
+    from prouter.agent.jobs.job import Job
 
 NEWS_SECONDS = 0.05
 """Between two looks for more while somebody follows; a look costs a fifth of a millisecond."""
@@ -41,7 +44,7 @@ class FollowedOutput:
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         while True:
-            over = self._over(run)  # asked before reading: the end is told after the last byte is on disk
+            over = self.over(run)  # asked before reading: the end is told after the last byte is on disk
             batch = await asyncio.to_thread(reader.read, offset)
             end = run.ends[stream] if run.ends is not None and follow else None
             pieces = batch.pieces if end is None else _before(batch.pieces, end)
@@ -54,14 +57,14 @@ class FollowedOutput:
             if pieces or batch.more:
                 continue
             if over or not follow:
-                self._over(run)  # nothing was read, perhaps because a removal has begun since
+                self.over(run)  # nothing was read, perhaps because a removal has begun since
                 return
             if loop.time() - quiet_since > QUIET_SECONDS:
                 yield ()
                 quiet_since = loop.time()
             await self._news()
 
-    def _over(self, run: Run) -> bool:
+    def over(self, run: Run) -> bool:
         """Whether no more will come of that run. Raises JobNotFound for a job that was removed: how much there was is
         not known."""
         record = self._job.record

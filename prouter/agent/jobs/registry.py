@@ -18,12 +18,12 @@ from prouter.agent.files.sandbox import Sandbox
 from prouter.agent.files.unpack import clean_staging
 from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.admission import Admission
+from prouter.agent.jobs.changed_output import output_of
 from prouter.agent.jobs.detached import detached
 from prouter.agent.jobs.drivers import USUAL
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Job
-from prouter.agent.jobs.output import FollowedOutput
 from prouter.agent.jobs.records import JobDirectory, Records
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
@@ -33,7 +33,7 @@ from prouter.model.activity import Activity
 from prouter.model.ids import JobUid, is_job_uid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
 from prouter.model.process import Exit
-from prouter.model.services import SandboxFiles
+from prouter.model.services import JobOutput, SandboxFiles
 from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
@@ -97,8 +97,8 @@ class JobRegistry:
         async with opened as files:
             yield AskedFiles(files, lambda write: self._hooks.before_write(job.record, write))
 
-    def output(self, job: JobUid) -> FollowedOutput:
-        return FollowedOutput(self.find(job))
+    def output(self, job: JobUid) -> JobOutput:
+        return output_of(self.find(job))
 
     def list(self) -> Sequence[JobRecord]:
         return [job.record for job in self]

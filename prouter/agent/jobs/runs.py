@@ -13,8 +13,10 @@ from prouter.model.output import OutputStream
 class Run:
     """One run, or the one to come."""
 
-    def __init__(self, *, begun: bool = False) -> None:
+    def __init__(self, *, begun: bool = False, begins_at: int = 0) -> None:
         self.begun = begun
+        self.begins_at = begins_at
+        """The offset of its first byte in the view of both streams."""
         self.ends: Mapping[OutputStream | None, int] | None = None
         """Where its output ended in each view; known once the next one is about to begin."""
 
@@ -24,4 +26,4 @@ class Run:
             self.begun = True
             return self
         self.ends = await asyncio.to_thread(output_ends, job_directory)
-        return Run(begun=True)
+        return Run(begun=True, begins_at=self.ends[None])

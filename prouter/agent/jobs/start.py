@@ -100,6 +100,8 @@ def build_command(
     finders: Sequence[PortFinder],
     sandbox: Path,
     limits: JobLimits,
+    *,
+    output_files: bool,
 ) -> Command:
     """Everything resolved; blocks on the file system, so it is called off the event loop.
 
@@ -122,6 +124,7 @@ def build_command(
         timeout_seconds=request.timeout_seconds,
         limits=limits.of(request.limits),
         forward_stdout=request.forward_stdout,
+        output_files=output_files,
     )
 
 

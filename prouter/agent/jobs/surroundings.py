@@ -9,6 +9,7 @@ from prouter.agent.jobs.drivers import Drivers
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.ports import PortFinders
+from prouter.agent.output.limits import LineLimits
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.services import Tasks
 
@@ -30,3 +31,5 @@ class Surroundings:
     over: Callable[[JobRecord], None]
     """A tree is gone."""
     hooks: JobHooks
+    lines: LineLimits
+    """For output that plugins change."""

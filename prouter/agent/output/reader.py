@@ -77,6 +77,18 @@ class SpoolReader:
             whole = whole.plus(stream, end - begin)
         return whole.of(self._stream)
 
+    def streams_at(self, offset: int) -> dict[OutputStream, int] | None:
+        """Of the view of both: where each stream is at that offset. None: that was dropped."""
+        found = [segment for segment in self._segments() if segment[0].whole <= offset]
+        if not found:
+            return None
+        at, name = found[-1]
+        for stream, begin, end in records(self._content(name, 0, SEGMENT_BYTES) or NOTHING):
+            at = at.plus(stream, min(end - begin, offset - at.whole))
+            if at.whole == offset:
+                break
+        return {stream: at.of(number) for stream, number in NUMBERS.items()} if at.whole == offset else None
+
     def tail(self, lines: int) -> int:
         """The offset where the last lines begin; 0 when there are no more. An unfinished line counts as one."""
         if lines == 0:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prouter import hookimpl
 from prouter.errors import JobNotFound, RangeNotSatisfiable, TooManyRequests
 from prouter.model.ids import JobUid
+from prouter.model.output import OutputPiece
 from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.services import AgentHost
 from prouter.model.services import JobOutput as Output
@@ -86,9 +87,15 @@ class JobOutput:
         form = EventStream() if view.events else PlainText()
         answer = web.StreamResponse(headers=headers)
         assert call.request is not None
+        reading = output.read(view.stream, start, follow=view.follow)
+        first: Sequence[OutputPiece] | None = None
+        if not view.follow and call.head.method != "HEAD":
+            first = await anext(reading, None)  # so that a failure is an error and no cut
         await answer.prepare(call.request)
         if call.head.method != "HEAD":
-            async for pieces in output.read(view.stream, start, follow=view.follow):
+            if first:
+                await answer.write(form.encode(first))
+            async for pieces in reading:
                 if data := form.encode(pieces):
                     await answer.write(data)
             with suppress(JobNotFound):  # removed by now: it ended, and nobody knows how

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import cgroup, controllers, trees
-from .outlet import Copy, Forward, NewestFile, Outlet
+from .outlet import Copy, Forward, NewestFile, NoCopy, Outlet
 from .segments import STDERR, STDOUT
 from .spool import NO_LIMIT, Spool
 
@@ -57,6 +57,8 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
             copy: Copy
             if command.get("forward_stdout"):
                 copy = Forward(stream)
+            elif not command.get("output_files", True):
+                copy = NoCopy()
             else:
                 copy = NewestFile(f"{directory}/sandbox/{name}", spool.limit_bytes)
             reader, writer = os.pipe2(os.O_CLOEXEC)

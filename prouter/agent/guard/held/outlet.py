@@ -169,6 +169,14 @@ class NewestFile:
         os.lseek(self._fd, target, os.SEEK_SET)
 
 
+class NoCopy:
+    """The spool is enough."""
+
+    def write(self, data: memoryview) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Forward:
     """A copy to the agent's own output. Whoever reads that may be stuck: then bytes are dropped."""
 
