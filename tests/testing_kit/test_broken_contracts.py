@@ -13,12 +13,12 @@ import pytest
 from prouter import agent_hookspecs, hookimpl, hookspecs, implements
 from prouter.errors import JobNotFound, NoAgent
 from prouter.model.access import Guards, Peer, Principal, Refusal
-from prouter.model.http import RequestHead, ResponseHead
+from prouter.model.http import Reply, RequestHead, ResponseHead
 from prouter.model.jobs import JobRecord
 from prouter.model.plugin import Candidate, JobTarget, Score
 from prouter.model.writes import FileWrite, WriteWay
 from prouter.testing import ContractBroken, assert_contract
-from prouter.testing.contracts import samples
+from prouter.testing.contracts import hooks, samples, watching
 
 
 class Good:
@@ -96,6 +96,40 @@ class Counts(Good):
         return chosen
 
 
+class Mixes(Good):
+    """Two that ask at once get each other's answers, and nonsense."""
+
+    asked = 0
+
+    async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> Any:
+        self.asked += 1
+        try:
+            chosen = await super().choose(locator, candidates)
+            await asyncio.sleep(0.001)
+            return chosen if self.asked == 1 else "mixed up"
+        finally:
+            self.asked -= 1
+
+
+class Exits(Good):
+    async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> Any:
+        raise SystemExit(1)
+
+
+class CancelsItself(Good):
+    async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> Any:
+        raise asyncio.CancelledError
+
+
+class NeverEnds(Good):
+    async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> Any:
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.6)
+        return await super().choose(locator, candidates)
+
+
 class Leaves(Good):
     kept: Any = None
 
@@ -115,11 +149,16 @@ SELECTORS = {
     Swallows: "it answered 'agent-0'; let CancelledError pass",
     Counts: "after 20 calls that were cancelled",
     Leaves: "left tasks behind",
+    Mixes: "asked 10 times at once, it chose 'mixed up'",
+    Exits: "it raised SystemExit",
+    CancelsItself: "it raised CancelledError though nobody",
+    NeverEnds: "it did not end; let CancelledError pass",
 }
 
 
 @pytest.mark.parametrize("kind", SELECTORS)
-async def test_selectors(kind: type[Good]) -> None:
+async def test_selectors(kind: type[Good], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "CANCEL_SECONDS", 0.3)
     before = asyncio.all_tasks()
     with pytest.raises(ContractBroken, match=SELECTORS[kind]):
         await assert_contract(kind(), "selector")
@@ -133,6 +172,8 @@ async def test_a_good_selector_and_samples_that_are_wrong() -> None:
         await assert_contract(Good(), "selector", wrong=[{"type": "good"}])
     with pytest.raises(ContractBroken, match="its schema refuses the locator"):
         await assert_contract(Good(), "selector", locators=[{"type": "good", "rack": 7}])
+    with pytest.raises(ContractBroken, match="its locators have the type 'good'"):
+        await assert_contract(Good(), "selector", locators=[{"type": "better"}])
     with pytest.raises(TypeError, match="there is no contract"):
         await assert_contract(Good(), "selektor")  # type: ignore[arg-type]
 
@@ -201,6 +242,16 @@ class KeysBehind(Keys):
         return Principal("lab", "keys", used_headers=frozenset({"authorization"}))
 
 
+class KeysNameless(Keys):
+    def known(self) -> Any:
+        return Principal("", "keys", used_headers=frozenset({"x-api-key"}))
+
+
+class KeysMute(Keys):
+    def judge(self, head: RequestHead, key: str | None) -> Any:
+        return super().judge(head, key) if key in (None, "the-secret-1") else Refusal("")
+
+
 class KeysText(Keys):
     def known(self) -> Any:
         return "lab"
@@ -221,6 +272,8 @@ AUTHENTICATORS = {
     KeysKept: "so that no job sees it",
     KeysUpper: "used_headers are lower-case names",
     KeysBehind: "it still accepts",
+    KeysNameless: "the principal has no name",
+    KeysMute: "the refusal says no reason",
     KeysText: "which is no Principal, Refusal or None",
     KeysFragile: "it raised UnicodeEncodeError",
 }
@@ -243,6 +296,29 @@ async def test_a_good_authenticator_and_one_that_is_none() -> None:
         await keys(Veto())
     with pytest.raises(ContractBroken, match="it can not be loaded"):
         await keys(Good())
+
+
+class KeysStuck(Keys):
+    """Waits for somebody who is not there."""
+
+    @hookimpl
+    async def prouter_authenticate_request(self, head: RequestHead, peer: Peer) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_an_authenticator_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "ANSWER_SECONDS", 0.1)
+    with pytest.raises(ContractBroken, match=r"it did not answer within 0\.1 s"):
+        await keys(KeysStuck())
+
+
+async def test_samples_of_an_authenticator_that_are_missing_or_wrong() -> None:
+    with pytest.raises(ContractBroken, match="name a head that it accepts"):
+        await assert_contract(Keys(), "authenticator", right=[])
+    with pytest.raises(ContractBroken, match="to a head that is right"):
+        await assert_contract(Keys(), "authenticator", right=[samples.a_head(x_api_key="another")])
+    with pytest.raises(ContractBroken, match="name a handshake that it accepts"):
+        await assert_contract(AnyAgent(), "agent authenticator", right=[])
 
 
 class AnyAgent:
@@ -320,15 +396,30 @@ async def test_a_veto_of_an_agent_under_a_name_of_its_own() -> None:
     await assert_contract(Small(), "veto", allowed=[{"write": small}], refused=[{"write": large}])
 
 
+async def test_a_plugin_with_two_vetoes_is_asked_which() -> None:
+    class Two(Veto):
+        @hookimpl
+        def prouter_authorize(self, principal: Any, action: str) -> None:
+            """Has no objection."""
+
+    await assert_contract(Two(), "veto")
+    with pytest.raises(ContractBroken, match="say which hook is meant"):
+        await assert_contract(Two(), "veto", allowed=[{"action": "job.read"}])
+    await assert_contract(Two(), "veto", hook="prouter_authorize", allowed=[{"action": "job.read"}])
+
+
 async def test_scores() -> None:
     class Scores:
         points: Any = 3
 
         @hookimpl
         def prouter_score_agent(self, candidate: Candidate) -> Any:
-            return Score(self.points) if candidate.properties else None
+            return self.points if self.points == "7" else Score(self.points) if candidate.properties else None
 
     await assert_contract(Scores(), "score")
+    Scores.points = "7"
+    with pytest.raises(ContractBroken, match="which is no Score and not None"):
+        await assert_contract(Scores(), "score")
     Scores.points = float("nan")
     with pytest.raises(ContractBroken, match="it raised ValueError: nan points"):
         await assert_contract(Scores(), "score")
@@ -368,6 +459,21 @@ class HeadsTarget(Heads):
         return replace(head, target=head.target + " é")
 
 
+class HeadsPair(Heads):
+    def change(self, head: RequestHead) -> Any:
+        return replace(head, headers=(*head.headers, ("X-Count", 7)))  # type: ignore[arg-type]
+
+
+class HeadsName(Heads):
+    def change(self, head: RequestHead) -> Any:
+        return replace(head, headers=(*head.headers, ("X Client", "lab")))
+
+
+class HeadsReply(Heads):
+    def change(self, head: RequestHead) -> Any:
+        return Reply(100)
+
+
 class HeadsDict(Heads):
     def change(self, head: RequestHead) -> Any:
         return {"x-client": "lab"}
@@ -379,17 +485,21 @@ HEADS = {
     HeadsFraming: "it changed content-length",
     HeadsList: "they are a tuple of pairs",
     HeadsTarget: "percent-encoded ASCII",
+    HeadsPair: "is no header; one is a name and a value",
+    HeadsName: "'X Client' is no name of a header",
+    HeadsReply: "its reply has the status 100",
+    Veto: "it implements neither",
     HeadsDict: "a RequestHead goes on",
 }
 
 
 @pytest.mark.parametrize("kind", HEADS)
-async def test_request_hooks(kind: type[Heads]) -> None:
+async def test_request_hooks(kind: type[Any]) -> None:
     with pytest.raises(ContractBroken, match=HEADS[kind]):
         await assert_contract(kind(), "request hook")
 
 
-async def test_good_request_hooks_and_answers_that_are_none() -> None:
+async def test_good_request_hooks_and_answers_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     class Answers:
         status: int | None = None
 
@@ -401,6 +511,9 @@ async def test_good_request_hooks_and_answers_that_are_none() -> None:
     await assert_contract(Answers(), "request hook")
     Answers.status = 101
     with pytest.raises(ContractBroken, match="it made the status 101 of 200"):
+        await assert_contract(Answers(), "request hook")
+    monkeypatch.setattr(Answers, "prouter_proxy_response", hookimpl(lambda self, answer: "fine"), raising=False)
+    with pytest.raises(ContractBroken, match="a ResponseHead goes on"):
         await assert_contract(Answers(), "request hook")
 
 
@@ -425,6 +538,8 @@ async def test_observers() -> None:
     await assert_contract(Observer(), "observer")
     with pytest.raises(ContractBroken, match="prouter_agent_connected: it raised TypeError"):
         await assert_contract(Late(), "observer")
+    with pytest.raises(ContractBroken, match="it implements no hook of the kind notify"):
+        await assert_contract(Heads(), "observer")
     Observer.answers = True
     with pytest.raises(ContractBroken, match="nobody hears what an observer answers"):
         await assert_contract(Observer(), "observer")
@@ -469,6 +584,18 @@ class Masks:
         return data.replace(b"line", b"*")
 
 
+class VariablesList:
+    @hookimpl
+    def prouter_job_environment(self, env: Any, record: Any, request: Any) -> Any:
+        return list(env.items())
+
+
+class MasksText:
+    @hookimpl
+    def prouter_job_output(self, data: bytes, record: Any, stream: Any) -> Any:
+        return data.decode("latin-1")
+
+
 class Nowhere:
     """Looks for a job that only it knows."""
 
@@ -484,6 +611,8 @@ CHANGES = {
     SpecLost: "which has no type",
     SpecDict: "a CreateRequest goes on",
     Variables: "'PORTS' and its value are no variable",
+    VariablesList: "the environment is a mapping of texts",
+    MasksText: "output is bytes",
     Masks: "clients go on by offset",
     Nowhere: "each question ended in JobNotFound",
     Veto: "it implements none of prouter_job_spec",

@@ -6,15 +6,17 @@ import asyncio
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prouter.errors import StartFailed
+from prouter.errors import ProgramMissing, StartFailed
 from prouter.model.plugin import Running
 from prouter.model.process import Exit
-from prouter.testing import AgentHere, ContractBroken, assert_contract
+from prouter.testing import ContractBroken, InProcess, assert_contract
+from prouter.testing.contracts import drivers
 from prouter.testing.processes import TAG, tagged_processes
 
 
@@ -137,7 +139,89 @@ class DriverDestroysOnce(Passing):
         self._left.remove(job)
 
 
-DRIVERS = {
+def around(**changed: Any) -> type[Passing]:
+    """A driver whose trees have these methods instead; each gets the tree that runs."""
+
+    class Changed(Passing):
+        async def start(self, request: Any) -> Any:
+            running = await super().start(request)
+            tree = Around(running)
+            for name, change in changed.items():
+                setattr(tree, name, partial(change, running))
+            return tree
+
+    return Changed
+
+
+async def no_exit(running: Running) -> None:
+    """Ends without a word."""
+
+
+async def another_exit(running: Running, reason: str) -> Exit:
+    return replace(await running.kill(reason), finished_at=1.0)
+
+
+async def no_output(running: Running, lines: int) -> str:
+    return ""
+
+
+async def less_than_nothing(running: Running) -> float:
+    return -1.0
+
+
+async def always_ends(running: Running) -> bool:
+    return True
+
+
+async def hears_nothing(running: Running, number: int) -> None:
+    """A signal goes nowhere."""
+
+
+async def no_ports(running: Running, only: int | None = None) -> dict[int, list[str]]:
+    return {}
+
+
+async def ports_elsewhere(running: Running, only: int | None = None) -> dict[int, list[str]]:
+    return {port: ["127.0.0.99"] for port in await running.ports(only)}
+
+
+class DriverNameless(Passing):
+    name = ""
+
+
+class DriverStartsNothing(Passing):
+    async def start(self, request: Any) -> Any:
+        raise StartFailed("not today")
+
+
+class DriverRecoversTrees(Passing):
+    async def recover(self, job: Any, job_directory: str) -> Any:
+        return job
+
+
+class DriverRaisesOsErrors(Passing):
+    async def start(self, request: Any) -> Any:
+        try:
+            return await super().start(request)
+        except ProgramMissing:
+            raise
+        except StartFailed as error:
+            raise OSError(str(error)) from None
+
+
+DRIVERS: dict[type[Passing], str] = {
+    DriverNameless: "`jobs.driver` names it",
+    DriverStartsNothing: "it did not start .*: StartFailed: not today",
+    DriverRecoversTrees: "recover\\(\\) of a job that does not run gives",
+    DriverRaisesOsErrors: "what can not start is StartFailed",
+    around(kill=another_exit): "kill\\(\\) of what has ended gives another Exit",
+    around(last_output=no_output): "wrote 'last words' is ''",
+    around(cpu_seconds=less_than_nothing): "cpu_seconds\\(\\) is -1",
+    around(exiting=always_ends): "exiting\\(\\) says that a program ends which does not",
+    around(signal=hears_nothing): "of SIGTERM nothing came",
+    around(ports=no_ports): "ports\\(\\) does not show port",
+    around(ports=ports_elsewhere): "nothing can be reached at 127.0.0.99",
+    around(wait=no_exit): "it says None; wanted: exit_code 3",
     DriverDestroysOnce: "destroy\\(\\) raised KeyError",
     DriverWithoutEnvironment: "in its directory with its environment",
     DriverHidesMissing: "wanted: ProgramMissing with its name",
@@ -149,11 +233,13 @@ DRIVERS = {
 }
 
 
-@pytest.mark.parametrize("kind", DRIVERS)
-async def test_drivers(agent: AgentHere, tmp_path: Path, kind: type[Passing]) -> None:
+@pytest.mark.parametrize("kind", DRIVERS, ids=list(DRIVERS.values()))
+async def test_drivers(agent: AgentHere, tmp_path: Path, kind: type[Passing], monkeypatch: pytest.MonkeyPatch) -> None:
     (driver,) = agent.plugin("process_driver").prouter_drivers()
+    if "SIGTERM nothing" in DRIVERS[kind] or "does not show" in DRIVERS[kind]:
+        monkeypatch.setattr(drivers, "END_SECONDS", 1.5)
     with pytest.raises(ContractBroken, match=DRIVERS[kind]):
-        await assert_contract(kind(driver), "driver", tmp_path / "jobs", sees_ports=False)
+        await assert_contract(kind(driver), "driver", tmp_path / "jobs", sees_ports=kind is not DriverEndsMainOnly)
     for pid, line in tagged_processes(os.environ[TAG]).items():
         if "contract-" in line:  # what the driver left
             os.kill(pid, signal.SIGKILL)

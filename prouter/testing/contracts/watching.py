@@ -154,30 +154,32 @@ async def _cancelled_at(who: str, ask: Asked, number: int) -> bool:
     value = ask()
     if not inspect.isawaitable(value):
         return False
-    reached = False
+    reached = asyncio.Event()
 
     def cancel(wait: int) -> None:
-        nonlocal reached
         if wait == number:
-            reached = True
+            reached.set()
             asyncio.get_running_loop().call_soon(task.cancel)
 
     async def run() -> Any:
         return await Stepped(value, cancel)
 
-    task = asyncio.ensure_future(run())
-    done, _ = await asyncio.wait((task,), timeout=ANSWER_SECONDS if not reached else CANCEL_SECONDS)
-    if not done:
+    task, waiting = asyncio.ensure_future(run()), asyncio.ensure_future(reached.wait())
+    await asyncio.wait((task, waiting), timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not reached.is_set():
         task.cancel()
-        await asyncio.wait((task,), timeout=CANCEL_SECONDS)
+    await asyncio.wait((task,), timeout=CANCEL_SECONDS)
+    if not task.done():
+        task.cancel()
         broken(who, f"cancelled at its wait {number + 1}, it did not end; let CancelledError pass")
-    if reached and not task.cancelled():
+    if reached.is_set() and not task.cancelled():
         error = task.exception()
         did = f"raised {type(error).__name__}" if error is not None else f"answered {task.result()!r}"
         broken(who, f"cancelled at its wait {number + 1}, it {did}; let CancelledError pass")
     if not task.cancelled():
-        task.exception()
-    return reached
+        task.exception()  # it is known, nobody needs to be told of it
+    return reached.is_set()
 
 
 def _sender(steps: Any, value: Any) -> Callable[[], Any]:
