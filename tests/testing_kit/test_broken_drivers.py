@@ -234,7 +234,10 @@ DRIVERS: dict[type[Passing], str] = {
 
 
 @pytest.mark.parametrize("kind", DRIVERS, ids=list(DRIVERS.values()))
-async def test_drivers(agent: AgentHere, tmp_path: Path, kind: type[Passing], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_drivers(
+    in_process: InProcess, tmp_path: Path, kind: type[Passing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await in_process.agent()
     (driver,) = agent.plugin("process_driver").prouter_drivers()
     if "SIGTERM nothing" in DRIVERS[kind] or "does not show" in DRIVERS[kind]:
         monkeypatch.setattr(drivers, "END_SECONDS", 1.5)
