@@ -105,9 +105,9 @@ class Hooks:
         for plugin, end in list(self._started):
             if plugin not in loaded:
                 self._started.remove((plugin, end))
+                await self._shut_down(plugin, end)
                 if plugin in self._owned:
                     await self._owned[plugin].close(1.0)
-                await self._shut_down(plugin, end)
         for hook, values in offered.items():
             self._settled[hook] = [(plugin, value) for plugin, value in values.items() if plugin in loaded]
 

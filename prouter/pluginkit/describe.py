@@ -68,11 +68,24 @@ def contributions(host: PluginHost, plugin: str, hooks: Sequence[str] = tuple(NA
     """What a plugin contributes, as far as it says so without having been started. It is asked for that."""
     told: dict[str, Sequence[str] | None] = {}
     for hook in hooks:
-        caller = getattr(host.manager.hook, hook, None)
-        found = [one for one in caller.get_hookimpls() if one.plugin_name == plugin] if caller is not None else []
-        if found:
-            told[NAMED_BY[hook]] = _names(found[0].function)
+        if _implementation(host, plugin, hook) is not None:
+            members = offered(host, plugin, hook)
+            told[NAMED_BY[hook]] = _names(members) if members is not None else None
     return told
+
+
+def offered(host: PluginHost, plugin: str, hook: str) -> list[Any] | None:
+    """What a plugin answers to a hook of the kind collect, asked outside a start. None: nothing that can be told."""
+    function = _implementation(host, plugin, hook)
+    if function is None:
+        return None
+    try:
+        answer = function()
+        if inspect.iscoroutine(answer):
+            answer.close()
+        return list(answer)
+    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code that was not started may fail in every way
+        return None
 
 
 def names_of(values: Sequence[Any]) -> list[str]:
@@ -82,10 +95,16 @@ def names_of(values: Sequence[Any]) -> list[str]:
     ]
 
 
-def _names(function: Any) -> list[str] | None:
+def _implementation(host: PluginHost, plugin: str, hook: str) -> Any:
+    caller = getattr(host.manager.hook, hook, None)
+    found = [one for one in caller.get_hookimpls() if one.plugin_name == plugin] if caller is not None else []
+    return found[0].function if found else None
+
+
+def _names(members: Sequence[Any]) -> list[str] | None:
     try:
-        return names_of(list(function()))
-    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code that was not started may fail in every way
+        return names_of(members)
+    except Exception:  # noqa: BLE001 -- members that are none, or properties of theirs
         return None
 
 

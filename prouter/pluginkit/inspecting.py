@@ -91,7 +91,8 @@ def examine(plugin: str, instance: Any, specs: Specs) -> Iterator[Finding]:
         if specs.hook(name) is not None and not any(_specname(f, n) == name for n, f in marked.items()):
             yield Finding(plugin, f"{name} is not marked, so nobody asks it", "put @hookimpl above it")
     if "prouter_config_sections" in marked:
-        yield from _sections(plugin, marked["prouter_config_sections"])
+        reloads = any(_specname(function, name) == "prouter_reload" for name, function in marked.items())
+        yield from _sections(plugin, marked["prouter_config_sections"], reloads=reloads)
 
 
 def misplaced(plugin: str, instance: Any, names: Sequence[str]) -> Iterator[Finding]:
@@ -208,7 +209,7 @@ def _arguments(function: Any) -> list[str]:
     ]
 
 
-def _sections(plugin: str, function: Any) -> Iterator[Finding]:
+def _sections(plugin: str, function: Any, *, reloads: bool) -> Iterator[Finding]:
     hook = "prouter_config_sections"
     if inspect.iscoroutinefunction(function):
         return
@@ -223,6 +224,9 @@ def _sections(plugin: str, function: Any) -> Iterator[Finding]:
             todo = "return a list of prouter.model.plugin.ConfigSection"
             yield Finding(plugin, f"{hook} hands over {type(section).__name__} instead of a ConfigSection", todo)
             continue
+        if section.reloadable and not reloads:
+            what = f"the section {section.name!r} says that it is reloadable, and prouter_reload is not implemented"
+            yield Finding(plugin, what, "implement it, or take reloadable=True off")
         for name, schema in section.properties.items():
             yield from _parameter(plugin, f"{section.name}.{name}" if section.name else name, schema)
 

@@ -75,6 +75,30 @@ WRONG = {
         "did you mean token_auth?",
     ),
     "default_is_none": (section("{'x': {'default': object(), 'description': 'x'}}"), "its default is no JSON"),
+    "other_parameters": (
+        f"{HOOK}def prouter_routes(self):\n        return [Route(('GET',), '/jobs/{{x}}/info', 'x.read', '', self.x)]\n"
+        "    async def x(self, call): ...",
+        "GET /jobs/{}/info is also that of jobs_api",
+    ),
+    "no_handler": (
+        f"{HOOK}def prouter_routes(self): return [Route(('GET',), '/x', 'x.read', 'x')]",
+        "/x needs exactly one of handler and relay",
+    ),
+    "no_routes": (f"{HOOK}def prouter_routes(self): return ['/x']", "hands over list of str", "Sequence of Route"),
+    "bad_command": (
+        f"{HOOK}def prouter_commands(self):\n        from prouter.model.contributions import CliCommand\n"
+        "        return [CliCommand('Bad Name', '', print), CliCommand('drain', '', print)]",
+        "the command 'Bad Name' is not of lower-case letters",
+    ),
+    "taken_command": (
+        f"{HOOK}def prouter_commands(self):\n        from prouter.model.contributions import CliCommand\n"
+        "        return [CliCommand('drain', '', print)]",
+        "command 'drain' is also that of prouter itself",
+    ),
+    "says_reloadable": (
+        section("{'x': {'default': 1, 'description': 'x'}}, reloadable=True"),
+        "'says_reloadable' says that it is reloadable, and prouter_reload is not implemented",
+    ),
     "odd-name": (f"{HOOK}def prouter_guards(self): ...", "no name for a plugin", "letters, digits and underscores"),
 }
 FINE = f"{HOOK}async def prouter_admit_job(self, request): ...\n    def prouter_helper(self): ...\n"

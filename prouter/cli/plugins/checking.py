@@ -11,8 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from prouter import agent_hookspecs, hookspecs
-from prouter.cli.main import COMMANDS
-from prouter.cli.plugins import looking
+from prouter.cli.plugins import claiming, looking
 from prouter.cli.plugins.targets import name_finding, same_origin, targets_of
 from prouter.errors import ConfigError
 from prouter.pluginkit.discovery import Found, unknown_names
@@ -149,30 +148,10 @@ def _of_side(side: looking.Side, before: Sequence[Finding]) -> Iterator[Finding]
     for plugin in facts:
         if plugin["state"] == "failed" and plugin["name"] not in told:
             yield Finding(plugin["name"], plugin["why"], "it is left out until that is put right")
-    yield from _claimed_twice(facts)
+    with looking.quietly():
+        yield from list(claiming.findings(side))
     for name in sorted(side.host.loaded()):
         yield from misplaced(name, side.host.manager.get_plugin(name), [plugin["name"] for plugin in facts])
-
-
-def _claimed_twice(facts: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    owners: dict[tuple[str, str], str] = {("command", name): "prouter itself" for name in COMMANDS}
-    for plugin in facts:
-        for what in _claims(plugin):
-            other = owners.setdefault(what, plugin["name"])
-            if other != plugin["name"]:
-                for name, of in ((plugin["name"], other), (other, plugin["name"])):
-                    yield Finding(name, f"the {what[0]} {what[1]} is also that of {of}", "only one of them can have it")
-
-
-def _claims(plugin: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for what, names in plugin["contributes"].items():
-        for name in names or ():
-            if what != "routes":
-                yield what.removesuffix("s"), name
-                continue
-            verbs, _, path = name.partition(" ")
-            for verb in verbs.split(","):
-                yield "route", f"{verb} {path}"
 
 
 def _of_switches(side: looking.Side) -> Iterator[Finding]:

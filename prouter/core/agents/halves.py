@@ -19,12 +19,11 @@ from prouter.http1.framing import BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_request
 from prouter.model.http import AgentAnswer, ForwardPlan, Headers, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, new_uid
+from prouter.model.plugin import OWN_METHODS
 from prouter.pipe.bind import AgentBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 
-OWN_METHODS = ("prouter_", "pipe_", "job_")
-"""How the names of what the agent itself offers begin."""
 KEPT_IDLE_SECONDS = 60.0
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Sent once more where a kept pipe was closed before a byte of the answer came (pipe-v1.md 4)."""
