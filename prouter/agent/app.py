@@ -39,7 +39,7 @@ from prouter.agent.targets import PipeTargets
 from prouter.errors import ConfigError
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
-from prouter.model.plugin import RpcMethod
+from prouter.model.plugin import OWN_METHODS, RpcMethod
 from prouter.model.services import AgentHost
 from prouter.pipe.agent_end import PipeTimes
 from prouter.pluginkit.calling import Hooks
@@ -62,8 +62,6 @@ CLOSE_SECONDS = 5.0
 """For background work and open requests to end when the agent does."""
 MAX_REPEATS = 4096
 """Requests of plugins with an Idempotency-Key whose repetition is answered like the first one."""
-OWN_METHODS = ("prouter_", "pipe_", "job_")
-"""How the names of the agent's own RPC methods begin."""
 ENDPOINT_NAMES = {"server": "agent endpoint", "control": "control endpoint", "report": "port reports of jobs"}
 
 
