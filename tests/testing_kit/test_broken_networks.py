@@ -60,7 +60,9 @@ async def test_all_bytes_come_through_in_whatever_pieces_and_with_a_clean_end() 
     async with echo() as target, BrokenNetwork(target, seed=7) as line:
         line.there.pieces = (1, 7, 100, 4000)
         line.back.late, line.back.delay_seconds = 0.05, 0.01
+        begun = asyncio.get_running_loop().time()
         assert await through(line) == PAYLOAD
+        assert asyncio.get_running_loop().time() - begun > 0.01
         assert line.there.passed == line.back.passed == len(PAYLOAD)
         assert line.connections == 1
 

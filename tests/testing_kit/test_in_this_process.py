@@ -17,7 +17,7 @@ from prouter.errors import ConfigError, NoAgent, StartupError
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.model.plugin import Candidate, Selector
-from prouter.testing import AgentHere, AnyAgent, AnyRouter, Fleet, InProcess, RouterHere, Setup
+from prouter.testing import AgentHere, AnyAgent, AnyRouter, Fleet, InProcess, RouterHere, Setup, here
 
 HELLO = [sys.executable, "-c", "import os; print('hello', os.environ.get('GREETED', ''))"]
 
@@ -166,21 +166,34 @@ async def test_an_error_line_fails_the_test_unless_it_is_expected(tmp_path: Path
     with pytest.raises(AssertionError, match="something broke"):
         async with InProcess(tmp_path):
             logging.getLogger("prouter.some.plugin").error("something broke")
-    async with InProcess(tmp_path) as here:
-        here.expected_errors.append("something broke")
+    async with InProcess(tmp_path) as house:
+        house.expected_errors.append("something broke")
         logging.getLogger("prouter.some.plugin").error("something broke")
+
+
+async def test_a_process_that_is_left_fails_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here, "GONE_SECONDS", 0.2)
+    left = None
+    try:
+        with pytest.raises(AssertionError, match="the end of all jobs"):
+            async with InProcess(tmp_path):
+                left = await asyncio.create_subprocess_exec("sleep", "600")
+    finally:
+        assert left is not None
+        left.kill()
+        await left.wait()
 
 
 async def test_jobs_end_with_their_agent(tmp_path: Path) -> None:
     from prouter.testing.processes import tagged_processes
 
-    async with InProcess(tmp_path) as here:
-        router = await here.router()
-        agent = await here.agent(router)
+    async with InProcess(tmp_path) as house:
+        router = await house.router()
+        agent = await house.agent(router)
         async with router.client() as client:
             job = await client.create({"type": "uid", "uid": agent.uid})
             await job.start([sys.executable, "-c", "import time; time.sleep(600)"], port_expected_count=0)
-            assert job.info["pid"] in tagged_processes(here.tag)
+            assert job.info["pid"] in tagged_processes(house.tag)
             await agent.stop()
-            assert not tagged_processes(here.tag)
+            assert not tagged_processes(house.tag)
     assert len(asyncio.all_tasks()) <= 2, asyncio.all_tasks()

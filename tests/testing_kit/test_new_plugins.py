@@ -129,6 +129,13 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.Capture
     assert {path.name for path in tmp_path.iterdir()} == {"full", "empty", "file", "a"}
 
 
+def test_into_the_directory_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plugins", "new", "rack", "--kind", "driver", "--directory", "."]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {".gitignore", "README.md", "pyproject.toml", "src", "tests"}
+    assert main(["plugins", "new", "rack", "--kind", "driver", "--directory", "."]) == 2
+
+
 def test_a_kind_that_is_none_and_the_names_that_it_makes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

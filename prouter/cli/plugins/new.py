@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import keyword
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -70,17 +69,19 @@ def run(words: Sequence[str]) -> int:
 
 
 def make(name: str, kind: str, directory: Path | None = None) -> Path:
-    """The directory of the new project; all of it is there or nothing. Raises NotMade."""
+    """The directory of the new project, which was empty or is new. Raises NotMade."""
     plugin = checked_name(name)
     place = directory if directory is not None else Path(f"{PREFIX}-{plugin.replace('_', '-')}")
     try:
         if place.exists() and not (place.is_dir() and not any(place.iterdir())):
             raise NotMade(f"{place} is there already and not empty; name another --directory")
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-plugin-", dir=place.parent) as made:
+        with tempfile.TemporaryDirectory(prefix=".new-plugin-", dir=place.absolute().parent) as made:
             whole = Path(made, "project")
             _write(whole, plugin, kind)
-            shutil.move(whole, _gone(place))
+            place.mkdir(exist_ok=True)
+            for part in whole.iterdir():
+                part.rename(place / part.name)
     except OSError as error:
         raise NotMade(f"{place} can not be written: {error.strerror}") from None
     return place
@@ -102,12 +103,6 @@ def checked_name(name: str) -> str:
             of = point.dist.name if point.dist is not None else "an unknown distribution"
             raise NotMade(f"there is a plugin {plugin!r} already, of {of}; take another name")
     return plugin
-
-
-def _gone(place: Path) -> Path:
-    if place.exists():
-        place.rmdir()
-    return place
 
 
 def _write(whole: Path, plugin: str, kind: str) -> None:
