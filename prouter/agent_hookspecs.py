@@ -76,7 +76,9 @@ def prouter_drivers() -> Sequence[Driver]:
     """Ways to run a job's process, by name; `jobs.driver` says which one is used.
 
     Asked once, after start-up. One name twice is an error. `AgentHost.guarded` starts and ends process trees, so that a
-    driver mostly changes the command.
+    driver mostly changes the command. A job is recovered and destroyed by the driver that started it. Each call has
+    `jobs.driver_timeout` seconds; what takes longer or raises something else than errors of prouter is told with your
+    name, and the job has failed or is lost.
 
     Example::
 
@@ -157,7 +159,8 @@ def prouter_prepare_sandbox(record: JobRecord, sandbox: Path) -> None:
 
     Asked while the job is made, before the client hears of it; the directory belongs to the user of the agent. Blocking
     work belongs into a thread. If you raise, there is no job, those that were asked before you get
-    `prouter_cleanup_sandbox`, and the sandbox is removed.
+    `prouter_cleanup_sandbox`, and the sandbox is removed. What you raise on purpose keeps its kind, with your name in
+    front: after NoAgent the router tries another agent.
 
     Example::
 
@@ -173,8 +176,9 @@ def prouter_prepare_sandbox(record: JobRecord, sandbox: Path) -> None:
 def prouter_cleanup_sandbox(record: JobRecord, sandbox: Path) -> None:
     """A job's sandbox is about to be deleted: undo what prouter_prepare_sandbox did outside of it.
 
-    Asked in the reverse order, when the job's tree is gone and before anything is deleted; also when the agent deletes
-    what is left of a job of its last run. One that fails or is too slow is logged, and the sandbox is deleted.
+    Asked in the reverse order, when the job's tree is gone and before anything is deleted; also for unfinished jobs
+    when the agent ends, and when it deletes what is left of a job of its last run. You may be asked again where a
+    deletion was cut short. One that fails or is too slow is logged, and the sandbox is deleted.
 
     Example::
 
@@ -189,9 +193,10 @@ def prouter_cleanup_sandbox(record: JobRecord, sandbox: Path) -> None:
 def prouter_before_file_write(record: JobRecord, write: FileWrite) -> Refusal | None:
     """Whether a client may write this path of a job's sandbox.
 
-    Asked before the bytes of a file, and of each file of an archive, are taken; again with the size that came, before
-    the file takes its place, where it was not known. A refusal is 403 with its reason, and nothing is left of the file
-    or of its archive. What the job itself writes is not asked about. None: no objection.
+    Asked before the bytes of a file, of a part of one, and of each file of an archive are taken; again with the size
+    that came, before the file takes its place, where it was not known; before a directory is made, and before
+    something is moved there. A refusal is 403 with its reason, and nothing is left of the file or of its archive. What
+    the job itself writes is not asked about. None: no objection.
 
     Example::
 
@@ -247,8 +252,9 @@ def prouter_job_environment(
 def prouter_job_ready(record: JobRecord) -> None:
     """The job's ports are served: return when it is ready in your eyes as well.
 
-    Awaited at each start with ports, after the ports' own readiness and within their timeout; the start is answered
-    afterwards. If you raise, or it takes too long, the start fails with the reason and the job's tree is ended.
+    Awaited at each start with ports, after the ports' own readiness and within the longest of their timeouts; the
+    start is answered afterwards. If you raise, or it takes too long, the start fails and the job's tree is ended; raise
+    StartFailed to say why.
 
     Example::
 
@@ -262,11 +268,14 @@ def prouter_job_ready(record: JobRecord) -> None:
 
 @hookspec(Kind.CHAIN, chained="data", since="0.2")
 def prouter_job_output(data: bytes, record: JobRecord, stream: OutputStream | None) -> bytes | None:
-    """Change what clients see of a job's output. What is on the agent's disk stays as the job wrote it.
+    """Change what clients see of a job's output. What is on the agent's disk, or forwarded to its own output, stays.
 
-    Asked for each piece that is read, for messages that quote the last lines, too. A piece ends at the end of a line
-    where there is one (`output.line_wait` seconds and `output.line_bytes` bytes are waited for one), and what you
-    return must have as many bytes, since clients go on by offset. None leaves it. If you fail, the reading does.
+    Asked for each piece that is read, and for messages that quote the last lines (then `stream` can be None). A piece
+    is whole lines of one stream, wherever a client begins to read: their beginnings are read again, and an end that is
+    missing is waited for (`output.line_wait` seconds; of longer lines you see `output.line_bytes` bytes around what is
+    read). So you are asked about the same bytes more than once: answer the same. What you return must have as many
+    bytes, since clients go on by offset. None leaves it. If you fail, the reading does. No copies of the output are
+    made in the sandbox where you are.
 
     Example::
 
@@ -281,7 +290,7 @@ def prouter_job_output(data: bytes, record: JobRecord, stream: OutputStream | No
 def prouter_job_idle(record: JobRecord, idle_seconds: float) -> Refusal | None:
     """Whether a job that did nothing for `jobs.idle_timeout` may be stopped.
 
-    Asked when it would be, and again later if anybody objects. None: no objection. If you fail, it goes on.
+    Asked when it would be, and again as long later if anybody objects. None: no objection. If you fail, it goes on.
 
     Example::
 
