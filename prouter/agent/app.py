@@ -239,7 +239,7 @@ class AgentApp:
         owned = await undo.enter_async_context(AsyncExitStack())  # ends behind the hooks: shut down, then cancelled
 
         def bundle(plugin: str) -> dict[str, Any]:
-            tasks = TaskOwner(f"plugin {plugin}")
+            tasks = TaskOwner(f"plugin {plugin}", self._hooks.watch(plugin))
             self._hooks.owns(plugin, tasks)
             owned.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = AgentHost(
@@ -267,7 +267,7 @@ class AgentApp:
     def _route_table(self) -> RouteTable:
         table = RouteTable()
         for plugin, routes in self._hooks.collect("prouter_agent_routes"):
-            table.add(plugin, routes)
+            table.add(plugin, map(self._hooks.watch(plugin).route, routes))
         return table
 
     async def _open_doors(

@@ -207,7 +207,7 @@ class RouterApp:
         owned = await undo.enter_async_context(AsyncExitStack())  # ends behind the hooks: shut down, then cancelled
 
         def bundle(plugin: str) -> dict[str, Any]:
-            tasks = TaskOwner(f"plugin {plugin}")
+            tasks = TaskOwner(f"plugin {plugin}", self._hooks.watch(plugin))
             self._hooks.owns(plugin, tasks)
             owned.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = Router(
@@ -235,7 +235,7 @@ class RouterApp:
         table = RouteTable()
         table.add("prouter", info)
         for plugin, routes in self._hooks.collect("prouter_routes"):
-            table.add(plugin, routes)
+            table.add(plugin, map(self._hooks.watch(plugin).route, routes))
         self._description.served(table)
         return table
 

@@ -97,7 +97,8 @@ class Selection:
         try:
             with choosing(str(kind), plugin):
                 async with asyncio.timeout(CHOOSE_SECONDS):
-                    chosen = await selector.choose(request.locator, candidates)
+                    choosing_it = selector.choose(request.locator, candidates)
+                    chosen = await self._hooks.watch(plugin).over(choosing_it, f"its selector {kind}")
             if not isinstance(chosen, str):
                 raise TypeError(f"it chose {type(chosen).__name__} instead of an agent's uid")
         except NoAgent as error:

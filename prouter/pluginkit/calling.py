@@ -29,6 +29,7 @@ from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.limits import CallLimits
 from prouter.pluginkit.observing import EXCEPTION, MISSED, Observer
 from prouter.pluginkit.tasks import TaskOwner
+from prouter.pluginkit.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,10 @@ class Hooks:
                     await self._owned[plugin].close(1.0)
         for hook, values in offered.items():
             self._settled[hook] = [(plugin, value) for plugin, value in values.items() if plugin in loaded]
+
+    def watch(self, plugin: str) -> Watch:
+        """Over what it hands over and others await."""
+        return Watch(plugin, self._limits.blocked_seconds)
 
     def owns(self, plugin: str, tasks: TaskOwner) -> None:
         """These end when the plugin is left out after its start."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from prouter.model import unexpected
 from prouter.pluginkit import context
+from prouter.pluginkit.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,10 @@ class TaskOwner:
     A task that fails is logged with its name; nothing else happens to its siblings.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, watch: Watch | None = None) -> None:
+        """With `watch` those that hold the event loop are named."""
         self.name = name
+        self._watch = watch
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -33,7 +36,8 @@ class TaskOwner:
             work.close()
             return
         with context.about(request=""):  # that of whoever happened to start it
-            task = asyncio.get_running_loop().create_task(_staying(work), name=f"{self.name}: {name}")
+            watched = work if self._watch is None else self._watch.over(work, f"its task {name}")
+            task = asyncio.get_running_loop().create_task(_staying(watched), name=f"{self.name}: {name}")
         self._tasks.add(task)
         task.add_done_callback(lambda _: work.close())  # one that is cancelled before its first step never began
         task.add_done_callback(self._done)
@@ -67,7 +71,7 @@ def owned(task: asyncio.Task[Any]) -> bool:
     return getattr(task.get_coro(), "cr_code", None) is _staying.__code__
 
 
-async def _staying(work: Coroutine[Any, Any, None]) -> None:
+async def _staying(work: Awaitable[None]) -> None:
     """A SystemExit or KeyboardInterrupt in a task would end the whole loop: it fails that task only."""
     try:
         await work

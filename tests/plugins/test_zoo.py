@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -157,7 +158,7 @@ async def test_selectors_routes_and_tasks_that_break_are_named(fleet: Fleet, tmp
     fleet.expected_errors += ["in plugin contributes", "plugin contributes failed to choose", "Traceback"]
     fleet.expected_errors += [f"plugin contributes: {way} failed" for way in ("raises", "exits", "interrupts")]
     async with router.client() as client:
-        for way in ("raises", "exits", "interrupts", "rubbish"):
+        for way in ("raises", "exits", "interrupts", "rubbish", "blocks"):
             for kind in ("handled", "relayed"):
                 async with client.session.get(f"{client.url}/{kind}/{way}") as answer:
                     problem = await answer.json()
@@ -170,6 +171,8 @@ async def test_selectors_routes_and_tasks_that_break_are_named(fleet: Fleet, tmp
             await answers(client)
     for way in ("raises", "exits", "interrupts"):
         assert f"plugin contributes: {way} failed" in router.log
+    for what in ("GET /handled/blocks", "GET /relayed/blocks", "its selector blocks", "its task blocks"):
+        assert re.search(f"plugin contributes held the event loop for 0.[4-9]. s in {what}", router.log), what
 
 
 STARTS = {

@@ -171,7 +171,8 @@ async def way(name):
     if name == "interrupts":
         raise KeyboardInterrupt
     if name == "blocks":
-        time.sleep(0.5)
+        await asyncio.sleep(0)
+        time.sleep(0.4)
     return 5
 
 class Chooses:
@@ -186,7 +187,7 @@ class Chooses:
 class Contributes:
     @hookimpl
     def prouter_startup(self, router):
-        for name in ("raises", "exits", "interrupts"):
+        for name in ("raises", "exits", "interrupts", "blocks"):
             router.tasks.start(name, way(name))
 
     @hookimpl
@@ -206,6 +207,6 @@ class Contributes:
             )
         ]
 
-WAYS = ("raises", "exits", "interrupts", "rubbish")
+WAYS = ("raises", "exits", "interrupts", "rubbish", "blocks")
 """
 """A plugin whose selectors, routes and tasks break in each way."""
