@@ -82,9 +82,8 @@ class Environment:
         """Built from a copy, so that nothing appears in the sources."""
         source = self.place / name
         shutil.copytree(EXAMPLES / name, source, ignore=shutil.ignore_patterns("build", "__pycache__", "tests"))
-        wheels = self.place / "wheels"
-        run([*PIP, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source)], self.place)
-        (wheel,) = wheels.glob("*.whl")
+        run([sys.executable, "-c", "import hatchling.build; hatchling.build.build_wheel('dist')"], source)  # PEP 517
+        (wheel,) = source.glob("dist/*.whl")
         run([*PIP, "install", "-q", "--no-deps", "--no-index", "--target", str(self._site), str(wheel)], self.place)
 
     def ask(self, program: str) -> object:

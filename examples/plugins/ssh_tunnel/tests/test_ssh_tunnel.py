@@ -39,14 +39,14 @@ def settings(tmp_path: Path, token: str, name: str = "lab") -> list[str]:
 async def test_a_job_on_a_machine_behind_a_tunnel(in_process: InProcess, tmp_path: Path) -> None:
     agent = await in_process.agent(None)
     port = agent.address("server")[1]
-    router = await in_process.router(*settings(tmp_path, agent.token), plugins=[SshTunnel])
+    router = await in_process.router(*settings(tmp_path, agent.token), plugins={"ssh_tunnel": SshTunnel})
     async with router.client() as client:
         job = await client.create({"type": "address", "address": f"lab.ssh:{port}"}, "job")
         assert job.info["agent"]["uid"] == agent.uid
         await job.start([sys.executable, "-c", "open('made', 'w').write('x')"], port_expected_count=0)
         assert (await job.wait()).info["exit_code"] == 0
         assert await job.read("made") == b"x"
-        (tunnel, _) = next(iter(router.plugin("SshTunnel")._tunnels.values()))
+        (tunnel, _) = next(iter(router.plugin("ssh_tunnel")._tunnels.values()))
         tunnel.kill()  # the line is cut: another tunnel is opened for the next link
 
         async def back() -> bool:
@@ -61,7 +61,7 @@ async def test_a_job_on_a_machine_behind_a_tunnel(in_process: InProcess, tmp_pat
 
 async def test_a_tunnel_that_does_not_open_is_told(in_process: InProcess, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit(255)"]
-    router = await in_process.router(f"ssh_tunnel.command={command!r}", plugins=[SshTunnel])
+    router = await in_process.router(f"ssh_tunnel.command={command!r}", plugins={"ssh_tunnel": SshTunnel})
     async with router.client() as client:
         with pytest.raises(RequestFailed) as refused:
             await client.create({"type": "address", "address": "lab.ssh:5050"}, "job")
