@@ -93,15 +93,16 @@ class PluginHost:
                 raise StartupError(f"the authenticator {name!r} is {state.state}: {state.why}")
 
     def disable(self, name: str, why: str) -> None:
-        """A plugin broke while it was loaded: it is left out as a whole. Raises StartupError as `load` does."""
-        state = self._states[name]
-        plugin = self.manager.get_plugin(name)
-        doors = self._doors(plugin)
+        """A plugin broke while it was loaded: it is left out as a whole.
+
+        Raises StartupError as `load` does; then nothing of it is gone, should a daemon that runs already go on.
+        """
+        state, plugin = self._states[name], self.manager.get_plugin(name)
+        self._end_start(name, why, self._doors(plugin))
         state.state, state.why, state.hooks = "failed", why, []
         if plugin is not None:
             self.manager.unregister(plugin)
         self.generation += 1
-        self._end_start(name, why, doors)
         log.error("plugin %s is left out: %s", name, why)
 
     def hooks(self) -> list[str]:

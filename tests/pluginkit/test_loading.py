@@ -185,6 +185,18 @@ def test_one_that_refuses_is_never_left_out(tmp_path: Path, broken: dict[str, ob
     assert states(Switches(load=switches.load, disabled=frozenset(["guard"])))["guard"]["state"] == "disabled"
 
 
+async def test_one_that_breaks_when_it_is_asked_again_stays(tmp_path: Path) -> None:
+    """At a reload, say: the error ends what was asked for, and who refuses goes on to refuse."""
+    (tmp_path / "guard.py").write_text(GUARD.format(version=1, argument="action", routes="raise RuntimeError"))
+    switches = Switches(load=[str(tmp_path / "guard.py")])
+    host = PluginHost(hookspecs)
+    host.load(find(GROUP, switches), switches)
+    hooks = Hooks(host)
+    with pytest.raises(StartupError):
+        hooks.collect("prouter_routes")
+    assert hooks.plugins("prouter_authorize") == ["guard"]
+
+
 def test_versions_of_the_plugin_api_that_fit() -> None:
     assert OLDEST_API_VERSION <= API_VERSION
     for version in range(OLDEST_API_VERSION, API_VERSION + 1):
