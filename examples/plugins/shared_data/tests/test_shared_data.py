@@ -85,3 +85,14 @@ async def test_without_room_for_it_there_is_no_job(in_process: InProcess, data: 
         with pytest.raises(RequestFailed, match="prouter_prepare_sandbox"):
             await client.create({"type": "uid", "uid": agent.uid}, "job")
         assert await client.jobs() == []
+
+
+async def test_ends_that_were_missed_are_looked_for(in_process: InProcess, data: Path) -> None:
+    router, agent = await pair(in_process, data)
+    plugin = agent.plugin("shared_data") or agent.plugin("SharedData")
+    async with router.client() as client:
+        jobs = [await client.create({"type": "uid", "uid": agent.uid}, str(number)) for number in range(2)]
+        here = {str(job.info["uid"]) for job in jobs}
+        plugin._users |= {"0" * 32}  # one that is long gone
+        plugin.prouter_news_missed(1)
+        assert plugin._users == here

@@ -18,12 +18,12 @@ from prouter.testing import AgentHere, RouterHere, Setup, eventually
 
 
 class Names:
-    """Stands for an authenticator that knows the team: the token is its name."""
+    """Stands for an authenticator that knows the team: the token is its name; of ? it knows none."""
 
     @implements(hookspecs.prouter_authenticate_request)
     def prouter_authenticate_request(self, head: RequestHead, peer: Peer) -> Principal | None:
         name = head.get("x-prouter-token")
-        return None if name is None else Principal("ada", "names", findings={"team": name})
+        return None if name is None else Principal("ada", "names", findings={"team": name} if name != "?" else {})
 
 
 @pytest.fixture
@@ -117,6 +117,22 @@ async def test_an_explanation_takes_no_place(agent: AgentHere, red: Client) -> N
     await made(red, agent)
     told = await red.explain({"type": "uid", "uid": agent.uid}, "job")
     assert "2 of 2 places" in str(told["refused"])
+
+
+@pytest.mark.prouter(settings=['team_quotas.members={"ada": "blue"}'])
+async def test_a_team_may_be_known_by_the_name_of_who_asks(router: RouterHere, agent: AgentHere) -> None:
+    async with router.client("?") as ada, router.client("red") as red:
+        assert (await made(ada, agent)).info["labels"] == {"team": "blue"}
+        await refused(ada, agent)
+        assert (await made(red, agent)).info["labels"] == {"team": "red"}
+
+
+@pytest.mark.prouter(agent_settings=["properties.team='blue'"])
+async def test_a_machine_of_a_team_takes_its_jobs_only(router: RouterHere, agent: AgentHere, red: Client) -> None:
+    with pytest.raises(RequestFailed, match="it belongs to team 'blue'"):
+        await made(red, agent)
+    async with router.client("blue") as blue:
+        await made(blue, agent)
 
 
 async def test_another_router_counts_what_runs(

@@ -44,7 +44,7 @@ class SharedData:
 
     @implements(agent_hookspecs.prouter_startup)
     def prouter_startup(self, agent: AgentHost) -> None:
-        given = agent.config.section(NAME)["directory"]
+        self._jobs, given = agent.jobs, agent.config.section(NAME)["directory"]
         self._directory = Path(given).absolute() if given is not None else None
         if self._directory is not None and not self._directory.is_dir():
             raise StartupError(f"{NAME}.directory: {given} is no directory")
@@ -75,6 +75,11 @@ class SharedData:
     @implements(agent_hookspecs.prouter_job_ended)
     def prouter_job_ended(self, record: JobRecord) -> None:
         self._users.discard(record.uid)
+
+    @implements(agent_hookspecs.prouter_news_missed)
+    def prouter_news_missed(self, count: int) -> None:
+        """Ends of jobs may be among them: look for ourselves."""
+        self._users &= {record.uid for record in self._jobs.list() if not record.ended}
 
 
 def link_entries(source: Path, place: Path) -> None:

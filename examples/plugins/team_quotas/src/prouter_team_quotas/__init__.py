@@ -11,9 +11,10 @@ from prouter import hookspecs, implements
 from prouter.model.access import Principal, Refusal, Resource
 from prouter.model.agents import AgentInfo
 from prouter.model.contributions import Metric, MetricKind
+from prouter.model.http import RequestHead
 from prouter.model.ids import JobUid, new_uid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef
-from prouter.model.plugin import ConfigSection
+from prouter.model.plugin import Candidate, ConfigSection
 from prouter.model.reload import TakeOver
 from prouter.model.services import Config, Router
 from prouter.model.trail import is_dry_run
@@ -37,9 +38,11 @@ class TeamQuotas:
     @implements(hookspecs.prouter_config_sections)
     def prouter_config_sections(self) -> Sequence[ConfigSection]:
         limits = {"type": "object", "additionalProperties": COUNT, "default": {}}
+        members = {"type": "object", "additionalProperties": {"type": "string"}, "default": {}}
         others = {"anyOf": [COUNT, {"type": "null"}], "default": None}
         about: dict[str, dict[str, Any]] = {
             "limits": limits | {"description": "Jobs that each team may have at once, by the team's name."},
+            "members": members | {"description": "The team of who asks, by the name that an authenticator gave."},
             "others": others | {"description": "The same for teams not named, and for jobs of none; null: no limit."},
         }
         return [ConfigSection(NAME, about, reloadable=True)]
@@ -51,7 +54,16 @@ class TeamQuotas:
     @implements(hookspecs.prouter_reload)
     def prouter_reload(self, config: Config) -> TakeOver:
         fresh = config.section(NAME)
-        return TakeOver((f"{NAME}.limits", f"{NAME}.others"), lambda: setattr(self, "_settings", fresh))
+        keys = [f"{NAME}.{key}" for key in fresh]
+        return TakeOver(keys, lambda: setattr(self, "_settings", fresh))
+
+    @implements(hookspecs.prouter_principal)
+    def prouter_principal(self, principal: Principal, head: RequestHead) -> Principal | None:
+        """Of whoever was authenticated, by any plugin, and says nothing of a team."""
+        team = self._settings["members"].get(principal.name)
+        if team is None or LABEL in principal.findings:
+            return None
+        return replace(principal, findings={**principal.findings, LABEL: team})
 
     @implements(hookspecs.prouter_job_spec)
     def prouter_job_spec(self, request: CreateRequest, principal: Principal) -> CreateRequest:
@@ -72,6 +84,14 @@ class TeamQuotas:
             return None
         ended = self._jobs.get(JobRef(resource.agent, resource.job)).ended
         return self._claim(resource.labels, resource.job) if ended else None
+
+    @implements(hookspecs.prouter_filter_agent)
+    def prouter_filter_agent(
+        self, candidate: Candidate, request: CreateRequest, principal: Principal
+    ) -> Refusal | None:
+        """A machine that has the property is its team's own."""
+        owner = candidate.properties.get(LABEL)
+        return Refusal(f"it belongs to team {owner!r}") if owner not in (None, request.labels.get(LABEL)) else None
 
     @implements(hookspecs.prouter_job_not_made)
     def prouter_job_not_made(self, request: CreateRequest, principal: Principal, why: str) -> None:
