@@ -70,7 +70,8 @@ class Reload:
         for plugin, change in changes.items():
             try:
                 change.apply()
-            except Exception as error:  # it broke its promise; how far it came is not known, and the others keep theirs
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
+                # it broke its promise; how far it came is not known, and the others keep theirs
                 log.exception("plugin %s failed to take over the configuration", plugin)
                 unexpected.tell(error, f"reload of plugin {plugin}")
         self._access.take_guards(guards)
