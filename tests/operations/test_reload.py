@@ -161,7 +161,7 @@ class Holder:
     def prouter_startup(self, router):
         self.word = router.config.section("NAME")["word"]
 
-    @hookimpl
+    @hookimpl(PLACE=("token_auth",))
     async def prouter_reload(self, config):
         word = config.section("NAME")["word"]
         if word == "bad":
@@ -182,8 +182,9 @@ class Holder:
 async def test_the_mistake_of_one_plugin_leaves_all_others_as_they_were(fleet, tmp_path: Path) -> None:
     """One of them is asked before token_auth, the other behind it."""
     config, tokens = tmp_path / "config.yaml", tmp_path / "tokens"
-    for name in ("aaa", "zzz"):
-        (tmp_path / f"{name}.py").write_text(HOLDER.replace("NAME", name))
+    for name, place in (("aaa", "before"), ("zzz", "after")):
+        (tmp_path / f"{name}.py").write_text(HOLDER.replace("NAME", name).replace("PLACE", place))
+    fleet.expected_errors += [f"plugin {name} failed in prouter_reload" for name in ("aaa", "zzz")]
     base = f"plugins: {{load: [{tmp_path}/aaa.py, {tmp_path}/zzz.py]}}\ncontrol: {{tokens_file: {tokens}}}\n"
     config.write_text(base)
     tokens.write_text(OLD)
