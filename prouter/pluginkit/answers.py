@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 Fits = Callable[[Any], bool]
 
 
+@lru_cache(maxsize=500)
 def result_of(specification: Callable[..., Any]) -> Any:
     """The annotation of the result; Any where there is none that can be read."""
     try:
