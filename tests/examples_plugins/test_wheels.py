@@ -57,34 +57,37 @@ def modules(name: str) -> list[Path]:
 def run(words: list[str], place: Path, environ: Mapping[str, str] | None = None) -> str:
     """What it says. Raises AssertionError with that when it fails."""
     done = subprocess.run(
-        words, cwd=place, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=110
+        words, cwd=place, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=290
     )
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}"
     return done.stdout
 
 
 class Environment:
-    """A new virtual environment with one example in it; all else comes from the one in which we run."""
+    """A new virtual environment; unless it is `alone`, what is not installed in it comes from that in which we run."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, alone: bool = False) -> None:
         self.place = place
         venv.create(place / "venv", with_pip=False, symlinks=True)
         self.python = str(place / "venv" / "bin" / "python")
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        self._site = place / "venv" / "lib" / version / "site-packages"
-        outer = sysconfig.get_path("purelib")
-        self._site.joinpath("beside.pth").write_text(f"import site; site.addsitedir({outer!r})\n")
-        here = str(Path(prouter.__file__).parents[1])
         self.environ = {name: text for name, text in os.environ.items() if not name.startswith(("PROUTER_", "PYTEST_"))}
-        self.environ |= {"PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environ |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        if not alone:
+            version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+            beside = place / "venv" / "lib" / version / "site-packages" / "beside.pth"
+            beside.write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+            self.environ |= {"PYTHONPATH": str(Path(prouter.__file__).parents[1])}
 
-    def install(self, name: str) -> None:
+    def wheel(self, source: Path, *left_out: str) -> str:
         """Built from a copy, so that nothing appears in the sources."""
-        source = self.place / name
-        shutil.copytree(EXAMPLES / name, source, ignore=shutil.ignore_patterns("build", "__pycache__", "tests"))
-        run([sys.executable, "-c", "import hatchling.build; hatchling.build.build_wheel('dist')"], source)  # PEP 517
-        (wheel,) = source.glob("dist/*.whl")
-        run([*PIP, "install", "-q", "--no-deps", "--no-index", "--target", str(self._site), str(wheel)], self.place)
+        copy = self.place / source.name
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("build", "dist", "__pycache__", ".*", *left_out))
+        run([sys.executable, "-c", "import hatchling.build; hatchling.build.build_wheel('dist')"], copy)  # PEP 517
+        (wheel,) = copy.glob("dist/*.whl")
+        return str(wheel)
+
+    def install(self, *what: str) -> None:
+        run([*PIP, "--python", self.python, "install", "-q", *what], self.place)
 
     def ask(self, program: str) -> object:
         return json.loads(run([self.python, "-c", program], self.place, self.environ))
@@ -101,7 +104,7 @@ class Environment:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_wheel_works_where_it_is_installed(name: str, tmp_path: Path) -> None:
     environment = Environment(tmp_path)
-    environment.install(name)
+    environment.install("--no-deps", "--no-index", environment.wheel(EXAMPLES / name, "tests"))
     points = project(name)["entry-points"]
     assert isinstance(points, dict)
     wanted = [
@@ -112,6 +115,16 @@ def test_the_wheel_works_where_it_is_installed(name: str, tmp_path: Path) -> Non
     assert wanted
     assert sorted(environment.ask(LOADED)) == sorted(wanted)  # type: ignore[call-overload]
     told = environment.run_tests(name)
+    assert re.search(r"\d+ passed", told), told
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(bool(os.environ.get("PIP_NO_INDEX")), reason="needs an index of packages")
+def test_one_works_where_there_was_nothing(tmp_path: Path) -> None:
+    environment = Environment(tmp_path, alone=True)
+    ours = environment.wheel(ROOT, "tests", "docs", "benchmarks", "examples", "out")
+    environment.install(f"{ours}[testing]", environment.wheel(EXAMPLES / "jwt_auth", "tests"))
+    told = environment.run_tests("jwt_auth")
     assert re.search(r"\d+ passed", told), told
 
 
