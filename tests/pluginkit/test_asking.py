@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -258,3 +259,31 @@ async def test_many_short_news_leave_others_their_turn() -> None:
         await asyncio.sleep(0)
     assert len(set(turns)) > 50
     await hooks.close()
+
+
+async def calls_of(hooks: Hooks) -> int:
+    """How many functions, of C too, it takes to ask a hook that one plugin implements and one that none does."""
+    await hooks.first("prouter_asked", value=1)
+    assert not hooks.implemented("prouter_changed")
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        await hooks.first("prouter_asked", value=1)
+        hooks.implemented("prouter_changed")
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_plugins_of_other_hooks_cost_a_call_nothing() -> None:
+    one = {"a": answering("prouter_asked", lambda value: value)}
+    others = {f"other_{number}": answering("prouter_allowed", lambda value: None) for number in range(30)}
+    alone = await calls_of(hooks_with(CallLimits(), **one))
+    beside = await calls_of(hooks_with(CallLimits(), **one, **others))
+    assert alone == beside
+    assert alone < 40
