@@ -84,7 +84,7 @@ async def test_each_is_told_once_with_its_traceback_and_what_it_was_about(fleet:
     wanted = {
         """KeyError("a hook's")""": ("prouter_authorize of plugin broken", "raising_in_a_hook"),
         """LookupError("a handler's")""": ("GET /handler", "handler"),
-        """OSError("a relay's")""": ("request relay", "relay"),
+        """OSError("a relay's")""": ("GET /relay", "relay"),
         """ArithmeticError("a task's")""": ("plugin broken: a sum", "work"),
         """ValueError("a selector's")""": ("selector broken of plugin broken", "choose"),
     }
