@@ -13,7 +13,10 @@ import aiohttp
 import pytest
 from prouter_har_recorder import HarRecorder
 
+from prouter import hookspecs, implements
 from prouter.client import Client, Job, RequestFailed
+from prouter.model.access import Peer, Principal
+from prouter.model.http import RequestHead
 from prouter.testing import AgentHere, Fleet, RouterHere, Setup, eventually
 
 PLUGIN = {"har_recorder": HarRecorder}
@@ -129,12 +132,20 @@ async def test_nothing_secret_is_in_it(client: Client, job: Job, router: RouterH
     assert b"s3cr3t" not in file.read_bytes()
 
 
-@pytest.mark.prouter(settings=["control.tokens=['0123456789abcdef-s3cr3t']"], token="0123456789abcdef-s3cr3t")
-async def test_what_the_router_took_as_credentials_is_hidden(router: RouterHere, agent: AgentHere) -> None:
-    async with router.client("0123456789abcdef-s3cr3t") as client:
-        job = await serving(client, agent.uid, record="har")
-        await asked(client, job, "")
-        assert "s3cr3t" not in str(await entries(client, job, 1))
+class Lab:
+    """An authenticator with a header of its own."""
+
+    @implements(hookspecs.prouter_authenticate_request)
+    def prouter_authenticate_request(self, head: RequestHead, peer: Peer) -> Principal | None:
+        found = head.get("x-lab")
+        return Principal("ada", used_headers=frozenset({"x-lab"})) if found else None
+
+
+@pytest.mark.prouter(plugins={"lab": Lab}, settings=["access.authenticators=['lab', 'token_auth']"])
+async def test_what_the_router_took_as_credentials_is_hidden(client: Client, job: Job) -> None:
+    await asked(client, job, "", headers={"X-Lab": "s3cr3t"})
+    (found,) = await entries(client, job, 1)
+    assert named(found["request"]["headers"])["x-lab"] == "***"
 
 
 async def test_requests_at_once_are_told_apart_even_with_one_id(client: Client, job: Job) -> None:

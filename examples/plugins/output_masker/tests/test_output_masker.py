@@ -74,11 +74,15 @@ async def test_reading_from_amid_a_secret_shows_nothing_of_it(job: Job, client: 
         assert await output(client, job, offset=str(offset)) == "it is *******\n"[offset:]
 
 
-async def test_the_values_of_both_starts_are_masked(job: Job, client: Client) -> None:
-    await ran(job, SAYS, A_TOKEN="hunter2", PLAIN="day")
+@pytest.mark.prouter(agent_settings=["jobs.environment.keep=['LAB_*']"])
+async def test_the_values_of_all_starts_are_masked(job: Job, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that jobs inherit of the agent are others at another start, and the output of the first is still there."""
+    monkeypatch.setenv("LAB_SECRET", "the-first-one")
+    await ran(job, "import os; print(os.environ['LAB_SECRET'])")
+    monkeypatch.setenv("LAB_SECRET", "the-second")
     await job.restart()
     await job.wait(20)
-    assert "hunter2" not in await output(client, job)
+    assert await output(client, job) == "*" * 13 + "\n" + "*" * 10 + "\n"
 
 
 async def test_a_restart_of_the_agent_shows_nothing(fleet: Fleet) -> None:
