@@ -73,7 +73,7 @@ def test_the_tests_of_all_pass(projects: Path, tmp_path: Path) -> None:
     strict = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function", "-W", "error"]
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *strict, *tests]
     path = os.pathsep.join([str(ROOT), *(str(projects / kind / "src") for kind in KINDS)])
-    assert f"{2 * len(KINDS)} passed" in ran(words, tmp_path, {"PYTHONPATH": path})
+    assert f"{3 * len(KINDS)} passed" in ran(words, tmp_path, {"PYTHONPATH": path})
 
 
 @pytest.mark.timeout(SECONDS)
@@ -86,7 +86,7 @@ def test_one_in_an_environment_of_its_own(projects: Path, tmp_path: Path) -> Non
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation"]
     ran([*pip, projects / "selector"], tmp_path)
     assert "my_selector" in ran([python, "-m", "prouter", "plugins", "list"], tmp_path)
-    assert "2 passed" in ran([python, "-m", "pytest", "-q", "-p", "no:cacheprovider"], projects / "selector")
+    assert "3 passed" in ran([python, "-m", "pytest", "-q", "-p", "no:cacheprovider"], projects / "selector")
 
 
 def test_the_wheel_of_prouter_has_the_templates(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from prouter.testing.contracts.heads import assert_request_hook
 from prouter.testing.contracts.observers import assert_observer
 from prouter.testing.contracts.selectors import assert_selector
 from prouter.testing.contracts.watching import ContractBroken
+from prouter.testing.contracts.whole import assert_plugin
 
 ContractKind = Literal[
+    "plugin",
     "selector",
     "authenticator",
     "agent authenticator",
@@ -33,6 +35,7 @@ ContractKind = Literal[
     "driver",
 ]
 CONTRACTS: dict[str, Any] = {
+    "plugin": assert_plugin,
     "selector": assert_selector,
     "authenticator": assert_authenticator,
     "agent authenticator": assert_agent_authenticator,
@@ -62,6 +65,7 @@ __all__ = [
     "assert_driver",
     "assert_job_hook",
     "assert_observer",
+    "assert_plugin",
     "assert_request_hook",
     "assert_score",
     "assert_selector",
