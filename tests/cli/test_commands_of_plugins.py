@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import called
 import pytest
 
 from prouter.testing import Fleet
@@ -61,10 +61,8 @@ def load(tmp_path: Path) -> list[str]:
     return ["--set", f"plugins.load={paths!r}", "--set", "plugins.required=['broken']"]
 
 
-def prouter(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "prouter", *words], capture_output=True, text=True, timeout=60, env=environ or None
-    )
+def prouter(*words: str, **environ: str) -> CompletedProcess[str]:
+    done = called.prouter(*words, **environ)
     assert TOKEN not in done.stdout + done.stderr
     return done
 
@@ -117,11 +115,13 @@ def test_help_lists_commands_of_plugins_and_keeps_its_own(load: list[str]) -> No
 
 
 def test_what_ships_wins_and_imports_no_plugin(tmp_path: Path) -> None:
-    (tmp_path / "evil.py").write_text("open('imported', 'w')")
+    (tmp_path / "evil.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'imported')!r}).touch()")
     load = f"plugins.load=[{str(tmp_path / 'evil.py')!r}]"
     done = prouter("drain", "--help", PROUTER_PLUGINS__LOAD=load.partition("=")[2])
     assert "Tell an agent" in done.stdout
-    assert not Path("imported").exists()
+    assert not (tmp_path / "imported").exists()
+    prouter("nonsense", PROUTER_PLUGINS__LOAD=load.partition("=")[2])
+    assert (tmp_path / "imported").exists(), "a name that is nobody's is asked of it"
 
 
 def test_a_command_that_is_nobodys_is_told_with_those_that_there_are(load: list[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from called import prouter
 
 PLUGIN = "from prouter import hookimpl\nfrom prouter.model.plugin import ConfigSection, Route\nclass Plugin:\n"
 HOOK = f"{PLUGIN}    @hookimpl\n    "
@@ -106,13 +107,16 @@ FINE = f"{HOOK}async def prouter_admit_job(self, request): ...\n    def prouter_
 
 def check(*words: str, environ: Mapping[str, str] | None = None) -> tuple[int, list[str]]:
     """Its status and lines."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prouter", "plugins", "check", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environ,
-    )
+    if environ is None and not any(Path(word).is_dir() for word in words):
+        done = prouter("plugins", "check", *words)
+    else:  # modules are imported by their names
+        done = subprocess.run(
+            [sys.executable, "-m", "prouter", "plugins", "check", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environ,
+        )
     assert "Traceback" not in done.stderr + done.stdout
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
@@ -223,12 +227,7 @@ def test_a_plugin_that_pushes_another_one_out_is_told(tmp_path: Path) -> None:
 
 def test_findings_are_there_as_json_and_what_a_plugin_prints_spoils_nothing(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(f"print('loud')\n{FINE.replace('request', 'requst')}")
-    done = subprocess.run(
-        [sys.executable, "-m", "prouter", "plugins", "check", str(tmp_path / "loud.py"), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = prouter("plugins", "check", str(tmp_path / "loud.py"), "--json")
     answer = json.loads(done.stdout)
     assert answer["checked"] == ["loud"]
     (found,) = answer["findings"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from called import prouter
 
 from prouter.testing import Fleet
 
@@ -50,13 +49,7 @@ SECRET = "hush-hush"
 
 def plugins(*words: str, status: int = 0, **environ: str) -> tuple[str, str]:
     """What it prints on stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prouter", "plugins", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environ or None,
-    )
+    done = prouter("plugins", *words, **environ)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert SECRET not in done.stdout + done.stderr
