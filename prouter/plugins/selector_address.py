@@ -21,7 +21,10 @@ KNOWN: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": {
         "type": "object",
-        "properties": {"connect": {"type": "string", "minLength": 3}, "token_file": {"type": "string", "minLength": 1}},
+        "properties": {
+            "connect": {"type": "string", "pattern": "^\\S+:[0-9]{1,5}$"},
+            "token_file": {"type": "string", "minLength": 1},
+        },
         "additionalProperties": False,
     },
     "default": {},

@@ -100,6 +100,12 @@ async def test_an_address_that_the_configuration_knows_needs_no_token_and_may_be
     assert agent.token not in router.log
 
 
+def test_a_place_that_is_none_is_told_at_the_start(fleet: Fleet) -> None:
+    said = fleet.refused("--set", "dialing.known={'gpu.lab:5050': {'connect': 'nowhere'}}")
+    assert "dialing.known" in said
+    assert "nowhere" in said
+
+
 async def test_a_lost_link_is_dialed_where_the_agent_is_then(fleet: Fleet, tmp_path: Path) -> None:
     agent, tunnel = fleet.agent(), Tunnel(fleet, tmp_path)
     fleet.expected_errors += ["tunnel", "Traceback"]
