@@ -28,7 +28,8 @@ class Access:
         """With which the router started: the doors that really listen, and who checks at them."""
         self._authenticators = settings.authenticators
         self._insecure = insecure
-        self._guards = Guards()
+        self.guards = Guards()
+        """What is guarded: another value whenever that was read again."""
 
     def read_guards(self) -> None:
         """At the start: learn what the authenticators guard. Raises ConfigError where a door would be open."""
@@ -42,17 +43,17 @@ class Access:
         """
         told = {name: guards for name, guards in self._hooks.collect("prouter_guards") if isinstance(guards, Guards)}
         told.update(changed)
-        guards = _together(told, self._authenticators)
+        guards = self._together(told, self._authenticators)
         mistakes = self._open_doors(self._settings, guards)
         if settings is not self._settings:
-            mistakes += self._open_doors(settings, _together(told, settings.authenticators))
+            mistakes += self._open_doors(settings, self._together(told, settings.authenticators))
         if mistakes:
             raise ConfigError(list(dict.fromkeys(mistakes)))
         return guards
 
     def take_guards(self, guards: Guards) -> None:
         """From now on these are in force."""
-        self._guards = guards
+        self.guards = guards
         if self._insecure and not is_loopback(self._settings.control) and not guards.requests:
             log.warning("the control endpoint is open to everybody who can reach it (--insecure)")
 
@@ -77,6 +78,24 @@ class Access:
             )
         return mistakes
 
+    def _together(self, told: Mapping[str, Guards], authenticators: Sequence[str]) -> Guards:
+        """What those guard that are named."""
+        found = [guards for name, guards in told.items() if name in authenticators]
+        asked = [name for name in self._hooks.plugins("prouter_authenticate_request") if name in authenticators]
+        return Guards(
+            requests=any(g.requests for g in found),
+            agents=any(g.agents for g in found),
+            weakest_request_bits=min((g.weakest_request_bits for g in found if g.requests), default=0.0),
+            weakest_agent_bits=min((g.weakest_agent_bits for g in found if g.agents), default=0.0),
+            lasting=all(name in told and told[name].lasting for name in asked),
+        )
+
+    def lasting(self) -> Guards | None:
+        """Not None: what was found about a request and allowed to it holds for those like it, for as long as this is
+        the same value. Nobody who decides by himself is asked."""
+        undecided = any(self._hooks.implemented(hook) for hook in ("prouter_principal", "prouter_authorize"))
+        return self.guards if self.guards.lasting and not undecided else None
+
     async def check(self, head: RequestHead, peer: Peer) -> Principal:
         """Who makes this request, and what plugins know of him. Raises Unauthorized; a plugin that fails closes the
         door (PluginFailure)."""
@@ -98,7 +117,7 @@ class Access:
             "prouter_authenticate_request", only=self._authenticators, head=head, peer=peer
         )
         if answer is None:
-            if self._guards.requests:
+            if self.guards.requests:
                 raise Unauthorized("credentials are needed: send Authorization: Bearer TOKEN or X-Prouter-Token")
             return ANONYMOUS
         return _principal(answer, "prouter_authenticate_request")
@@ -130,17 +149,6 @@ class Access:
         refused = await self._hooks.veto("prouter_bridge_open", bridge=bridge, principal=principal)
         if refused is not None:
             raise Forbidden(f"this bridge is not allowed: {refused[1].reason}")
-
-
-def _together(told: Mapping[str, Guards], authenticators: Sequence[str]) -> Guards:
-    """What those guard that are named."""
-    found = [guards for name, guards in told.items() if name in authenticators]
-    return Guards(
-        requests=any(g.requests for g in found),
-        agents=any(g.agents for g in found),
-        weakest_request_bits=min((g.weakest_request_bits for g in found if g.requests), default=0.0),
-        weakest_agent_bits=min((g.weakest_agent_bits for g in found if g.agents), default=0.0),
-    )
 
 
 def _principal(answer: tuple[str, object], hook: str) -> Principal:

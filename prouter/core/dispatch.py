@@ -19,23 +19,26 @@ from prouter.model import query, unexpected
 from prouter.model.access import ANONYMOUS, Principal, Resource
 from prouter.model.http import Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import JobRef
+from prouter.model.jobs import JobRecord, JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, idempotency_key
 from prouter.model.traffic import PROXIED
-from prouter.model.trail import Trail, current
+from prouter.model.trail import Trail
+from prouter.model.trail import current as trail
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.accept import check_acceptable
 from prouter.web.browser import guard_change
-from prouter.web.outcomes import Forward, Incoming, Outcome
+from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome
 from prouter.web.routes import Match, RouteTable
 from prouter.web.serve import BodyLimits, serve_route
 
 log = logging.getLogger(__name__)
 
 SLASHES = re.compile("//+")
+EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_proxy_finished", "prouter_audit")
+"""Hooks that concern each proxied request: while somebody implements one, every request goes the whole way."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
@@ -73,7 +76,7 @@ class ControlDispatcher:
         principal = ANONYMOUS
         special = self._routes.special(head.method, head.path)
         if special is not None and special.recorded and incoming.on_answer is None:
-            current.set(Trail())
+            trail.set(Trail())
         if not (ours and special is not None and special.public):
             principal = incoming.principal = await self._access.check(head, incoming.peer)
         resolved = await self._resolve(incoming)
@@ -147,6 +150,36 @@ class ControlDispatcher:
             plan,
             head,
             self._answer_chain(target),
+            lasting=self._lasting(record, target) if resolved.lasting and plan.lasting else None,
+        )
+
+    def _lasting(self, record: JobRecord, target: JobTarget) -> Lasting | None:
+        """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
+        agent has another link. None where a plugin wants to be asked about, or told of, each request."""
+        guards, hooks, entry = self._access.lasting(), self._hooks, self._directory.entry(target.ref.agent)
+        link = entry.link
+        if guards is None or link is None or trail.get() is not None or not self._alone():
+            return None
+        generation, job = hooks.generation, target.ref.job
+        line = JobBinding(job, target.port.name, link.hello.link).line()
+
+        def holds() -> bool:
+            return (
+                entry.link is link
+                and entry.mirror.record(job) is record
+                and hooks.generation == generation
+                and self._access.guards is guards
+            )
+
+        return Lasting(target.prefix, holds, lambda: link.pool.take_kept(line, max_idle_seconds=KEPT_IDLE_SECONDS))
+
+    def _alone(self) -> bool:
+        """Whether one plugin says which paths are a job's, one how requests look, and nobody anything else of them."""
+        hooks = self._hooks
+        return (
+            len(hooks.plugins("prouter_resolve_route")) == 1
+            and len(hooks.plugins("prouter_plan")) == 1
+            and not any(hooks.implemented(hook) for hook in EACH_REQUEST)
         )
 
     def _answer_chain(self, target: JobTarget) -> Callable[[ResponseHead], Awaitable[ResponseHead]] | None:

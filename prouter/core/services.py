@@ -75,7 +75,6 @@ class AgentsService:
             raise WouldDial(address)
         return linked
 
-
     async def call(self, uid: AgentUid, method: str, *args: Any, timeout_seconds: float | None = None) -> Any:
         return await self._halves.call(uid, method, args, timeout_seconds)
 

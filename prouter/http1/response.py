@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from prouter.errors import UpstreamFailed
 from prouter.http1.fields import TOKEN, VALUE, BadFields, checked_fields, parse_fields
+from prouter.http1.framing import CHUNKED, NO_BODY, BodyKind, Framing
 from prouter.model.http import ResponseHead
 
 MAX_HEAD_BYTES = 65536
@@ -18,6 +20,50 @@ FAST = re.compile(
     re.IGNORECASE,
 )
 """At most one plain Content-Length, no coding, nothing about the connection."""
+_CHANGED = (
+    "content-length|transfer-encoding|connection|upgrade|keep-alive|proxy-connection|proxy-authenticate"
+    "|proxy-authorization|te|trailer|http2-settings|location|set-cookie|x-request-id"
+)
+"""Names of headers that say how an answer is framed, go, or are rewritten on the way (policy.py)."""
+_LINE = rf"(?!(?:{_CHANGED})\s*:){TOKEN}:{VALUE}\r\n"
+PLAIN = re.compile(
+    rf"(?-i:HTTP)/1\.1 ((?:2(?!04)|3(?!04)|[45])[0-9][0-9])(?: {VALUE})?\r\n"
+    rf"(?:{_LINE})*"
+    rf"(?:content-length:[ \t]*([0-9]{{1,18}})[ \t]*|transfer-encoding:[ \t]*chunked[ \t]*)\r\n"
+    rf"(?:{_LINE})*\r\n".encode(),
+    re.IGNORECASE,
+)
+"""One word on how the body ends, and nothing that the policy for answers changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHead:
+    """A final head that the client can have as it came, byte by byte."""
+
+    block: bytes
+    """With the empty line."""
+    status: int
+    framing: Framing
+    """Of the answer to anything but HEAD."""
+
+    def parsed(self) -> ResponseHead:
+        return parse_response_head(self.block)
+
+    def with_line(self, name: bytes, value: bytes) -> bytes:
+        """The block with one line more at its end."""
+        return b"".join((self.block[:-2], name, b": ", value, b"\r\n\r\n"))
+
+
+def plain_head(block: bytes) -> PlainHead | None:
+    """The head in `block`, which ends with the empty line, where it is of that kind; most are."""
+    found = PLAIN.fullmatch(block)
+    if found is None or len(block) > MAX_HEAD_BYTES or block.count(b"\n") > MAX_HEADERS:
+        return None
+    length = found[2]
+    if length is None:
+        return PlainHead(block, int(found[1]), CHUNKED)
+    size = int(length)
+    return PlainHead(block, int(found[1]), Framing(BodyKind.LENGTH, size) if size else NO_BODY)
 
 
 def parse_response_head(block: bytes | bytearray) -> ResponseHead:

@@ -114,3 +114,6 @@ class Guards:
     weakest_request_bits: float = math.inf
     """Bits of the weakest credential for requests; infinite when it holds none itself (keys, an identity provider)."""
     weakest_agent_bits: float = math.inf
+    lasting: bool = False
+    """What it says of the same header lines from the same address stays true until the configuration is read again: it
+    need not be asked about each of a connection's requests."""

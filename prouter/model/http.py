@@ -160,6 +160,9 @@ class ForwardPlan:
     set_headers: Headers = ()
     """Added after the others of the same name were taken off (X-Forwarded-*, Forwarded, X-Request-Id, Origin)."""
     answer: AnswerPolicy = field(default_factory=AnswerPolicy)
+    lasting: bool = False
+    """It is the same for every request of the connection with the same header lines, but for the rest of the target
+    (JobTarget.rest), with which `target` ends."""
 
 
 def quoted_pairs(pairs: Iterable[tuple[str, str]]) -> str:

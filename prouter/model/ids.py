@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from typing import NewType
@@ -19,6 +20,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 def new_uid() -> str:
     """128 random bits as 32 hex digits."""
     return secrets.token_hex(16)
+
+
+_RUN = secrets.token_hex(8)
+_requests = itertools.count(int.from_bytes(secrets.token_bytes(4)))
+
+
+def new_request_id() -> str:
+    """32 hex digits that no other request has, here or elsewhere. They can be guessed: no tickets, no tokens."""
+    return f"{_RUN}{next(_requests):016x}"
 
 
 def is_job_uid(text: str) -> bool:

@@ -151,6 +151,8 @@ class Resolved:
     rest: str
     by_host: bool = False
     """True: the request's Host named the job, so that a host which is not the router's own is right."""
+    lasting: bool = False
+    """Every target that begins with `prefix` and a slash means the same, with another `rest`."""
 
 
 @dataclass(frozen=True, slots=True)

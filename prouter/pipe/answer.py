@@ -8,32 +8,36 @@ from __future__ import annotations
 from prouter.errors import UpstreamFailed
 from prouter.http1.framing import NO_BODY, BadBody, BodyKind, BodyWatch, response_framing, wants_close
 from prouter.http1.request import find_head_end, has_bare_newline
-from prouter.http1.response import MAX_HEAD_BYTES, parse_response_head
+from prouter.http1.response import MAX_HEAD_BYTES, PlainHead, parse_response_head, plain_head
 from prouter.model.http import ResponseHead
 
 MAX_INTERIM = 16
 """1xx heads before the answer; nobody sends more than two."""
 
-Part = ResponseHead | bytes
+Part = ResponseHead | PlainHead | bytes
 
 
 class AnswerReader:
     """One answer to a request with `method`.
 
     What is always true: heads come before the body; nothing comes behind the end; `begun` tells whether any byte came.
+    `plain`: whoever reads takes a head as it came, where it is one that may pass like that.
     """
 
-    def __init__(self, method: str) -> None:
-        self.head: ResponseHead | None = None
-        """The final head, once it came."""
-        self.framing = NO_BODY
-        self.begun = False
-        self.overrun = False
-        """Bytes came behind the end: the connection is out of step."""
+    head: ResponseHead | PlainHead | None = None
+    """The final head, once it came."""
+    framing = NO_BODY
+    begun = False
+    overrun = False
+    """Bytes came behind the end: the connection is out of step."""
+    _buffer: bytes = b""
+    """Of a head, as far as it came."""
+    _watch: BodyWatch | None = None
+    _interim = 0
+
+    def __init__(self, method: str, *, plain: bool = False) -> None:
         self._method = method
-        self._buffer = bytearray()
-        self._watch: BodyWatch | None = None
-        self._interim = 0
+        self._plain = plain
 
     @property
     def complete(self) -> bool:
@@ -43,7 +47,9 @@ class AnswerReader:
     def closes(self) -> bool:
         """Whether the connection can not be used again."""
         head = self.head
-        return head is None or self.overrun or wants_close(head) or self.framing.kind in _ENDS_BY_CLOSE
+        if head is None or self.overrun or self.framing.kind in _ENDS_BY_CLOSE:
+            return True
+        return type(head) is ResponseHead and wants_close(head)
 
     def feed(self, data: bytes) -> list[Part]:
         """What these bytes are: interim heads, the head, body. Raises UpstreamFailed for what is no answer."""
@@ -53,27 +59,35 @@ class AnswerReader:
             return [body] if body else []
         parts: list[Part] = []
         scanned = len(self._buffer)
-        self._buffer += data
+        if scanned:
+            data = self._buffer + data
         while self.head is None:
-            end = find_head_end(self._buffer, scanned)
+            end = find_head_end(data, scanned)
             if end < 0:
-                if len(self._buffer) > MAX_HEAD_BYTES:
+                if len(data) > MAX_HEAD_BYTES:
                     raise UpstreamFailed(f"the job's answer has a head of more than {MAX_HEAD_BYTES} bytes")
-                if has_bare_newline(self._buffer):
+                if has_bare_newline(data):
                     raise UpstreamFailed("the job's answer: lines must end with CR LF")
+                self._buffer = data
                 return parts
-            parts.append(self._take_head(parse_response_head(self._buffer[:end])))
-            del self._buffer[:end]
+            block, data = data[:end], data[end:]
+            plain = plain_head(block) if self._plain else None
+            parts.append(self._take_plain(plain) if plain is not None else self._take_head(parse_response_head(block)))
             scanned = 0
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        if rest and (body := self._body(rest)):
+        self._buffer = b""
+        if data and (body := self._body(data)):
             parts.append(body)
         return parts
 
     def end_of_stream(self) -> bool:
         """The sender closed: whether that is the answer's clean end."""
         return self._watch is not None and self._watch.end_of_stream()
+
+    def _take_plain(self, head: PlainHead) -> PlainHead:
+        self.head = head
+        self.framing = head.framing if self._method != "HEAD" else NO_BODY
+        self._watch = BodyWatch(self.framing)
+        return head
 
     def _take_head(self, head: ResponseHead) -> ResponseHead:
         if head.status < 200 and head.status != 101:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from prouter.errors import LinkError, RemoteProtocolError, TimedOut, Unavailable, UpstreamFailed
 from prouter.model.services import Tasks
 from prouter.pipe.bind import parse_verdict
+from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.upstream import UpstreamPipe
 
@@ -59,6 +60,8 @@ class PipePool:
         self._waiters: deque[asyncio.Future[Opened]] = deque()
         self._asked = 0
         self._closed = False
+        self._sweeper: asyncio.TimerHandle | None = None
+        """While anything is idle: one timer for all."""
 
     @property
     def size(self) -> int:
@@ -70,7 +73,7 @@ class PipePool:
 
         Raises Unavailable when the link is gone or the agent has too many, TimedOut when none came in time.
         """
-        kept = self._take_idle(line, max_idle_seconds)
+        kept = self.take_kept(line, max_idle_seconds=max_idle_seconds)
         if kept is not None:
             return kept
         self._make_room(len(self._lines))
@@ -107,7 +110,8 @@ class PipePool:
             pipe.close()
             return
         idle.append(pipe)
-        asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._close_if_idle, pipe, pipe.uses)
+        if self._sweeper is None:
+            self._sweep_in(self._limits.idle_seconds)
 
     def lost(self, pipe: UpstreamPipe) -> None:
         """PipeHome: the pipe is closed."""
@@ -121,6 +125,9 @@ class PipePool:
     def close(self) -> None:
         """The link is gone: what is unbound or idle closes, whoever waits is told."""
         self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
         for warm in list(self._warm):
             warm.transport.abort()
         for idle in list(self._idle.values()):
@@ -147,7 +154,8 @@ class PipePool:
             return
         raise Unavailable(f"agent {self._agent!r} has {used} open pipes, which is the limit")
 
-    def _take_idle(self, line: bytes, max_idle_seconds: float) -> UpstreamPipe | None:
+    def take_kept(self, line: bytes, *, max_idle_seconds: float) -> UpstreamPipe | None:
+        """One that is bound by `line` and idle, without waiting."""
         idle = self._idle.get(line)
         if not idle or time.monotonic() - idle[-1].idle_since > max_idle_seconds:
             return None
@@ -164,6 +172,7 @@ class PipePool:
             del self._warm[warm]
             self._ask()
             return warm.hand_over()
+        await in_a_task()
         waiter: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._ask()
@@ -224,10 +233,19 @@ class PipePool:
         """A warm pipe closed by itself."""
         self._warm.pop(warm, None)
 
-    def _close_if_idle(self, pipe: UpstreamPipe, uses: int) -> None:
-        idle = self._idle.get(self._lines.get(pipe, b""))
-        if idle is not None and pipe in idle and pipe.uses == uses:
-            pipe.close()
+    def _sweep_in(self, seconds: float) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what was idle for too long, and look again when the next one is due."""
+        self._sweeper = None
+        begun_by = time.monotonic() - self._limits.idle_seconds
+        for idle in list(self._idle.values()):
+            for pipe in [pipe for pipe in idle if pipe.idle_since <= begun_by]:
+                pipe.close()
+        left = [pipe.idle_since for idle in self._idle.values() for pipe in idle if pipe.idle_since > begun_by]
+        if left:
+            self._sweep_in(max(min(left) - begun_by, 0.01))
 
 
 class _Warm(asyncio.Protocol):

@@ -20,6 +20,7 @@ from prouter.errors import (
     UpstreamFailed,
 )
 from prouter.http1.framing import BodyKind
+from prouter.http1.response import PlainHead
 from prouter.model.http import ResponseHead
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.answer import AnswerReader
@@ -35,6 +36,9 @@ class Carrier(Protocol):
 
     def answered(self, head: ResponseHead) -> None:
         """The final head; its framing is the upstream's `reader.framing`."""
+
+    def passes(self, head: PlainHead) -> None:
+        """The final head, where the client can have it as it came; only told to who asked for such heads."""
 
     def carried(self, data: bytes) -> None:
         """Bytes of the body, framed as they came, or of the tunnel."""
@@ -60,8 +64,8 @@ class Upstream(Protocol):
     @property
     def reader(self) -> AnswerReader: ...
 
-    def begin(self, carrier: Carrier, head: bytes, method: str) -> None:
-        """Send a request's head; its body follows by `write`."""
+    def begin(self, carrier: Carrier, head: bytes, method: str, *, plain: bool = False) -> None:
+        """Send a request's head; its body follows by `write`. `plain`: the carrier may be told heads as they came."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -89,6 +93,8 @@ def pass_on(reader: AnswerReader, data: bytes, carrier: Carrier, is_current: Cal
             return
         if isinstance(part, bytes):
             carrier.carried(part)
+        elif isinstance(part, PlainHead):
+            carrier.passes(part)
         elif part is reader.head:
             carrier.answered(part)
         else:
@@ -134,9 +140,9 @@ class UpstreamPipe(asyncio.Protocol):
 
     # --- the exchange asks ---
 
-    def begin(self, carrier: Carrier, head: bytes, method: str) -> None:
+    def begin(self, carrier: Carrier, head: bytes, method: str, *, plain: bool = False) -> None:
         self.uses += 1
-        self.reader = AnswerReader(method)
+        self.reader = AnswerReader(method, plain=plain)
         self._carrier = carrier
         line, self._unsent_line = self._unsent_line, b""
         self._transport.write(line + head)

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from prouter.errors import PluginFailure, ProuterError
 from prouter.model import unexpected
 from prouter.model.traffic import HookCount
+from prouter.pipe.steps import in_a_task
 from prouter.pluginkit.answers import Fits, described
 from prouter.pluginkit.seldom import SECONDS
 
@@ -109,8 +110,11 @@ class Implementation:
             log.warning("plugin %s held the event loop for %.2f s in %s", self.plugin, seconds, self.hook)
 
     def _step(self, value: Any, begun: float) -> Any:
-        """The first step of something to await; most coroutines need no other."""
+        """The first step of something to await; most coroutines need no other. A coroutine may want a task to be there
+        (asyncio.timeout does), so that without one it is begun later."""
         work: Coroutine[Any, Any, Any] = value if type(value) is CoroutineType else _awaited(value)
+        if asyncio.current_task() is None:
+            return Pending(self, work, None, begun)
         try:
             waiting = work.send(None)
         except StopIteration as done:
@@ -130,6 +134,7 @@ class Implementation:
     async def finish(self, pending: Pending) -> Any:
         """The rest of what `ask` began. Raises as `ask` does."""
         deadline: asyncio.Timeout | None = None
+        await in_a_task()
         task = asyncio.current_task()
         wanted_before = task.cancelling() if task is not None else 0
         try:

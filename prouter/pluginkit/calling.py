@@ -57,6 +57,11 @@ class Hooks:
         self._owned: dict[str, TaskOwner] = {}
         self._settled: dict[str, list[tuple[str, Any]]] = {}
 
+    @property
+    def generation(self) -> int:
+        """Another number when a plugin has come or gone."""
+        return self._host.generation
+
     def implemented(self, hook: str) -> bool:
         """Whether anybody implements it."""
         return bool(self._implementations(hook))

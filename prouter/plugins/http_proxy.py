@@ -89,7 +89,8 @@ class HttpProxy:
                 return None
         prefix = head.path[: len(head.path) - len(rest)]
         query = f"?{head.query}" if "?" in head.target else ""
-        return Resolved(AgentUid(agent) if agent is not None else None, JobUid(job), port, prefix, rest + query)
+        uid = AgentUid(agent) if agent is not None else None
+        return Resolved(uid, JobUid(job), port, prefix, rest + query, lasting=True)
 
     @hookimpl
     def prouter_plan(self, head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
@@ -107,6 +108,7 @@ class HttpProxy:
                 prefix=target.public_prefix + target.prefix,
                 own_origins=self._own_origins(target, local),
             ),
+            lasting=True,
         )
 
     def _origin(self, head: RequestHead, target: JobTarget, local: str) -> Headers:

@@ -51,6 +51,7 @@ class _Tokens:
             agents=bool(self.agents),
             weakest_request_bits=_weakest(self.clients),
             weakest_agent_bits=_weakest(self.agents),
+            lasting=True,
         )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
 
 from prouter.errors import StartupError
 from prouter.model.traffic import Traffic
 from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.web.connection import ClientConnection
-from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher
 
@@ -95,8 +97,8 @@ class Acceptor:
             del self._turned_away[oldest]
             oldest.drain()  # it had the most time to read its answer
 
-    def begin(self, exchange: Exchange) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(exchange.run())
+    def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, context=context)
         self._exchanges.add(task)
         task.add_done_callback(self._exchanges.discard)
         return task

@@ -11,21 +11,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol, cast
 
 from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
-from prouter.http1.framing import BadBody, BodyWatch, request_framing, wants_close
+from prouter.http1.framing import NO_BODY, BadBody, BodyWatch, request_framing, wants_close
 from prouter.http1.reply import write_reply
 from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
 from prouter.model.access import Peer
-from prouter.model.http import RequestHead
-from prouter.model.ids import is_request_id, new_uid
-from prouter.model.traffic import Traffic
+from prouter.model.http import AnswerPolicy, RequestHead
+from prouter.model.ids import is_request_id, new_request_id, new_uid
+from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
+from prouter.web.again import Again, learn
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
-from prouter.web.outcomes import Dispatcher, Incoming
+from prouter.web.outcomes import Dispatcher, Incoming, Lasting
 from prouter.web.pauses import Pauses
 from prouter.web.problem import problem
 
@@ -50,8 +54,8 @@ class ConnectionHome(Protocol):
     def turn_away(self, connection: ClientConnection) -> None:
         """One that was not admitted is told why, for as long as there are not too many of these."""
 
-    def begin(self, exchange: Exchange) -> asyncio.Task[None]:
-        """Run an exchange as a task of the acceptor."""
+    def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
+        """Run what is left of an exchange's work as a task of the acceptor."""
 
     def lost(self, connection: ClientConnection) -> None: ...
 
@@ -69,18 +73,24 @@ class ClientConnection(asyncio.Protocol):
         self._buffer = bytearray()
         """What came and nobody has taken: a head in parts, or the next requests."""
         self._scanned = 0
+        self._block = b""
+        """The head of this request, as it came."""
+        self._again: Again | None = None
+        """What is known of requests like the last one."""
         self._watch: BodyWatch | None = None
         self._bad_body = False
         """The body of this request is none: where it ends is not known, what comes is dropped."""
         self._slow = False
         """Much is written that the client has not read: the next request waits."""
         self._exchange: Exchange | None = None
-        self._task: asyncio.Task[None] | None = None
         self._tunnel = False
         self._ends_by_close = False
         self._lingering = 0
         """Bytes dropped so far, plus one; 0 while not lingering."""
         self._timer: asyncio.TimerHandle | None = None
+        self._late: Callable[[], None] | None = None
+        """What is done at the deadline; None: nothing, whenever the timer is due."""
+        self._late_at = 0.0
 
     # --- asyncio tells ---
 
@@ -101,6 +111,8 @@ class ClientConnection(asyncio.Protocol):
             if self._lingering > LINGER_BYTES:
                 self._pauses.add("lingering")
         elif self._exchange is None:
+            if self._again is not None and not self._buffer and self._begin_again(self._again, data):
+                return
             self._buffer += data
             self._next_request(fresh=len(self._buffer) == len(data))
         elif self._tunnel:
@@ -120,6 +132,9 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._cancel()
         self._buffer.clear()
         self._home.lost(self)
@@ -147,15 +162,16 @@ class ClientConnection(asyncio.Protocol):
             return
         while self._buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before a request are ignored
             del self._buffer[:2]
-        if fresh and self._buffer:
-            self._arm(self._limits.head_seconds, self._head_late)
         end = find_head_end(self._buffer, self._scanned)
         try:
             if end < 0:
+                if fresh and self._buffer:
+                    self._arm(self._limits.head_seconds, self._head_late)
                 self._scanned = len(self._buffer)
                 check_unfinished(self._buffer, self._limits.head)
                 return
-            head = parse_request_head(self._buffer[:end], self._limits.head)
+            block = self._block = bytes(self._buffer[:end])
+            head = parse_request_head(block, self._limits.head)
         except RequestError as error:
             self._refuse(error)
             return
@@ -163,28 +179,41 @@ class ClientConnection(asyncio.Protocol):
         del self._buffer[:end]
         self._begin(head)
 
+    def _begin_again(self, again: Again, data: bytes) -> bool:
+        """Begin an exchange for a request like the one before, where it is one."""
+        rest = again.matched(data) if not self._slow else None
+        if rest is None:
+            return False
+        self._watch = None
+        incoming = Incoming(again.head, self._peer, new_request_id(), PROXIED)
+        exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
+        self._exchange = exchange
+        self._arm(self._limits.relay_idle_seconds, exchange.look)
+        exchange.begin_again(again, rest)
+        return True
+
     def _begin(self, head: RequestHead) -> None:
-        self._disarm()
         sent = head.get("x-request-id")
-        request_id = sent if sent is not None and is_request_id(sent) else new_uid()
-        self._watch = BodyWatch(request_framing(head))
+        request_id = sent if sent is not None and is_request_id(sent) else new_request_id()
+        framing = request_framing(head)
+        self._watch = None if framing is NO_BODY else BodyWatch(framing)
         exchange = Exchange(
             self, Incoming(head, self._peer, request_id), self._home.dispatcher, self._limits, self._home.traffic
         )
         self._exchange = exchange
-        self._task = self._home.begin(exchange)
+        self._arm(self._limits.relay_idle_seconds, exchange.look)
         if self._buffer:
             waiting = bytes(self._buffer)
             self._buffer.clear()
             self._more(waiting)
+        exchange.begin()
 
     def _more(self, data: bytes) -> None:
         """Body bytes of the request, then perhaps those of the next ones."""
-        assert self._watch is not None
         assert self._exchange is not None
         if self._bad_body:
             return
-        if not self._watch.complete:
+        if self._watch is not None and not self._watch.complete:
             try:
                 taken = self._watch.feed(data)
             except BadBody as error:
@@ -259,10 +288,11 @@ class ClientConnection(asyncio.Protocol):
 
     def exchange_over(self, *, keep_alive: bool, cut: bool) -> None:
         """The answer was written, or was cut."""
-        self._exchange = self._task = None
+        self._exchange = None
         if self._transport.is_closing():
             return
-        self._pauses.clear()
+        if self._pauses:
+            self._pauses.clear()
         if cut:
             self._close()
             return
@@ -279,6 +309,25 @@ class ClientConnection(asyncio.Protocol):
     def cut(self) -> None:
         """Reset: the client must not take what it has for a whole answer."""
         reset(self._transport)
+
+    def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
+        return self._home.go_on(work, context)
+
+    def learn(
+        self,
+        head: RequestHead,
+        request: bytes,
+        request_id: str,
+        lasting: Lasting,
+        policy: AnswerPolicy,
+        fresh: Callable[[bool], Awaitable[UpstreamPipe]],
+    ) -> None:
+        most = self._limits.head.target_bytes
+        self._again = learn(self._block, head, request, request_id, most, lasting, policy, fresh)
+
+    def look_again(self, seconds: float) -> None:
+        if self._exchange is not None:
+            self._arm(seconds, self._exchange.look)
 
     # --- the acceptor asks ---
 
@@ -320,20 +369,33 @@ class ClientConnection(asyncio.Protocol):
         self._arm(self._limits.idle_seconds, self._transport.abort)
 
     def _cancel(self) -> None:
-        self._exchange = None
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()
 
-    def _arm(self, seconds: float, late: object) -> None:
-        self._disarm()
-        assert callable(late)
-        self._timer = self._loop.call_later(seconds, late)
+    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
+        """In so many seconds, in place of what was armed before. One timer serves many: nearly none is ever due, and
+        making one for each step of each request costs more than the step."""
+        self._late, self._late_at = late, self._loop.time() + seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._late_at, self._due)
+        elif self._timer.when() > self._late_at:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._late_at, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        late = self._late
+        if late is None:
+            return
+        if self._loop.time() < self._late_at:
+            self._timer = self._loop.call_at(self._late_at, self._due)
+        else:
+            self._late = None
+            late()
 
     def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._late = None
 
 
 def _descriptor(transport: asyncio.BaseTransport) -> int:

@@ -1,26 +1,33 @@
 """One request and its answer: asks the dispatcher, then relays, serves or tunnels, until the end or the cut.
 
 Belongs here: the order of things in one exchange. Does not: the client's bytes (connection.py), the upstream's
-(pipe/upstream.py, stand_in.py). Runs as one task; while bytes pass, they pass in callbacks, not in this task.
+(pipe/upstream.py, stand_in.py). What is decided before the bytes go is a coroutine that mostly waits for nothing, so
+that a request costs no task; from then on everything happens in callbacks of the two sides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable, UpstreamFailed
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_request, forward_response, keep_framing
 from prouter.http1.reply import write_reply
+from prouter.http1.response import PlainHead
 from prouter.model import unexpected
-from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, RequestHead, ResponseHead
+from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, ResponseHead
 from prouter.model.traffic import Traffic
+from prouter.pipe.steps import begin
 from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
+from prouter.web.accounting import Accounted
+from prouter.web.again import Again
+from prouter.web.client import Client
 from prouter.web.limits import WebLimits
-from prouter.web.outcomes import Dispatcher, Ending, Forward, Incoming, Serve, Tunnel
+from prouter.web.outcomes import Dispatcher, Forward, Incoming, Serve, Tunnel
 from prouter.web.problem import note, problem
 from prouter.web.stand_in import LocalUpstream
 
@@ -33,95 +40,73 @@ ENDING = "the router is ending; come back in a moment"
 CLIENT_GONE = "the client closed the connection"
 
 
-class Client(Protocol):
-    """The connection, as an exchange sees it."""
-
-    @property
-    def body_complete(self) -> bool: ...
-
-    def may_keep_alive(self, head: RequestHead) -> bool: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def end_by_close(self) -> None: ...
-
-    def write_eof(self) -> None: ...
-
-    def pause_body(self, reason: str) -> None: ...
-
-    def resume_body(self, reason: str) -> None: ...
-
-    def become_tunnel(self) -> None: ...
-
-    def give_away(self) -> tuple[asyncio.Transport, bytes]: ...
-
-    def exchange_over(self, *, keep_alive: bool, cut: bool) -> None: ...
-
-    def cut(self) -> None: ...
-
-
-class Exchange:
+class Exchange(Accounted):
     """A Carrier for the upstream, and what the connection feeds with the request's body."""
+
+    _upstream: Upstream | None = None
+    _carrying = False
+    """The request is with an upstream: what comes of it ends the exchange."""
+    _held: tuple[bytes, ...] = ()
+    """The body's bytes that came before there was an upstream."""
+    _held_bytes = 0
+    _policy = AnswerPolicy()
+    _repeat: Callable[[bool], Awaitable[Upstream]] | None = None
+    """How the request is sent once more, where it may be."""
+    _request = b""
+    _change: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
+    """Somebody changes answer heads."""
+    _changing = False
+    """He is at it: the head waits for that, and what comes behind it."""
+    _parts: tuple[bytes, ...] = ()
+    _ended: tuple[ProuterError | None, bool] | None = None
+    """How the answer ended meanwhile."""
+    _head_sent = False
+    _unsent = b""
+    """The answer's head, until what came with it is told: both go out as one."""
+    _keep_alive = False
+    _decoder: ChunkDecoder | None = None
+    _tunnel = False
+    _follows = False
+    _served = False
+    """By a handler of ours, which ends by itself when the endpoint does."""
+    _ending = False
+    _slow = False
+    """The client does not read just now."""
+    _eofs = 0
+    _framed = False
+    """Whether the client sees from the framing where the answer ends."""
+    _broken: ProuterError | None = None
+    """What was wrong with the body before there was an upstream."""
+    _moved_at = 0.0
+    _task: asyncio.Task[None] | None = None
+    """What waits for something."""
 
     def __init__(
         self, client: Client, incoming: Incoming, dispatcher: Dispatcher, limits: WebLimits, traffic: Traffic
     ) -> None:
+        super().__init__(incoming, traffic)
         self._client = client
-        self._incoming = incoming
         self._dispatcher = dispatcher
         self._limits = limits
-        self._traffic = traffic
-        self._status = 0
-        """Of the answer, once it has begun."""
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._loop = asyncio.get_running_loop()
-        self._upstream: Upstream | None = None
-        self._held: list[bytes] = []
-        """The body's bytes that came before there was an upstream."""
-        self._held_bytes = 0
-        self._policy = AnswerPolicy()
-        self._changes = False
-        """Somebody changes answer heads: the head waits for that, and the body behind it."""
-        self._new_head: asyncio.Future[ResponseHead] | None = None
-        self._parts: list[bytes] = []
-        self._over: asyncio.Future[tuple[ProuterError | None, bool]] | None = None
-        """Done when the answer ended or was cut: the error, and whether no byte of it came."""
-        self._head_sent = False
-        self._unsent = b""
-        """The answer's head, until what came with it is told: both go out as one."""
-        self._keep_alive = False
-        self._decoder: ChunkDecoder | None = None
-        self._tunnel = False
-        self._follows = False
-        self._served = False
-        """By a handler of ours, which ends by itself when the endpoint does."""
-        self._ending = False
-        self._slow = False
-        """The client does not read just now."""
-        self._eofs = 0
-        self._framed = False
-        """Whether the client sees from the framing where the answer ends."""
-        self._broken: ProuterError | None = None
-        """What was wrong with the body before there was an upstream."""
-        self._cut_by = ""
-        """Why it did not come to a clean end."""
-        self._begun_at = self._loop.time()
-        self._answered_at = 0.0
-        self._moved_at = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
 
     # --- the story ---
 
-    async def run(self) -> None:
-        """The whole exchange; never raises but for cancellation, which means that the client is gone."""
-        context.request_id.set(self._incoming.request_id)
+    def begin(self) -> None:
+        """As far as it goes without waiting; on return it may be over."""
+        self._context.run(context.request_id.set, self._incoming.request_id)
+        self._go(self._guarded(self._answer()))
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        rest = begin(work, self._context)
+        if rest is not None:
+            self._task = self._client.go_on(rest, self._context)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever happens in it, the client has an answer. Raises nothing but its own cancellation."""
         try:
-            await self._answer()
-        except asyncio.CancelledError:
-            self._cut_by = f"{CLIENT_GONE} while the router was ending" if self._ending else CLIENT_GONE
-            if self._upstream is not None:
-                self._upstream.abort()
+            await work
+        except (asyncio.CancelledError, GeneratorExit):
+            self._lose()
             raise
         except ProuterError as error:
             self._problem(error)
@@ -129,85 +114,106 @@ class Exchange:
             log.exception("request %s failed", self._incoming.request_id)
             unexpected.tell(error, f"request {self._incoming.request_id}")
             self._problem(Internal())
-        finally:
-            if self._idle_timer is not None:
-                self._idle_timer.cancel()
-            seconds = self._loop.time() - self._begun_at
-            if log.isEnabledFor(logging.DEBUG):
-                head = self._incoming.head
-                log.debug("%s %s: %s in %.3f s", head.method, head.path[:200], self._status or "no answer", seconds)
-            self._traffic.finished(self._incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
-            self._tell_answered()
-            if self._incoming.on_end is not None:
-                self._incoming.on_end(self._so_far())
 
     async def _answer(self) -> None:
         outcome = await self._dispatcher.dispatch(self._incoming)
-        match outcome:
-            case Reply():
-                self._reply(outcome)
-            case Forward():
-                await self._forward(outcome)
-            case Serve():
-                self._served, self._follows = True, outcome.follows
-                head = self._incoming.head
-                plan = ForwardPlan(head.target, head.get("host") or "", set_headers=(("X-Request-Id", self._id()),))
-                await self._carry(LocalUpstream(outcome, self._incoming), forward_request(head, plan))
-            case Tunnel():
-                self._client.write(_switching(outcome.headers))
-                transport, leftover = self._client.give_away()
-                outcome.accept(transport, leftover)
+        if type(outcome) is Forward:
+            await self._forward(outcome)
+        elif type(outcome) is Reply:
+            self._reply(outcome)
+        elif type(outcome) is Serve:
+            self._served, self._follows = True, outcome.follows
+            head = self._incoming.head
+            plan = ForwardPlan(head.target, head.get("host") or "", set_headers=(("X-Request-Id", self._id()),))
+            self._carry(LocalUpstream(outcome, self._incoming), forward_request(head, plan))
+        else:
+            assert isinstance(outcome, Tunnel)
+            self._client.write(_switching(outcome.headers))
+            transport, leftover = self._client.give_away()
+            outcome.accept(transport, leftover)
+            self._account()
 
     async def _forward(self, outcome: Forward) -> None:
         head = self._incoming.head
         self._policy = outcome.plan.answer
-        self._changes = outcome.change_answer is not None
+        self._change = outcome.change_answer
         self._follows = outcome.follows
         request = forward_request(outcome.head or head, outcome.plan)
-        if not self._follows:
-            self._watch_idle()
-        repeat = head.method in REPEATABLE and self._client.body_complete and not self._held and not head.upgrade
-        upstream = await outcome.open(False)
-        if await self._carry(upstream, request, outcome, may_repeat=repeat):
-            await self._carry(await outcome.open(True), request, outcome)
+        if head.method in REPEATABLE and self._client.body_complete and not self._held and not head.upgrade:
+            self._repeat, self._request = outcome.open, request
+            if outcome.lasting is not None:
+                self._client.learn(head, request, self._id(), outcome.lasting, self._policy, outcome.open)
+        self._carry(await outcome.open(False), request)
 
-    async def _carry(
-        self, upstream: Upstream, request: bytes, forward: Forward | None = None, *, may_repeat: bool = False
-    ) -> bool:
-        """Send the request, pass the answer on until its end. True: the upstream was stale, nothing came, try again."""
+    def begin_again(self, again: Again, rest: bytes) -> None:
+        """For a request like the one before: all is decided."""
+        self._policy = again.policy
+        self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id)
+        pipe = again.lasting.take()
+        if pipe is not None:
+            self._carry(pipe, self._request)
+        else:
+            self._context.run(context.request_id.set, self._incoming.request_id)
+            self._go(self._guarded(self._opened(again.fresh)))
+
+    async def _opened(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:
+        self._carry(await fresh(False), self._request)
+
+    async def _once_more(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:
+        """The kept connection had just been closed, and nothing had come of it."""
+        self._carry(await fresh(True), self._request)
+
+    def _carry(self, upstream: Upstream, request: bytes) -> None:
+        """Send the request; what comes back, and how it ends, is told by callbacks."""
         if self._broken is not None:
             upstream.abort()
             raise self._broken
-        self._over = self._loop.create_future()
-        if self._changes:
-            self._new_head = self._loop.create_future()
-        self._upstream = upstream
-        upstream.begin(self, request, self._incoming.head.method)
-        self._send_held()
-        if self._new_head is not None and forward is not None and forward.change_answer is not None:
-            await asyncio.wait((self._new_head, self._over), return_when=asyncio.FIRST_COMPLETED)
-            if self._new_head.done():
-                head = self._new_head.result()
-                self._send_head(keep_framing(head, await forward.change_answer(head)))
-                self._new_head = None
-                for part in self._parts:
-                    self._write_body(part)
-                self.passed()
-                upstream.resume_reading("hook")
-        error, untouched = await self._over
+        self._upstream, self._carrying = upstream, True
+        head = self._incoming.head
+        upstream.begin(self, request, head.method, plain=self._change is None and head.version == "1.1")
+        if self._held:
+            self._send_held()
+
+    def _conclude(self, error: ProuterError | None, untouched: bool) -> None:
+        """The upstream has nothing more to say."""
+        if not self._carrying:
+            return
+        if self._changing:
+            self._ended = (error, untouched)
+            return
+        self._carrying = False
+        upstream, self._upstream = self._upstream, None
         if error is None:
+            assert upstream is not None
             self._end(upstream)
-            return False
-        self._upstream = None
-        if untouched and may_repeat:
-            return True
-        if not self._head_sent:
-            raise error
-        self._cut(error)
-        return False
+        elif untouched and self._repeat is not None:
+            again, self._repeat = self._repeat, None
+            self._go(self._guarded(self._once_more(again)))
+            return
+        elif self._head_sent:
+            self._context.run(self._cut, error)
+        else:
+            self._context.run(self._problem, error)
+        self._account()
+
+    def client_gone(self) -> None:
+        """Nobody is there any more to whom an answer could go."""
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()  # which ends in `_lose`
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        if self._over:
+            return
+        self._cut_by = f"{CLIENT_GONE} while the router was ending" if self._ending else CLIENT_GONE
+        self._carrying = False
+        if self._upstream is not None:
+            self._upstream.abort()
+        self._account()
 
     def _end(self, upstream: Upstream) -> None:
-        self._upstream = None
         upstream.release(in_step=self._client.body_complete and not self._tunnel)
         keep = self._keep_alive and self._client.body_complete
         self._client.exchange_over(keep_alive=keep, cut=False)
@@ -231,35 +237,23 @@ class Exchange:
             write_reply(reply, head_only=head.method == "HEAD", keep_alive=keep, old_client=old, extra=self._extra())
         )
         self._client.exchange_over(keep_alive=keep, cut=False)
+        self._account()
 
     def _problem(self, error: ProuterError) -> None:
         note(error, self._id(), self._incoming.head)
         self._cut_by = error.detail
+        self._carrying = self._changing = False
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
         if self._head_sent:
             self._cut(error)
+            self._account()
         else:
             self._reply(problem(error, self._id()))
 
     def _extra(self) -> Headers:
         return (("X-Request-Id", self._id()),)
-
-    def _id(self) -> str:
-        return self._incoming.request_id
-
-    # --- who wants to know ---
-
-    def _tell_answered(self) -> None:
-        tell, self._incoming.on_answer = self._incoming.on_answer, None
-        if tell is not None:
-            tell(self._so_far())
-
-    def _so_far(self) -> Ending:
-        wait = self._answered_at - self._begun_at if self._answered_at else None
-        seconds = self._loop.time() - self._begun_at
-        return Ending(self._status, self._bytes_in, self._bytes_out, wait, seconds, self._cut_by)
 
     # --- the client's side tells ---
 
@@ -270,7 +264,7 @@ class Exchange:
         if self._upstream is not None:
             self._upstream.write(data)
             return
-        self._held.append(data)
+        self._held += (data,)
         self._held_bytes += len(data)
         if self._held_bytes > self._limits.held_bytes:
             self._client.pause_body("held")
@@ -326,17 +320,44 @@ class Exchange:
         self._answered_at = self._moved_at = self._loop.time()
         if head.status == 101 and not (self._incoming.head.upgrade and head.get("upgrade")):
             self._finish(UpstreamFailed("the job switched protocols without being asked to"), abort=True)
-        elif self._new_head is not None:
+        elif self._change is not None:
             assert self._upstream is not None
+            self._changing = True
             self._upstream.pause_reading("hook")
-            self._new_head.set_result(head)
+            self._go(self._guarded(self._changed(head, self._change)))
         else:
             self._send_head(head)
 
+    def passes(self, head: PlainHead) -> None:
+        self._answered_at = self._moved_at = self._loop.time()
+        if not self._client.may_keep_alive(self._incoming.head):
+            self._send_head(head.parsed())
+            return
+        self._framed = self._keep_alive = self._head_sent = True
+        self._status = head.status
+        self._unsent = head.with_line(b"X-Request-Id", self._incoming.request_id.encode("ascii"))
+
+    async def _changed(self, head: ResponseHead, change: Callable[[ResponseHead], Awaitable[ResponseHead]]) -> None:
+        """The head goes out as the hooks want it, then what came behind it meanwhile."""
+        fresh = await change(head)
+        self._changing = False
+        if self._upstream is None:
+            return
+        self._send_head(keep_framing(head, fresh))
+        parts, self._parts = self._parts, ()
+        for part in parts:
+            self._write_body(part)
+        self._upstream.resume_reading("hook")
+        if self._ended is not None:
+            self.passed()
+            self._conclude(*self._ended)
+        elif parts:
+            self.passed()
+
     def carried(self, data: bytes) -> None:
         self._moved_at = self._loop.time()
-        if self._new_head is not None:
-            self._parts.append(data)
+        if self._changing:
+            self._parts += (data,)
         else:
             self._write_body(data)
 
@@ -399,7 +420,7 @@ class Exchange:
 
     def _send_held(self) -> None:
         assert self._upstream is not None
-        held, self._held = self._held, []
+        held, self._held = self._held, ()
         self._held_bytes = 0
         for data in held:
             self._upstream.write(data)
@@ -410,25 +431,28 @@ class Exchange:
         if self._eofs == 2:
             self._finish(None)
         else:
-            self._watch_idle()
+            self.look()
 
     def _finish(self, error: ProuterError | None, *, untouched: bool = False, abort: bool = False) -> None:
-        self.passed()
+        if self._unsent:
+            self.passed()
         if abort and self._upstream is not None:
             self._upstream.abort()
-        if self._over is None:
+        if self._carrying:
+            self._conclude(error, untouched)
+        else:
             self._broken = self._broken or error
-        elif not self._over.done():
-            self._over.set_result((error, untouched))
 
-    def _watch_idle(self) -> None:
-        """Look again when the exchange would be idle for too long, if nothing moved from now on."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+    # --- the connection looks ---
+
+    def look(self) -> None:
+        """Whether nothing moved for too long; else the connection is told when to look again."""
+        if self._over or self._served or (self._follows and not self._eofs):
+            return
         limit = self._limits.half_close_seconds if self._eofs else self._limits.relay_idle_seconds
-        idle_at = max(self._moved_at, self._begun_at) + limit
-        if self._loop.time() < idle_at:
-            self._idle_timer = self._loop.call_at(idle_at, self._watch_idle)
+        left = max(self._moved_at, self._begun_at) + limit - self._loop.time()
+        if left > 0:
+            self._client.look_again(left)
         elif self._eofs:
             self._finish(None)
         else:

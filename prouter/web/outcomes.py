@@ -61,6 +61,19 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """What was decided about a request holds for those of its connection that have the same header lines and whose
+    target begins with the same prefix and a slash."""
+
+    prefix: str
+    """Of the raw target as it came."""
+    holds: Callable[[], bool]
+    """Whether it still does."""
+    take: Callable[[], UpstreamPipe | None]
+    """A pipe that is kept for the same target, without waiting."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forward:
     """Relay the request through a pipe."""
 
@@ -73,6 +86,7 @@ class Forward:
     """The chain of answer hooks; None when nobody implements one."""
     follows: bool = False
     """As in model.plugin.Relay: without an idle limit, cut at once when the endpoint ends."""
+    lasting: Lasting | None = None
 
 
 class Allowance:

@@ -12,6 +12,9 @@ class Pauses:
         self._transport = transport
         self._reasons: set[str] = set()
 
+    def __bool__(self) -> bool:
+        return bool(self._reasons)
+
     def add(self, reason: str) -> None:
         if not self._reasons and not self._transport.is_closing():
             self._transport.pause_reading()

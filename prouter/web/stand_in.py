@@ -56,8 +56,8 @@ class LocalUpstream:
 
     # --- the exchange asks (Upstream) ---
 
-    def begin(self, carrier: Carrier, head: bytes, method: str) -> None:
-        self.reader = AnswerReader(method)
+    def begin(self, carrier: Carrier, head: bytes, method: str, *, plain: bool = False) -> None:
+        self.reader = AnswerReader(method, plain=plain)
         self._carrier = carrier
         self._protocol.connection_made(self._transport)
         self._protocol.data_received(head)

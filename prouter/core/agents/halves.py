@@ -17,6 +17,7 @@ from prouter.errors import InvalidRequest, MethodNotFound, NotPossible, ProuterE
 from prouter.http1.fields import TOKEN, VALUE
 from prouter.http1.framing import BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_request
+from prouter.http1.response import PlainHead
 from prouter.model.http import AgentAnswer, ForwardPlan, Headers, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, new_uid
 from prouter.model.plugin import OWN_METHODS
@@ -124,6 +125,9 @@ class _Whole:
         if kind is BodyKind.TUNNEL:
             self._end(UpstreamFailed(f"agent {self._uid!r} switched to another protocol, which nobody asked for"))
         self._decoder = ChunkDecoder() if kind is BodyKind.CHUNKED else None
+
+    def passes(self, head: PlainHead) -> None:
+        self.answered(head.parsed())
 
     def carried(self, data: bytes) -> None:
         if self.over.done():

@@ -51,6 +51,10 @@ class JobMirror:
     def __len__(self) -> int:
         return len(self._records)
 
+    def record(self, job: JobUid) -> JobRecord | None:
+        """None: there is no such job."""
+        return self._records.get(job)
+
     def get(self, job: JobUid) -> JobRecord:
         """Raises JobNotFound."""
         try:

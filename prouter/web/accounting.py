@@ -1,0 +1,62 @@
+"""What an exchange counts of itself, and who is told of it: what of it has nothing to do with bytes on a wire."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import copy_context
+
+from prouter.model.traffic import Traffic
+from prouter.web.outcomes import Ending, Incoming
+
+log = logging.getLogger("prouter.web.exchange")
+
+
+class Accounted:
+    """Counts, times and the end of one exchange."""
+
+    # What most requests leave as it is stands here once and not in each of them.
+    _status = 0
+    """Of the answer, once it has begun."""
+    _bytes_in = 0
+    _bytes_out = 0
+    _answered_at = 0.0
+    _cut_by = ""
+    """Why it did not come to a clean end."""
+    _over = False
+
+    def __init__(self, incoming: Incoming, traffic: Traffic) -> None:
+        self._incoming = incoming
+        self._traffic = traffic
+        self._loop = asyncio.get_running_loop()
+        self._begun_at = self._loop.time()
+        self._context = copy_context()
+
+    def _account(self) -> None:
+        """It is over: what came of it is counted and told, once."""
+        if self._over:
+            return
+        self._over = True
+        seconds = self._loop.time() - self._begun_at
+        incoming = self._incoming
+        if log.isEnabledFor(logging.DEBUG):
+            head, status = incoming.head, self._status or "no answer"
+            self._context.run(log.debug, "%s %s: %s in %.3f s", head.method, head.path[:200], status, seconds)
+        self._traffic.finished(incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
+        if incoming.on_answer is not None:
+            self._context.run(self._tell_answered)
+        if incoming.on_end is not None:
+            self._context.run(incoming.on_end, self._so_far())
+
+    def _tell_answered(self) -> None:
+        tell, self._incoming.on_answer = self._incoming.on_answer, None
+        if tell is not None:
+            tell(self._so_far())
+
+    def _so_far(self) -> Ending:
+        wait = self._answered_at - self._begun_at if self._answered_at else None
+        seconds = self._loop.time() - self._begun_at
+        return Ending(self._status, self._bytes_in, self._bytes_out, wait, seconds, self._cut_by)
+
+    def _id(self) -> str:
+        return self._incoming.request_id

@@ -1,0 +1,93 @@
+"""A request like the one before it on its connection: the same header lines, the same job, another rest of the target.
+
+Who asks and where it goes was decided for the first of them; as long as that holds (outcomes.Lasting), the next ones
+are compared with it byte by byte and sent on with the head that was made for it. This is the way of most requests of
+clients that keep their connections, and the cheapest one. Whatever is not the same goes the whole way: exchange.py.
+
+Contract: `matched` answers only for a buffer that is exactly one request line below the prefix and exactly the header
+lines of the first request, which was strictly parsed, had no body and asked for no upgrade. So there is nothing in it
+that was not validated before, but for the rest of the target, which is validated here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from prouter.model.http import AnswerPolicy, RequestHead
+from prouter.pipe.upstream import UpstreamPipe
+from prouter.web.outcomes import Lasting
+
+_REST = re.compile(rb"/[!-\"$-~]*")
+"""As in http1/request.py: no spaces, no controls, no fragment."""
+_VERSION = b" HTTP/1.1\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What is known of the requests like the first one."""
+
+    start: bytes
+    """Verb and target, up to where the rest begins with its slash."""
+    end: bytes
+    """What follows the target: the version, the header lines, the empty line."""
+    most: int
+    """Bytes that the rest may have."""
+    lasting: Lasting
+    before: bytes
+    """What the job gets before the rest of the target."""
+    behind: bytes
+    """And behind it, up to the request's id."""
+    last: bytes
+    """And behind that."""
+    head: RequestHead
+    """The first request's."""
+    policy: AnswerPolicy
+    fresh: Callable[[bool], Awaitable[UpstreamPipe]]
+    """How a pipe is opened where none is kept."""
+
+    def matched(self, data: bytes | bytearray) -> bytes | None:
+        """The rest of the target, where `data` is such a request and what was decided holds."""
+        start, end = self.start, self.end
+        if not (data.startswith(start) and data.endswith(end)):
+            return None
+        rest = bytes(data[len(start) : len(data) - len(end)])
+        if len(rest) > self.most or _REST.fullmatch(rest) is None or not self.lasting.holds():
+            return None
+        return rest
+
+    def request(self, rest: bytes, request_id: str) -> bytes:
+        """The head that the job gets."""
+        return b"".join((self.before, rest, self.behind, request_id.encode("ascii"), self.last))
+
+    def head_of(self, rest: bytes) -> RequestHead:
+        """As it was parsed, had it been."""
+        target = self.start.partition(b" ")[2] + rest
+        return replace(self.head, target=target.decode("ascii"))
+
+
+def learn(
+    block: bytes,
+    head: RequestHead,
+    request: bytes,
+    request_id: str,
+    most_target: int,
+    lasting: Lasting,
+    policy: AnswerPolicy,
+    fresh: Callable[[bool], Awaitable[UpstreamPipe]],
+) -> Again | None:
+    """From a request (`block`, its head as it came) and what the job got (`request`). None: it is not like that."""
+    line, version, fields = block.partition(_VERSION)
+    start = f"{head.method} {lasting.prefix}".encode("ascii")
+    rest = line[len(start) :]
+    sent, sent_version, sent_fields = request.partition(_VERSION)
+    marked = request_id.encode("ascii")
+    if not (line.startswith(start) and rest.startswith(b"/") and version and sent.endswith(rest)):
+        return None
+    if sent_fields.count(marked) != 1 or head.get("x-request-id") is not None:
+        return None
+    behind, _, last = sent_fields.partition(marked)
+    before = sent[: len(sent) - len(rest)]
+    most = most_target - len(lasting.prefix.encode("ascii"))
+    return Again(start, version + fields, most, lasting, before, sent_version + behind, last, head, policy, fresh)

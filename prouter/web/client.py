@@ -1,0 +1,56 @@
+"""The client's connection as an exchange sees it: connection.py is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+from prouter.model.http import AnswerPolicy, RequestHead
+from prouter.pipe.upstream import UpstreamPipe
+from prouter.web.outcomes import Lasting
+
+
+class Client(Protocol):
+    """The connection, as an exchange sees it."""
+
+    @property
+    def body_complete(self) -> bool: ...
+
+    def may_keep_alive(self, head: RequestHead) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def end_by_close(self) -> None: ...
+
+    def write_eof(self) -> None: ...
+
+    def pause_body(self, reason: str) -> None: ...
+
+    def resume_body(self, reason: str) -> None: ...
+
+    def become_tunnel(self) -> None: ...
+
+    def give_away(self) -> tuple[asyncio.Transport, bytes]: ...
+
+    def exchange_over(self, *, keep_alive: bool, cut: bool) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def learn(
+        self,
+        head: RequestHead,
+        request: bytes,
+        request_id: str,
+        lasting: Lasting,
+        policy: AnswerPolicy,
+        fresh: Callable[[bool], Awaitable[UpstreamPipe]],
+    ) -> None:
+        """What was decided about this request holds for those like it."""
+
+    def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
+        """The rest of some work that has to wait, as a task that ends with the endpoint."""
+
+    def look_again(self, seconds: float) -> None:
+        """Call `look` in so many seconds, whatever was asked for before."""

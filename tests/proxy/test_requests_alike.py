@@ -1,0 +1,150 @@
+"""Requests of one connection with the same header lines: each gets what it would have got alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from proxied import Proxied, joined
+
+from prouter.testing import Fleet, eventually
+
+RESTS = ["/a", "/b?c=d", "/%2Fx%00", "//double", "/a/../b", "/;p@q", "/?", "/a?b=c?d", "/same", "/same"]
+COUNTING = """
+from dataclasses import replace
+from prouter import hookimpl
+
+class Counting:
+    count = 0
+
+    @hookimpl
+    def {hook}(self, {arguments}):
+        Counting.count += 1
+        open({place!r}, "a").write("asked\\n")
+"""
+ASKED = {
+    "prouter_authorize": "principal, action, resource",
+    "prouter_principal": "principal, head",
+    "prouter_proxy_request": "head, target",
+    "prouter_proxy_response": "answer, target",
+    "prouter_resolve_route": "head",
+    "prouter_plan": "head, target",
+    "prouter_audit": "event",
+    "prouter_proxy_finished": "finished",
+}
+
+
+def without_id(head: list[str]) -> list[str]:
+    return [line for line in head if not line.lower().startswith("x-request-id:")]
+
+
+async def heads_on_one_connection(job: Proxied, rests: list[str], *lines: str) -> list[list[str]]:
+    """What the job got of each."""
+    found = []
+    async with job.wired() as wire:
+        for rest in rests:
+            await wire.send(job.request(rest, *lines))
+            found.append((await wire.answer()).body.decode("latin-1").split("\r\n")[:-2])
+    return found
+
+
+@pytest.mark.parametrize("lines", [(), ("Accept: */*", "Cookie: a=b", "Origin: http://elsewhere", "Referer: /x")])
+async def test_the_job_gets_of_each_what_it_would_get_alone(job: Proxied, lines: tuple[str, ...]) -> None:
+    together = await heads_on_one_connection(job, RESTS, *lines)
+    for rest, head in zip(RESTS, together, strict=True):
+        assert without_id(head) == without_id(await job.heard_head(rest, *lines))
+    ids = [line for head in together for line in head if line.lower().startswith("x-request-id:")]
+    assert len(set(ids)) == len(RESTS)
+
+
+async def test_other_lines_in_between_count_for_their_own_request_only(job: Proxied) -> None:
+    async with job.wired() as wire:
+        for number in range(6):
+            lines = (f"X-Number: {number}",) if number % 2 else ()
+            await wire.send(job.request(f"/{number}", *lines))
+            head = (await wire.answer()).body.decode()
+            assert head.startswith(f"GET /{number} ")
+            assert ("x-number: " in head.lower()) == bool(lines)
+
+
+@pytest.mark.parametrize("bad", ["/a b", "/a#b", "/\xe9", "/a\0"])
+async def test_what_would_be_refused_alone_is_refused_behind_others(job: Proxied, bad: str) -> None:
+    async with job.wired() as wire:
+        for _ in range(2):
+            await wire.send(job.request("/good"))
+            assert (await wire.answer()).status == 200
+        await wire.send(job.request(bad))
+        assert (await wire.answer()).status == 400
+        assert (await wire.rest())[1] == "end"
+
+
+async def test_a_target_too_long_is_414_behind_others_too(job: Proxied) -> None:
+    async with job.wired() as wire:
+        for _ in range(2):
+            await wire.send(job.request("/good"))
+            assert (await wire.answer()).status == 200
+        await wire.send(job.request("/" + "a" * 20000))
+        assert (await wire.answer()).status == 414
+
+
+async def test_pipelined_and_in_pieces(job: Proxied) -> None:
+    async with job.wired() as wire:
+        await wire.send(b"".join(job.request(f"/{number}") for number in range(8)))
+        for number in range(8):
+            assert (await wire.answer()).body.startswith(f"GET /{number} ".encode())
+        for number in range(4):
+            request = job.request(f"/{number}")
+            await wire.send(request[:20])
+            await wire.send(request[20:])
+            assert (await wire.answer()).body.startswith(f"GET /{number} ".encode())
+            await wire.send(job.request("/whole"))
+            assert (await wire.answer()).body.startswith(b"GET /whole ")
+
+
+async def test_a_job_that_is_stopped_amid_them_is_asked_no_more(make_job: Callable[..., Proxied]) -> None:
+    job = make_job()
+    async with job.wired() as wire, job.router.client() as client:
+        for _ in range(3):
+            await wire.send(job.request("/x"))
+            assert (await wire.answer()).status == 200
+        await client.request("POST", f"{job.info['path']}/stop", {})
+
+        async def over() -> bool:
+            return (await client.request("GET", f"{job.info['path']}/info"))["state"] == "FINISHED"
+
+        await eventually(over)
+        await wire.send(job.request("/x"))
+        assert (await wire.answer()).status == 404
+
+
+async def test_a_token_that_is_withdrawn_opens_nothing_on_a_connection_that_used_it(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("first-token\nsecond-token\n")
+    job = joined(fleet, f"control.tokens_file={str(tokens)!r}", token="first-token")()
+    async with job.wired() as wire, job.router.client("second-token") as client:
+        for _ in range(3):
+            await wire.send(job.request("/x", "X-Prouter-Token: first-token"))
+            answer = await wire.answer()
+            assert answer.status == 200
+            assert b"first-token" not in answer.body
+        tokens.write_text("second-token\n")
+        await client.request("POST", "/reload")
+        await wire.send(job.request("/x", "X-Prouter-Token: first-token"))
+        assert (await wire.answer()).status == 401
+
+
+@pytest.mark.parametrize("hook", ASKED)
+async def test_a_plugin_that_wants_to_know_of_each_is_told_of_each(fleet: Fleet, tmp_path: Path, hook: str) -> None:
+    place = tmp_path / "asked"
+    text = COUNTING.format(hook=hook, arguments=ASKED[hook], place=str(place))
+    (tmp_path / "counting.py").write_text(text)
+    job = joined(fleet, f"plugins.load=[{str(tmp_path / 'counting.py')!r}]")()
+    place.unlink(missing_ok=True)
+    async with job.wired() as wire:
+        for _ in range(5):
+            await wire.send(job.request("/x"))
+            assert (await wire.answer()).status == 200
+    await eventually(lambda: place.exists() and place.read_text().count("asked") >= 5)
