@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prouter.client import Client, Job, RequestFailed
-from prouter.testing import AgentHere, InProcess, RouterHere, Setup, eventually
+from prouter.testing import AgentHere, InProcess, RouterHere, Setup, assert_contract, eventually
 
 SETTINGS = ["licence_selector.products={'solver': 2, 'mesher': 1}"]
 
@@ -143,6 +143,13 @@ async def test_agents_on_which_the_product_runs_are_preferred(
     assert first.info["agent"]["uid"] == second.info["agent"]["uid"]
     scores = [agent["score"] for agent in (await second.explain())["creation"]["agents"]]
     assert sorted(scores) == [0, 10]
+
+
+async def test_it_keeps_the_contracts_of_selectors_and_scores(router: RouterHere) -> None:
+    locator = {"type": "licence", "product": "solver", "count": 2, "job": uid(1), "queues": True}
+    plugin = router.plugin("licence_selector")
+    await assert_contract(plugin, "selector", locators=[locator], wrong=[{"type": "licence"}, locator | {"count": 0}])
+    await assert_contract(plugin, "score")
 
 
 async def test_a_router_that_starts_anew_knows_who_holds_what(

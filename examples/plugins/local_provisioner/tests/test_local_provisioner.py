@@ -11,7 +11,8 @@ import pytest
 
 from prouter.client import RequestFailed
 from prouter.errors import ConfigError
-from prouter.testing import Fleet, InProcess, RouterHere, Setup, eventually
+from prouter.testing import Fleet, InProcess, RouterHere, Setup, assert_contract, eventually
+from prouter.testing.contracts import samples
 from prouter.testing.processes import tagged_processes
 
 NAME = "local_provisioner"
@@ -67,6 +68,10 @@ async def test_there_are_only_so_many_and_they_end_with_the_router(router: Route
         (agent,) = await client.agents()
         await in_process.agent(router, f"identity.uid={agent['uid']!r}", joins=False)  # its token is the router's
         await eventually(lambda: "this uid is another's" in router.log)
+        plugin = router.plugin(NAME)
+        right = samples.a_hello(plugin._agents[agent["uid"]].token.reveal(), uid=agent["uid"])
+        wrong = [samples.a_hello(router.agent_token, uid=agent["uid"]), samples.a_hello(right.token, uid="another")]
+        await assert_contract(plugin, "agent authenticator", right=[right], wrong=wrong)
         assert [found["connected"] for found in await client.agents()] == [True]
     (process,) = processes(router)
     await router.stop()

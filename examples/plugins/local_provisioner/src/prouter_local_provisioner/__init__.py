@@ -16,7 +16,7 @@ from typing import Any
 
 from prouter import hookspecs, implements
 from prouter.errors import ConfigError, ProuterError
-from prouter.model.access import Peer, Principal, Refusal, Secret
+from prouter.model.access import Guards, Peer, Principal, Refusal, Secret
 from prouter.model.agents import AgentInfo, Hello
 from prouter.model.ids import AgentUid, new_uid
 from prouter.model.jobs import CreateRequest
@@ -52,15 +52,13 @@ class LocalProvisioner:
 
     @implements(hookspecs.prouter_config_sections)
     def prouter_config_sections(self) -> Sequence[ConfigSection]:
-        texts = {"type": "array", "items": {"type": "string"}}
+        texts, number = {"type": "array", "items": {"type": "string"}}, {"type": "number", "minimum": 0.1}
         about: dict[str, dict[str, Any]] = {
-            "max_agents": {"type": "integer", "minimum": 1, "default": 2},
-            "idle_seconds": {"type": "number", "minimum": 0.1, "default": 300},
+            "max_agents": {"type": "integer", "minimum": 1, "default": 2, "description": "Agents at the same time."},
+            "idle_seconds": number | {"default": 300, "description": "Seconds without a job until an agent is ended."},
             "types": texts | {"default": ["labels"], "description": "Types of locators that an agent is started for."},
             "settings": texts | {"default": [], "description": "Of each agent, as for `prouter agent --set`."},
         }
-        about["max_agents"]["description"] = "Agents that may run at the same time."
-        about["idle_seconds"]["description"] = "Seconds without a job after which an agent is ended."
         return [ConfigSection(NAME, about)]
 
     @implements(hookspecs.prouter_startup)
@@ -69,6 +67,10 @@ class LocalProvisioner:
         names = list(router.config.section("access")["authenticators"])
         if NAME not in names or "token_auth" in names[: names.index(NAME)]:
             raise ConfigError([f"access.authenticators: {NAME} has to be one of them, before token_auth"])
+
+    @implements(hookspecs.prouter_guards)
+    def prouter_guards(self) -> Guards:
+        return Guards(agents=True)
 
     @implements(hookspecs.prouter_authenticate_agent)
     def prouter_authenticate_agent(self, hello: Hello, peer: Peer) -> Principal | Refusal | None:
