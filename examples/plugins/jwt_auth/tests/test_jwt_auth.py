@@ -16,7 +16,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from prouter.client import Client, RequestFailed
 from prouter.errors import ConfigError
-from prouter.testing import AnyAgent, AnyRouter, InProcess, Setup, eventually
+from prouter.testing import AnyAgent, AnyRouter, InProcess, RouterHere, Setup, assert_contract, eventually
+from prouter.testing.contracts import samples
 
 ISSUER, AUDIENCE = "https://id.example.org", "prouter"
 SHOWS_HEADERS = """
@@ -239,3 +240,14 @@ async def test_other_tokens_are_left_to_others(in_process: InProcess, provider: 
         await client.request("GET", "/jobs")
         with pytest.raises(RequestFailed):
             await client.create({"type": "uid", "uid": "nobody"}, "job")
+
+
+async def test_it_keeps_the_contract_of_authenticators(router: RouterHere, provider: Provider) -> None:
+    good, old = provider.token("prouter:read"), provider.token("prouter:read", exp=1)
+    await assert_contract(
+        router.plugin("jwt_auth"),
+        "authenticator",
+        right=[samples.a_head(authorization=f"Bearer {good}"), samples.a_head(x_prouter_token=good)],
+        wrong=[samples.a_head(authorization=f"Bearer {old}"), samples.a_head(x_prouter_token="a.b.c")],
+        foreign=[samples.a_head(authorization="Bearer plain"), samples.a_head(authorization="Basic YTpi")],
+    )

@@ -19,7 +19,7 @@ from prouter.client import RequestFailed
 from prouter.errors import ConfigError
 from prouter.model.access import Principal, Refusal
 from prouter.model.jobs import CreateRequest
-from prouter.testing import FakeAgent, InProcess, RouterHere, eventually
+from prouter.testing import FakeAgent, InProcess, RouterHere, assert_contract, eventually
 
 SECRET = "shared-with-the-receiver"
 
@@ -198,3 +198,11 @@ async def test_it_shows_its_state(router: RouterHere, in_process: InProcess, rec
 async def test_a_url_without_a_secret_is_a_wrong_configuration(in_process: InProcess) -> None:
     with pytest.raises(ConfigError, match="secret: it is needed"):
         await in_process.router("lifecycle_webhook.url='http://127.0.0.1:1/'")
+
+
+async def test_it_keeps_the_contract_of_observers(in_process: InProcess, receiver: Receiver) -> None:
+    """With a receiver that is not there: its connections would be tasks of this loop."""
+    known = settings(receiver, tries=1)
+    await receiver.server.close()
+    router = await in_process.router(*known)
+    await assert_contract(router.plugin("lifecycle_webhook"), "observer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from prouter.client import Client, RequestFailed
 from prouter.errors import LinkError, ProuterError
-from prouter.testing import AgentHere, FakeAgent, InProcess, RouterHere, Setup, eventually
+from prouter.testing import AgentHere, FakeAgent, InProcess, RouterHere, Setup, assert_contract, eventually
+from prouter.testing.contracts import samples
 
 ADMIN = "token-of-the-admin-7f3a"
 
@@ -193,3 +195,9 @@ async def test_by_command(router: RouterHere, capsys: pytest.CaptureFixture[str]
     await say("revoke", "gpu-1")
     with pytest.raises(ProuterError, match="no agent 'gpu-1' is enrolled"):
         await say("revoke", "gpu-1")
+
+
+async def test_it_keeps_the_contract_of_authenticators(router: RouterHere) -> None:
+    right = samples.a_hello(await enrolled(router, "gpu-1"), uid="gpu-1-uid")
+    wrong = [samples.a_hello("unknown"), replace(right, uid="another")]
+    await assert_contract(router.plugin("sqlite_tokens"), "agent authenticator", right=[right], wrong=wrong)

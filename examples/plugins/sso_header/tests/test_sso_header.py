@@ -13,7 +13,7 @@ from prouter.client import Job
 from prouter.errors import ConfigError
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
-from prouter.testing import AgentHere, InProcess, RouterHere, Setup
+from prouter.testing import AgentHere, InProcess, RouterHere, Setup, assert_contract
 
 SHOWS_HEADERS = """
 import http.server, json, os
@@ -121,3 +121,7 @@ async def test_findings_travel_to_other_plugins(router: RouterHere) -> None:
 async def test_a_network_that_is_none_is_a_wrong_configuration(in_process: InProcess) -> None:
     with pytest.raises(ConfigError, match="sso_header"):
         await in_process.router(*setup("10.0.0.1/8").settings)
+
+
+async def test_it_keeps_the_contract_of_request_hooks(router: RouterHere) -> None:
+    await assert_contract(router.plugin("sso_header"), "request hook")

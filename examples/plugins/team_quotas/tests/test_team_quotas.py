@@ -14,7 +14,10 @@ from prouter import hookspecs, implements
 from prouter.client import Client, Job, RequestFailed
 from prouter.model.access import Peer, Principal
 from prouter.model.http import RequestHead
-from prouter.testing import AgentHere, RouterHere, Setup, eventually
+from prouter.model.ids import AgentUid
+from prouter.model.plugin import Candidate
+from prouter.testing import AgentHere, RouterHere, Setup, assert_contract, eventually
+from prouter.testing.contracts import samples
 
 
 class Names:
@@ -149,3 +152,17 @@ async def test_another_router_counts_what_runs(
     await again.agent_is_there(agent)
     async with again.client("red") as client:
         await refused(client, agent)
+
+
+async def test_it_keeps_the_contracts(router: RouterHere) -> None:
+    plugin = router.plugin("team_quotas")
+    own, foreign = [Candidate(AgentUid("a"), "a", {"team": team}, 0) for team in ("lab", "blue")]
+    asked = {"request": samples.a_create_request(labels={"team": "lab"})}
+    await assert_contract(
+        plugin,
+        "veto",
+        hook="prouter_filter_agent",
+        allowed=[{"candidate": own, **asked}],
+        refused=[{"candidate": foreign, **asked}],
+    )
+    await assert_contract(plugin, "observer")
