@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from choosers import router_with
 
+from prouter import hookimpl
 from prouter.client import Client, Job
 from prouter.client.client import RequestFailed
-from prouter.testing import AgentDaemon, BrokenNetwork, Fleet, eventually
+from prouter.core.agents import dialer
+from prouter.testing import AgentDaemon, BrokenNetwork, Fleet, InProcess, eventually
 
 NAME = "gpu.lab:5050"
 LOCATOR = {"type": "address", "address": NAME}
@@ -149,6 +152,24 @@ async def test_a_token_that_changes_is_asked_for_before_each_link(fleet: Fleet, 
         made = await client.create(LOCATOR)
         assert made.info["agent"]["uid"] == agent.uid
         assert len((await client.request("GET", "/connections"))["connections"]) == 1
+
+
+class SlowTunnel:
+    """Opened in longer than a connection may take."""
+
+    @hookimpl
+    async def prouter_connect_agent(self, address: str) -> None:
+        await asyncio.sleep(2.6)
+
+
+async def test_a_way_may_take_longer_than_a_connection(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "DIAL_SECONDS", 0.5)  # and two more, for a first link
+    agent = await in_process.agent()
+    router = await in_process.router(plugins=[SlowTunnel])
+    host, port = agent.address("server")
+    async with router.client() as client:
+        job = await client.create({"type": "address", "address": f"{host}:{port}", "token": agent.token})
+        assert job.info["agent"]["uid"] == agent.uid
 
 
 async def test_without_anybody_who_knows_a_token_it_is_empty(fleet: Fleet) -> None:
