@@ -16,7 +16,7 @@ from prouter import hookimpl
 from prouter.client import Client, Job
 from prouter.model.access import Refusal
 from prouter.model.jobs import JobRecord
-from prouter.model.writes import FileWrite
+from prouter.model.writes import FileWrite, WriteWay
 from prouter.testing import AgentDaemon, RouterDaemon
 
 LIMIT = 1000
@@ -35,7 +35,7 @@ class Quota:
             await asyncio.sleep(600)
         if name == "raises":
             raise ValueError("no idea")
-        if name == "secret":
+        if name == "secret" or (name == "whole" and write.way is WriteWay.FILE):
             return Refusal("there are no secrets here")
         if write.size_bytes is not None and write.size_bytes > LIMIT:
             return Refusal(f"{write.size_bytes} bytes are more than {LIMIT}")
@@ -126,7 +126,10 @@ async def test_an_upload_in_parts_is_refused_with_its_first_and_forgotten(place,
         assert told.lines() == ["job part parts 800", "job part parts 800", "job file parts 800"]
         refused = await put(client, job, "file/large", b"x" * 400, **{"Content-Range": f"bytes 0-399/{LIMIT + 1}"})
         assert (refused.status, "more than" in await reason(refused)) == (403, True)
-        assert left(agent, job) == ["sandbox/parts"]
+        for number, status in ((0, 202), (400, 403)):
+            part = {"Content-Range": f"bytes {number}-{number + 399}/800"}
+            assert (await put(client, job, "file/whole", b"x" * 400, **part)).status == status
+        assert left(agent, job) == ["sandbox/parts"], "also what had come is gone"
 
 
 async def test_of_an_archive_each_file_is_asked_about_and_none_is_there_when_one_is_refused(place, told: Told) -> None:
