@@ -26,6 +26,7 @@ from prouter.pluginkit.seldom import SECONDS
 
 log = logging.getLogger(__name__)
 
+NOT_BEGUN = object()
 GRACE_SECONDS = 1.0
 """For an implementation to end once it was cancelled: it may have something to close."""
 
@@ -114,7 +115,7 @@ class Implementation:
         (asyncio.timeout does), so that without one it is begun later."""
         work: Coroutine[Any, Any, Any] = value if type(value) is CoroutineType else _awaited(value)
         if asyncio.current_task() is None:
-            return Pending(self, work, None, begun)
+            return Pending(self, work, NOT_BEGUN, begun)
         try:
             waiting = work.send(None)
         except StopIteration as done:
@@ -134,7 +135,11 @@ class Implementation:
     async def finish(self, pending: Pending) -> Any:
         """The rest of what `ask` began. Raises as `ask` does."""
         deadline: asyncio.Timeout | None = None
-        await in_a_task()
+        try:
+            await in_a_task()
+        except BaseException:
+            pending.drop()
+            raise
         task = asyncio.current_task()
         wanted_before = task.cancelling() if task is not None else 0
         try:
@@ -195,7 +200,7 @@ class Pending:
         self._asked = asked
         self._work = work
         self._waiting = waiting
-        """What its first step waits for, as the event loop wants it."""
+        """What its first step waits for, as the event loop wants it; NOT_BEGUN before that."""
         self._overdue = False
         """It was cancelled, and went on for longer than it may."""
         self.begun = begun
@@ -203,6 +208,10 @@ class Pending:
     async def finish(self) -> Any:
         """Raises as `ask` does."""
         return await self._asked.finish(self)
+
+    def drop(self) -> None:
+        """Its caller goes away before it was finished."""
+        self._work.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """The other steps, each watched."""
@@ -212,7 +221,7 @@ class Pending:
             while True:
                 sent, thrown = None, None
                 try:
-                    sent = yield waiting
+                    sent = (yield waiting) if waiting is not NOT_BEGUN else None
                 except GeneratorExit:
                     work.close()
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import sys
 import time
@@ -15,6 +16,7 @@ from test_calling_deciders import answering
 
 from prouter import hookimpl
 from prouter.errors import Forbidden, PluginFailure
+from prouter.pipe.steps import begin
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.limits import CallLimits
 
@@ -287,3 +289,48 @@ async def test_plugins_of_other_hooks_cost_a_call_nothing() -> None:
     beside = await calls_of(hooks_with(CallLimits(), **one, **others))
     assert alone == beside
     assert alone < 40
+
+
+async def test_without_a_task_a_coroutine_is_begun_in_one() -> None:
+    """A request is decided where its bytes came; what awaits may want the task that is made for it then."""
+
+    async def waits(value: int) -> object:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+        return value
+
+    answers = []
+
+    async def decide(hooks: Hooks) -> None:
+        answers.append(await hooks.first("prouter_asked", value=4))
+
+    done = asyncio.Event()
+
+    def came() -> None:
+        left = begin(decide(asked(waits)), contextvars.copy_context())
+        assert left is not None
+        task = asyncio.get_running_loop().create_task(left)
+        task.add_done_callback(lambda _: done.set())
+
+    asyncio.get_running_loop().call_soon(came)
+    await asyncio.wait_for(done.wait(), 10)
+    assert answers == [("a", 4)]
+
+
+async def test_one_that_is_not_begun_when_its_caller_goes_is_closed() -> None:
+    begun = []
+
+    async def waits(value: int) -> object:
+        begun.append(value)
+        return value
+
+    async def decide(hooks: Hooks) -> None:
+        await hooks.first("prouter_asked", value=4)
+
+    left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(
+        lambda: left.set_result(begin(decide(asked(waits)), contextvars.copy_context()))
+    )
+    rest = await left
+    rest.close()  # a coroutine that nobody awaited would be a warning
+    assert begun == []
