@@ -23,7 +23,6 @@ from prouter.agent.output.limits import LineLimits
 from prouter.client import Client, Job, RequestFailed
 from prouter.model.jobs import JobRecord
 from prouter.model.output import OutputStream
-from prouter.testing import AgentDaemon, RouterDaemon
 
 SECRET = b"hunter2"
 MASK = b"*" * len(SECRET)
@@ -53,12 +52,9 @@ class Strange:
         return None
 
 
-@pytest.fixture
-async def place(fleet) -> tuple[RouterDaemon, AgentDaemon]:
-    router = fleet.router()
-    agent = fleet.agent(router, plugins={"masker": Masker})
-    await router.agent_is_there(agent)
-    return router, agent
+PLUGINS = {"masker": Masker, "strange": Strange}
+SETTINGS = ("plugins.deadlines={'prouter_job_output': 0.5}",)
+EXPECTED_ERRORS = ("plugin strange", "Traceback")
 
 
 async def events_from(client: Client, job: Job, last_id: int) -> bytes:
@@ -127,12 +123,8 @@ async def test_messages_that_quote_the_last_lines_are_masked(place) -> None:
         assert "hunter2" not in detail
 
 
-async def test_a_failure_of_the_plugin_is_one_of_the_reading(fleet) -> None:
-    fleet.expected_errors += ["plugin strange", "Traceback"]
-    router = fleet.router()
-    deadline = "plugins.deadlines={'prouter_job_output': 0.5}"
-    agent = fleet.agent(router, deadline, plugins={"strange": Strange})
-    await router.agent_is_there(agent)
+async def test_a_failure_of_the_plugin_is_one_of_the_reading(place) -> None:
+    router, agent = place
     said = {
         "longer": "it made 4 bytes of 3 bytes, which must stay as many",
         "a text": "",

@@ -14,7 +14,7 @@ from prouter import hookimpl
 from prouter.client import Client, Job, RequestFailed
 from prouter.errors import StartFailed
 from prouter.model.jobs import JobRecord
-from prouter.testing import AgentDaemon, RouterDaemon, eventually
+from prouter.testing import AgentDaemon, eventually
 
 SERVES = """
 import http.server, os, sys, threading, time
@@ -51,13 +51,9 @@ class Picky:
                 await asyncio.sleep(600)
 
 
-@pytest.fixture
-async def place(fleet, told: Told) -> tuple[RouterDaemon, AgentDaemon]:
-    fleet.expected_errors += ["plugin picky", "Traceback"]
-    router = fleet.router()
-    agent = fleet.agent(router, environ=told.environ, plugins={"a_warm": Warm, "picky": Picky})
-    await router.agent_is_there(agent)
-    return router, agent
+PLUGINS = {"a_warm": Warm, "picky": Picky}
+SETTINGS = ()
+EXPECTED_ERRORS = ("plugin picky", "Traceback")
 
 
 async def started(client: Client, agent: AgentDaemon, name: str, *, seconds: float = 20.0) -> Job:

@@ -14,7 +14,7 @@ from prouter import hookimpl
 from prouter.client import Client, RequestFailed
 from prouter.errors import NoRoom
 from prouter.model.jobs import JobRecord
-from prouter.testing import AgentDaemon, RouterDaemon, eventually
+from prouter.testing import AgentDaemon, eventually
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -64,25 +64,17 @@ class Picky:
         raise RuntimeError("cleaning is beneath me")
 
 
-@pytest.fixture
-def router(fleet) -> RouterDaemon:
-    return fleet.router()
-
-
-@pytest.fixture
-def agent(fleet, router: RouterDaemon, told: Told) -> AgentDaemon:
-    fleet.expected_errors += ["plugin picky", "Traceback"]
-    plugins = {"first": First, "picky": Picky, "second": Second}
-    deadlines = "plugins.deadlines={'prouter_prepare_sandbox': 1.0, 'prouter_cleanup_sandbox': 1.0}"
-    return fleet.agent(router, deadlines, environ=told.environ, plugins=plugins)
+PLUGINS = {"first": First, "picky": Picky, "second": Second}
+SETTINGS = ("plugins.deadlines={'prouter_prepare_sandbox': 1.0, 'prouter_cleanup_sandbox': 1.0}",)
+EXPECTED_ERRORS = ("plugin picky", "Traceback")
 
 
 def left_over(agent: AgentDaemon) -> list[str]:
     return sorted(path.name for path in agent.jobs.iterdir())
 
 
-async def test_in_order_when_it_is_made_and_backwards_when_it_goes(router, agent, told: Told) -> None:
-    await router.agent_is_there(agent)
+async def test_in_order_when_it_is_made_and_backwards_when_it_goes(place, told: Told) -> None:
+    router, agent = place
     async with router.client() as client:
         job = await client.create({"type": "uid", "uid": agent.uid}, "good")
         assert told.lines() == ["first prepares good, beside 0", "second prepares good, beside 1"]
@@ -104,9 +96,9 @@ async def test_in_order_when_it_is_made_and_backwards_when_it_goes(router, agent
     ],
 )
 async def test_a_failure_undoes_what_was_done_and_names_who_failed(
-    router, agent, told: Told, how: str, status: int, words: tuple[str, ...]
+    place, told: Told, how: str, status: int, words: tuple[str, ...]
 ) -> None:
-    await router.agent_is_there(agent)
+    router, agent = place
     async with router.client() as client:
         with pytest.raises(RequestFailed) as refused:
             await client.create({"type": "uid", "uid": agent.uid}, how)
@@ -119,8 +111,9 @@ async def test_a_failure_undoes_what_was_done_and_names_who_failed(
         await client.create({"type": "uid", "uid": agent.uid}, "good")  # and the next one is
 
 
-async def test_a_create_that_is_broken_off_leaves_nothing(fleet, router, told: Told) -> None:
+async def test_a_create_that_is_broken_off_leaves_nothing(fleet, told: Told) -> None:
     """The router dies while the sandbox is prepared; nobody waits for the job any more."""
+    router = fleet.router()
     fleet.expected_errors += ["plugin picky", "Traceback"]
     agent = fleet.agent(router, environ=told.environ, plugins={"first": First, "picky": Picky})
     await router.agent_is_there(agent)
@@ -137,8 +130,8 @@ async def test_a_create_that_is_broken_off_leaves_nothing(fleet, router, told: T
     await eventually(lambda: left_over(agent) == [] and told.lines()[-1] == "first cleans hangs, whole")
 
 
-async def test_what_a_crash_left_is_cleaned_at_the_next_start(fleet, router, agent, told: Told) -> None:
-    await router.agent_is_there(agent)
+async def test_what_a_crash_left_is_cleaned_at_the_next_start(place, told: Told) -> None:
+    router, agent = place
     async with router.client() as client:
         lost = await client.create({"type": "uid", "uid": agent.uid}, "lost")
         await lost.start(SLEEPS, port_expected_count=0)
@@ -153,8 +146,8 @@ async def test_what_a_crash_left_is_cleaned_at_the_next_start(fleet, router, age
         assert told.lines() == [], "there is no sandbox any more"
 
 
-async def test_a_clean_up_that_hangs_holds_up_nobody_for_ever(router, agent, told: Told) -> None:
-    await router.agent_is_there(agent)
+async def test_a_clean_up_that_hangs_holds_up_nobody_for_ever(place, told: Told) -> None:
+    router, agent = place
     async with router.client() as client:
         job = await client.create({"type": "uid", "uid": agent.uid}, "stuck")
         told.clear()

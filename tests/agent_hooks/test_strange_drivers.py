@@ -17,7 +17,7 @@ from prouter.model.ids import JobUid
 from prouter.model.plugin import Driver, LaunchRequest
 from prouter.model.process import Exit
 from prouter.model.services import AgentHost
-from prouter.testing import AgentDaemon, RouterDaemon, eventually
+from prouter.testing import AgentDaemon, eventually
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -104,14 +104,9 @@ class Strange:
         raise RuntimeError("destroyed already?")
 
 
-@pytest.fixture
-async def place(fleet, told: Told) -> tuple[RouterDaemon, AgentDaemon]:
-    fleet.expected_errors += ["Traceback", "Strange", "strange", "may not be gone", "may still be there", "ended"]
-    router = fleet.router()
-    settings = ("jobs.driver=strange", "jobs.driver_timeout=0.5")
-    agent = fleet.agent(router, *settings, environ=told.environ, plugins={"strange": Strange})
-    await router.agent_is_there(agent)
-    return router, agent
+PLUGINS = {"strange": Strange}
+SETTINGS = ("jobs.driver=strange", "jobs.driver_timeout=0.5")
+EXPECTED_ERRORS = ("Traceback", "strange", "may not be gone", "may still be there", "ended")
 
 
 async def started(client: Client, agent: AgentDaemon, how: str, **options: Any) -> Job:

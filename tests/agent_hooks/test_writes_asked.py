@@ -17,7 +17,7 @@ from prouter.client import Client, Job
 from prouter.model.access import Refusal
 from prouter.model.jobs import JobRecord
 from prouter.model.writes import FileWrite, WriteWay
-from prouter.testing import AgentDaemon, RouterDaemon
+from prouter.testing import AgentDaemon
 
 LIMIT = 1000
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -42,14 +42,9 @@ class Quota:
         return None
 
 
-@pytest.fixture
-async def place(fleet, told: Told) -> tuple[RouterDaemon, AgentDaemon]:
-    fleet.expected_errors += ["plugin quota", "Traceback"]
-    router = fleet.router()
-    deadline = "plugins.deadlines={'prouter_before_file_write': 0.5}"
-    agent = fleet.agent(router, deadline, environ=told.environ, plugins={"quota": Quota})
-    await router.agent_is_there(agent)
-    return router, agent
+PLUGINS = {"quota": Quota}
+SETTINGS = ("plugins.deadlines={'prouter_before_file_write': 0.5}",)
+EXPECTED_ERRORS = ("plugin quota", "Traceback")
 
 
 async def made(client: Client, agent: AgentDaemon) -> Job:

@@ -14,6 +14,7 @@ from prouter.agent.jobs.serving import first_accepting
 from prouter.errors import InvalidRequest
 from prouter.model.ids import JobUid
 from prouter.model.plugin import Running
+from prouter.pipe.steps import in_a_task
 
 LAUNCH_SECONDS = 5.0
 """A quick job reports before its launch has been told to us; the report waits for that."""
@@ -74,6 +75,7 @@ class PortFeedback:
 
     async def _listens(self, expected: Expected, port: int) -> str | None:
         """At which address."""
+        await in_a_task()
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 running = await asyncio.shield(expected.running)

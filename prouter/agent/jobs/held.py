@@ -222,7 +222,7 @@ class _Call:
             answer = self._ask()
             if inspect.isawaitable(answer):
                 answer = await answer
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 -- foreign code
+        except (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 -- foreign code
             self.outcome.set_result((None, error))
             return
         if self._given_up.is_set() and self._late is not None:

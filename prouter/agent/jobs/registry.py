@@ -199,8 +199,14 @@ class JobRegistry:
                 return await self._taken(record, keys, around)
 
         found = await asyncio.to_thread(self._records.read_all)
-        async with asyncio.TaskGroup() as group:
-            taken = [group.create_task(take(record, keys)) for record, keys in found]
+        failed: ProuterError | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                taken = [group.create_task(take(record, keys)) for record, keys in found]
+        except* ProuterError as errors:
+            failed = next(error for error in errors.exceptions if isinstance(error, ProuterError))
+        if failed is not None:
+            raise failed
         jobs = [job for task in taken if (job := task.result()) is not None]
         self._jobs |= {job.record.uid: job for job in jobs}
 
