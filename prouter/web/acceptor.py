@@ -12,6 +12,7 @@ from prouter.errors import StartupError
 from prouter.model.traffic import Traffic
 from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
+from prouter.web.again import Alike
 from prouter.web.connection import ClientConnection
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher
@@ -30,6 +31,7 @@ class Acceptor:
         self.dispatcher = dispatcher
         self.limits = limits
         self.traffic = traffic or Traffic()
+        self.alike = Alike(limits.alike)
         self.draining = False
         self._server: asyncio.Server | None = None
         self._connections: set[ClientConnection] = set()

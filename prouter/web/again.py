@@ -1,8 +1,8 @@
-"""A request like the one before it on its connection: the same header lines, the same job, another rest of the target.
+"""Requests that are alike: from one address, with the same header lines, to one job, another rest of the target.
 
 Who asks and where it goes was decided for the first of them; as long as that holds (outcomes.Lasting), the next ones
 are compared with it byte by byte and sent on with the head that was made for it. This is the way of most requests of
-clients that keep their connections, and the cheapest one. Whatever is not the same goes the whole way: exchange.py.
+most clients, and the cheapest one. Whatever is not the same goes the whole way: exchange.py.
 
 Contract: `matched` answers only for a buffer that is exactly one request line below the prefix and exactly the header
 lines of the first request, which was strictly parsed, had no body and asked for no upgrade. So there is nothing in it
@@ -15,6 +15,8 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from prouter.http1.framing import wants_close
+from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, RequestHead
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.web.outcomes import Lasting
@@ -22,6 +24,8 @@ from prouter.web.outcomes import Lasting
 _REST = re.compile(rb"/[!-\"$-~]*")
 """As in http1/request.py: no spaces, no controls, no fragment."""
 _VERSION = b" HTTP/1.1\r\n"
+MAX_JOBS = 8
+"""That are asked with the same header lines; of more, those that were learned last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Again:
     """And behind that."""
     head: RequestHead
     """The first request's."""
+    closes: bool
+    """Whether the client closes the connection after it."""
     policy: AnswerPolicy
     fresh: Callable[[bool], Awaitable[UpstreamPipe]]
     """How a pipe is opened where none is kept."""
@@ -65,6 +71,29 @@ class Again:
         """As it was parsed, had it been."""
         target = self.start.partition(b" ")[2] + rest
         return replace(self.head, target=target.decode("ascii"))
+
+
+class Alike:
+    """What was learned of requests, by their address and header lines; the oldest is forgotten first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[tuple[str, bool, bytes], tuple[Again, ...]] = {}
+
+    def find(self, data: bytes, peer: Peer) -> Again | None:
+        """What is known of a request that these bytes may be."""
+        at = data.find(_VERSION)
+        for again in self._known.get((peer.host, peer.secure, data[at:]), ()) if at >= 0 else ():
+            if data.startswith(again.start):
+                return again
+        return None
+
+    def keep(self, again: Again, peer: Peer) -> None:
+        key = (peer.host, peer.secure, again.end)
+        others = [known for known in self._known.pop(key, ()) if known.start != again.start]
+        self._known[key] = (again, *others[: MAX_JOBS - 1])
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
 
 
 def learn(
@@ -90,4 +119,16 @@ def learn(
     behind, _, last = sent_fields.partition(marked)
     before = sent[: len(sent) - len(rest)]
     most = most_target - len(lasting.prefix.encode("ascii"))
-    return Again(start, version + fields, most, lasting, before, sent_version + behind, last, head, policy, fresh)
+    return Again(
+        start,
+        version + fields,
+        most,
+        lasting,
+        before,
+        sent_version + behind,
+        last,
+        head,
+        wants_close(head),
+        policy,
+        fresh,
+    )

@@ -18,6 +18,9 @@ class Client(Protocol):
     @property
     def body_complete(self) -> bool: ...
 
+    def stays(self) -> bool:
+        """Whether the connection may be kept, as far as the endpoint is concerned."""
+
     def may_keep_alive(self, head: RequestHead) -> bool: ...
 
     def write(self, data: bytes) -> None: ...

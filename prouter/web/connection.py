@@ -26,7 +26,7 @@ from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
-from prouter.web.again import Again, learn
+from prouter.web.again import Again, Alike, learn
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Incoming, Lasting
@@ -46,6 +46,7 @@ class ConnectionHome(Protocol):
     limits: WebLimits
     dispatcher: Dispatcher
     traffic: Traffic
+    alike: Alike
     draining: bool
 
     def admit(self, connection: ClientConnection, descriptor: int) -> bool:
@@ -111,7 +112,7 @@ class ClientConnection(asyncio.Protocol):
             if self._lingering > LINGER_BYTES:
                 self._pauses.add("lingering")
         elif self._exchange is None:
-            if self._again is not None and not self._buffer and self._begin_again(self._again, data):
+            if not self._buffer and self._begin_again(data):
                 return
             self._buffer += data
             self._next_request(fresh=len(self._buffer) == len(data))
@@ -179,11 +180,14 @@ class ClientConnection(asyncio.Protocol):
         del self._buffer[:end]
         self._begin(head)
 
-    def _begin_again(self, again: Again, data: bytes) -> bool:
-        """Begin an exchange for a request like the one before, where it is one."""
-        rest = again.matched(data) if not self._slow else None
-        if rest is None:
+    def _begin_again(self, data: bytes) -> bool:
+        """Begin an exchange for a request like one before, where it is one."""
+        again = self._again or self._home.alike.find(data, self._peer)
+        rest = again.matched(data) if again is not None and not self._slow else None
+        if again is None or rest is None:
+            self._again = None
             return False
+        self._again = again
         self._watch = None
         incoming = Incoming(again.head, self._peer, new_request_id(), PROXIED)
         exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
@@ -249,6 +253,9 @@ class ClientConnection(asyncio.Protocol):
     @property
     def body_complete(self) -> bool:
         return not self._bad_body and (self._watch is None or self._watch.complete)
+
+    def stays(self) -> bool:
+        return not self._home.draining
 
     def may_keep_alive(self, head: RequestHead) -> bool:
         return not self._home.draining and self.body_complete and not wants_close(head)
@@ -324,6 +331,8 @@ class ClientConnection(asyncio.Protocol):
     ) -> None:
         most = self._limits.head.target_bytes
         self._again = learn(self._block, head, request, request_id, most, lasting, policy, fresh)
+        if self._again is not None:
+            self._home.alike.keep(self._again, self._peer)
 
     def look_again(self, seconds: float) -> None:
         if self._exchange is not None:

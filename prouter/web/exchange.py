@@ -49,6 +49,8 @@ class Exchange(Accounted):
     _held: tuple[bytes, ...] = ()
     """The body's bytes that came before there was an upstream."""
     _held_bytes = 0
+    _again: Again | None = None
+    """What was known of this request before it came."""
     _policy = AnswerPolicy()
     _repeat: Callable[[bool], Awaitable[Upstream]] | None = None
     """How the request is sent once more, where it may be."""
@@ -147,6 +149,7 @@ class Exchange(Accounted):
 
     def begin_again(self, again: Again, rest: bytes) -> None:
         """For a request like the one before: all is decided."""
+        self._again = again
         self._policy = again.policy
         self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id)
         pipe = again.lasting.take()
@@ -330,12 +333,15 @@ class Exchange(Accounted):
 
     def passes(self, head: PlainHead) -> None:
         self._answered_at = self._moved_at = self._loop.time()
-        if not self._client.may_keep_alive(self._incoming.head):
-            self._send_head(head.parsed())
-            return
-        self._framed = self._keep_alive = self._head_sent = True
+        keep = self._client.may_keep_alive(self._incoming.head) if self._again is None else self._may_stay(self._again)
+        self._framed = self._head_sent = True
+        self._keep_alive = keep
         self._status = head.status
-        self._unsent = head.with_line(b"X-Request-Id", self._incoming.request_id.encode("ascii"))
+        last = self._incoming.request_id if keep else f"{self._incoming.request_id}\r\nConnection: close"
+        self._unsent = head.with_line(b"X-Request-Id", last.encode("ascii"))
+
+    def _may_stay(self, again: Again) -> bool:
+        return not again.closes and self._client.stays()
 
     async def _changed(self, head: ResponseHead, change: Callable[[ResponseHead], Awaitable[ResponseHead]]) -> None:
         """The head goes out as the hooks want it, then what came behind it meanwhile."""

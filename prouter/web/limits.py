@@ -25,6 +25,8 @@ class WebLimits:
     """From a connection's or request's first byte to the end of its head (nginx: 60, HAProxy's guide: 5)."""
     idle_seconds: float = 75.0
     """Between requests; nginx's `keepalive_timeout`."""
+    alike: int = 1024
+    """Kinds of proxied requests of which is remembered what was decided (again.py), each some KiB."""
     relay_idle_seconds: float = 600.0
     """For which a relayed request may carry nothing either way."""
     held_bytes: int = 65536

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from proxied import Proxied, joined
+from wire import Wire
 
 from prouter.testing import Fleet, eventually
 
@@ -148,3 +150,41 @@ async def test_a_plugin_that_wants_to_know_of_each_is_told_of_each(fleet: Fleet,
             await wire.send(job.request("/x"))
             assert (await wire.answer()).status == 200
     await eventually(lambda: place.exists() and place.read_text().count("asked") >= 5)
+
+
+async def test_on_connections_of_their_own_too(job: Proxied) -> None:
+    """What was learned on one connection counts for the next, for the same address."""
+    first = without_id(await job.heard_head("/first", "Connection: close"))
+    for rest in RESTS:
+        async with job.wired() as wire:
+            await wire.send(job.request(rest, "Connection: close"))
+            answer = await wire.answer()
+            assert answer.get("connection") == "close"
+            assert await wire.rest() == (b"", "end")
+        head = without_id(answer.body.decode("latin-1").split("\r\n")[:-2])
+        assert head == [first[0].replace("/first", rest), *first[1:]]
+
+
+async def test_who_comes_from_elsewhere_is_another(job: Proxied) -> None:
+    for _ in range(2):
+        for address in ("127.0.0.1", "127.0.0.2"):
+            reader, writer = await asyncio.open_connection(
+                *job.router.address("control"), local_addr=(address, 0), limit=2**20
+            )
+            try:
+                wire = Wire(reader, writer)
+                await wire.send(job.request("/x", "X-Same: line"))
+                assert f"x-forwarded-for: {address}\r\n" in (await wire.answer()).body.decode().lower()
+            finally:
+                writer.close()
+
+
+async def test_several_jobs_with_the_same_lines(job: Proxied, make_job: Callable[..., Proxied]) -> None:
+    other = make_job()
+    async with job.wired() as wire:
+        for number in range(6):
+            asked = other if number % 2 else job
+            await wire.send(asked.request(f"/{number}"))
+            body = (await wire.answer()).body.decode()
+            assert body.startswith(f"GET /{number} ")
+            assert f"Host: 127.0.0.1:{asked.port}\r\n" in body
