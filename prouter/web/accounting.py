@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextvars import copy_context
+from typing import Any
 
 from prouter.model.traffic import Traffic
 from prouter.web.outcomes import Ending, Incoming
@@ -37,16 +39,21 @@ class Accounted:
         if self._over:
             return
         self._over = True
+        context = self._context.copy()  # it may be that its own is entered, and it may be that it is not
         seconds = self._loop.time() - self._begun_at
         incoming = self._incoming
         if log.isEnabledFor(logging.DEBUG):
             head, status = incoming.head, self._status or "no answer"
-            self._context.run(log.debug, "%s %s: %s in %.3f s", head.method, head.path[:200], status, seconds)
+            self._within(log.debug, "%s %s: %s in %.3f s", head.method, head.path[:200], status, seconds)
         self._traffic.finished(incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
         if incoming.on_answer is not None:
-            self._context.run(self._tell_answered)
+            self._within(self._tell_answered)
         if incoming.on_end is not None:
-            self._context.run(incoming.on_end, self._so_far())
+            self._within(incoming.on_end, self._so_far())
+
+    def _within(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call it with what is known of this request. Its context itself may be entered just now, a copy never is."""
+        self._context.copy().run(call, *arguments)
 
     def _tell_answered(self) -> None:
         tell, self._incoming.on_answer = self._incoming.on_answer, None

@@ -194,9 +194,9 @@ class Exchange(Accounted):
             self._go(self._guarded(self._once_more(again)))
             return
         elif self._head_sent:
-            self._context.run(self._cut, error)
+            self._within(self._cut, error)
         else:
-            self._context.run(self._problem, error)
+            self._within(self._problem, error)
         self._account()
 
     def client_gone(self) -> None:
