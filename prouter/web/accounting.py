@@ -39,7 +39,6 @@ class Accounted:
         if self._over:
             return
         self._over = True
-        context = self._context.copy()  # it may be that its own is entered, and it may be that it is not
         seconds = self._loop.time() - self._begun_at
         incoming = self._incoming
         if log.isEnabledFor(logging.DEBUG):
