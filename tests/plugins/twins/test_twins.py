@@ -21,7 +21,6 @@ CONTRACTS: dict[str, dict[str, Sequence[str]]] = {
     "doors": {
         "token_auth": [
             "safety/test_tokens.py::test_a_wrong_token_is_401_wherever_the_right_one_comes_from[file]",
-            "safety/test_tokens.py::test_tokens_show_nowhere[text]",
         ],
         "selector_uid": ["api/test_jobs.py::test_a_job_from_create_to_remove"],
         "selector_address": [
@@ -59,7 +58,6 @@ CONTRACTS: dict[str, dict[str, Sequence[str]]] = {
         "archive_transfer": ["archives/test_archives.py::test_what_goes_up_is_what_comes_down"],
         "job_output": ["job_output/test_reading.py::test_both_streams_come_in_the_order_in_which_they_were_written"],
         "http_proxy": [
-            "proxy/test_request_policy.py::test_both_path_forms_and_named_ports_lead_to_the_job",
             "proxy/test_request_policy.py::test_the_routers_credentials_never_reach_the_job",
             "proxy/test_websockets.py::test_close_codes_and_reasons_pass_both_ways",
         ],
