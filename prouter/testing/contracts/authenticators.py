@@ -16,6 +16,7 @@ from prouter.testing.contracts.watching import broken
 
 REQUEST = "prouter_authenticate_request"
 AGENT = "prouter_authenticate_agent"
+ONCE = "; if a head is good only once, name a function that makes one"
 SECRET_CHARACTERS = 6
 """A word of a refused head that is as long must not be in the refusal."""
 
@@ -23,13 +24,14 @@ SECRET_CHARACTERS = 6
 async def assert_authenticator(
     plugin: Any,
     *,
-    right: Sequence[RequestHead],
+    right: Sequence[RequestHead | Callable[[], RequestHead]],
     wrong: Sequence[RequestHead] = (),
     foreign: Sequence[RequestHead] = (),
     guards: bool = True,
 ) -> None:
     """Raises ContractBroken. The plugin is configured: it knows the credentials of the `right` heads.
 
+    Where a head is good only once (signed with a nonce, say), name a function that makes a fresh one at each call.
     `wrong` heads have credentials of its kind that are refused, `foreign` ones those of others. Not `guards`: it knows
     somebody, and others need no credentials.
     """
@@ -38,16 +40,16 @@ async def assert_authenticator(
     if not right:
         broken(hosted.who(REQUEST), "name a head that it accepts: right=[...]")
     near: list[RequestHead] = []
-    for head in right:
-        near += _nearly(head, await _accepted(hosted, head))
-        await hosted.survives_cancellation(REQUEST, head=head, peer=samples.PEERS[0])
+    for made in right:
+        near += _nearly(_fresh(made), await _accepted(hosted, made))
+        await hosted.survives_cancellation(REQUEST, head=_fresh(made), peer=samples.PEERS[0])
     for head in wrong:
         await _refused(hosted, head)
     for head in (samples.a_head(), *foreign):
         if (answer := await _of(hosted, head)) is not None:
             why = "these are not its kind of credentials, the next authenticator is asked when it answers None"
             broken(hosted.who(REQUEST), f"it answered {answer!r} to {_shown(head)}; {why}")
-    await _opens_for_nothing_else(hosted, right, near)
+    await _opens_for_nothing_else(hosted, [head for head in right if not callable(head)], near)
     if guards:
         await _guards(hosted, requests=True)
 
@@ -72,13 +74,17 @@ async def assert_agent_authenticator(plugin: Any, *, right: Sequence[Hello], wro
     await _guards(hosted, requests=False)
 
 
-async def _accepted(hosted: Hosted, head: RequestHead) -> Principal:
+def _fresh(made: RequestHead | Callable[[], RequestHead]) -> RequestHead:
+    return made() if callable(made) else made
+
+
+async def _accepted(hosted: Hosted, made: RequestHead | Callable[[], RequestHead]) -> Principal:
     who = hosted.who(REQUEST)
     answer: Principal
-    for peer in samples.PEERS:
-        answer = await _of(hosted, head, peer)
+    for number, peer in enumerate(samples.PEERS):
+        answer = await _of(hosted, head := _fresh(made), peer)
         if not isinstance(answer, Principal):
-            broken(who, f"it answered {answer!r} to a head that is right: {_shown(head)}")
+            broken(who, f"it answered {answer!r} to a head that is right: {_shown(head)}{ONCE if number else ''}")
         if not answer.name:
             broken(who, "the principal has no name")
     if not answer.used_headers and not answer.used_cookies:
@@ -86,7 +92,7 @@ async def _accepted(hosted: Hosted, head: RequestHead) -> Principal:
         broken(who, f"the principal {answer.name!r} used nothing; {why}")
     if wrong := [name for name in answer.used_headers if name != name.lower()]:
         broken(who, f"used_headers are lower-case names, not {wrong}")
-    left = _without(head, answer)
+    left = _without(_fresh(made), answer)
     if isinstance(await _of(hosted, left), Principal):
         broken(who, f"without {sorted(answer.used_headers | answer.used_cookies)} it still accepts {_shown(left)}")
     return answer
