@@ -174,7 +174,8 @@ class _End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.flow.passed(len(data))
-        self.pair.moved()
+        if self.pair.timed:
+            self.pair.moved()
         self.other.transport.write(data)
 
     def eof_received(self) -> bool:
@@ -228,9 +229,13 @@ class Pair:
             self._begun = True
             self._target.flows.connections += 1
 
+    @property
+    def timed(self) -> bool:
+        """Whether a deadline runs that a byte renews."""
+        return self._timer is not None
+
     def moved(self) -> None:
-        if self._timer is not None:
-            self._moved_at = asyncio.get_running_loop().time()
+        self._moved_at = asyncio.get_running_loop().time()
 
     def ended(self, end: _End) -> None:
         """FIN came from one side."""

@@ -28,6 +28,8 @@ class AnswerReader:
     """The final head, once it came."""
     framing = NO_BODY
     begun = False
+    tunneled = False
+    """Behind a 101: all that comes is opaque, and need not be looked at."""
     overrun = False
     """Bytes came behind the end: the connection is out of step."""
     _buffer: bytes = b""
@@ -97,6 +99,7 @@ class AnswerReader:
             return head
         self.head = head
         self.framing = response_framing(head, self._method)
+        self.tunneled = self.framing.kind is BodyKind.TUNNEL
         self._watch = BodyWatch(self.framing)
         return head
 

@@ -194,11 +194,15 @@ class UpstreamPipe(asyncio.Protocol):
     # --- the agent's side tells ---
 
     def data_received(self, data: bytes) -> None:
+        carrier = self._carrier
+        if carrier is not None and self.reader.tunneled:
+            carrier.carried(data)
+            return
         if self._verdict is not None:
             data = self._read_verdict(data)
+            carrier = self._carrier
         if not data:
             return
-        carrier = self._carrier
         if carrier is None:
             self.close()  # a byte that nobody asked for: out of step
             return

@@ -107,7 +107,9 @@ class ClientConnection(asyncio.Protocol):
             self._home.turn_away(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering:
+        if self._tunnel and self._exchange is not None:
+            self._exchange.body(data)
+        elif self._lingering:
             self._lingering += len(data)
             if self._lingering > LINGER_BYTES:
                 self._pauses.add("lingering")
@@ -116,8 +118,6 @@ class ClientConnection(asyncio.Protocol):
                 return
             self._buffer += data
             self._next_request(fresh=len(self._buffer) == len(data))
-        elif self._tunnel:
-            self._exchange.body(data)
         else:
             self._more(data)
 

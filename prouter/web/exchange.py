@@ -418,6 +418,10 @@ class Exchange(Accounted):
             self._tell_answered()
 
     def _write_body(self, data: bytes) -> None:
+        if self._tunnel:
+            self._bytes_out += len(data)
+            self._client.write(data)
+            return
         if self._decoder is not None:
             data = self._decoder.feed(data)
         self._bytes_out += len(data)
