@@ -17,7 +17,7 @@ from prouter import hookspecs, implements
 from prouter.client import Client, Job, RequestFailed
 from prouter.model.access import Peer, Principal
 from prouter.model.http import RequestHead
-from prouter.testing import AgentHere, Fleet, RouterHere, Setup, eventually
+from prouter.testing import AgentHere, Fleet, RouterHere, Setup, assert_contract, eventually
 
 PLUGIN = {"har_recorder": HarRecorder}
 SERVER = """
@@ -222,3 +222,7 @@ async def known(client: Client, job: Job) -> bool:
 
 def recorded(place: Path) -> list[Path]:
     return list(place.rglob("har_recorder/*.jsonl"))
+
+
+async def test_it_keeps_what_is_promised_of_any_plugin() -> None:
+    await assert_contract(HarRecorder, "plugin", name="har_recorder")

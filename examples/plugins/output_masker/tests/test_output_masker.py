@@ -12,7 +12,7 @@ from prouter_output_masker import OutputMasker
 
 from prouter.client import Client, Job, RequestFailed
 from prouter.errors import ConfigError
-from prouter.testing import AgentHere, Fleet, InProcess, RouterHere, Setup
+from prouter.testing import AgentHere, Fleet, InProcess, RouterHere, Setup, assert_contract
 
 PLUGIN = {"output_masker": OutputMasker}
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nx\n-----END KEY-----"
@@ -109,3 +109,7 @@ def kept_files(place: Path) -> list[Path]:
 async def test_a_pattern_that_is_none_is_a_wrong_configuration(in_process: InProcess) -> None:
     with pytest.raises(ConfigError, match=r"output_masker\.patterns"):
         await in_process.agent(None, "output_masker.patterns=['(']", plugins=PLUGIN)
+
+
+async def test_it_keeps_what_is_promised_of_any_plugin() -> None:
+    await assert_contract(OutputMasker, "plugin", name="output_masker")

@@ -11,7 +11,7 @@ import pytest
 from prouter_upload_quota import UploadQuota
 
 from prouter.client import Client, Job
-from prouter.testing import AgentHere, InProcess, RouterHere, Setup
+from prouter.testing import AgentHere, InProcess, RouterHere, Setup, assert_contract
 
 LIMITS = ["upload_quota.file_bytes=1000", "upload_quota.job_bytes=2500"]
 
@@ -138,3 +138,7 @@ async def test_without_limits_it_is_in_nobodys_way(in_process: InProcess) -> Non
     async with router.client() as client:
         job = await client.create({"type": "uid", "uid": agent.uid}, "job")
         assert await put(client, job, "large", 100_000) == 200
+
+
+async def test_it_keeps_what_is_promised_of_any_plugin() -> None:
+    await assert_contract(UploadQuota, "plugin", name="upload_quota")
