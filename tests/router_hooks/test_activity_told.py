@@ -8,6 +8,10 @@ from pathlib import Path
 from listening import Heard
 from proxied import Proxied, call, new_job
 
+from prouter.core.jobs.mirror import JobMirror
+from prouter.model.activity import Activity
+from prouter.model.ids import JobUid
+from prouter.model.jobs import JobRecord, JobState, Sender
 from prouter.testing import eventually
 
 
@@ -48,3 +52,14 @@ async def test_counts_are_told_when_they_change_and_again_to_a_router_that_comes
         return info["bytes_out"] == newest["bytes_out"] and info["connections"] == newest["connections"]
 
     await eventually(shown)
+
+
+def test_what_is_told_again_or_of_a_job_that_is_not_known_is_no_news() -> None:
+    """An agent tells everything anew over a new link."""
+    mirror = JobMirror(lambda record: None)
+    made = JobRecord(JobUid("j"), "", Sender("SERVER", "r", "r"), JobState.NEW, created_at=1.0, revision=1)
+    mirror.apply(made)
+    assert mirror.note(made.uid, Activity(1, 2, 3, 4.0))
+    assert not mirror.note(made.uid, Activity(1, 2, 3, 4.0))
+    assert mirror.note(made.uid, Activity(0, 2, 3, 4.0))
+    assert not mirror.note(JobUid("other"), Activity(1, 2, 3, 4.0))
