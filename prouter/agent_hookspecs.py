@@ -160,7 +160,8 @@ def prouter_prepare_sandbox(record: JobRecord, sandbox: Path) -> None:
     Asked while the job is made, before the client hears of it; the directory belongs to the user of the agent. Blocking
     work belongs into a thread. If you raise, there is no job, those that were asked before you get
     `prouter_cleanup_sandbox`, and the sandbox is removed. What you raise on purpose keeps its kind, with your name in
-    front: after NoAgent the router tries another agent.
+    front: after NoAgent the router tries another agent. Routers wait `jobs.call_timeout` seconds for the whole of it;
+    what is not done by then is undone, too.
 
     Example::
 

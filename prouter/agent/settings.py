@@ -132,7 +132,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
             },
             "driver_timeout": _seconds(
                 "Seconds within which a driver must start a job, end it, recover it, or destroy what is left of it.",
-                60,
+                25,
                 0.1,
             ),
             "stop_grace": _seconds(

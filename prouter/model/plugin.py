@@ -423,7 +423,8 @@ class Driver(Protocol):
 
     @added
     async def destroy(self, job: JobUid, job_directory: str) -> None:
-        """A job that this driver started is deleted: end and remove what is left of it outside of its directory.
+        """A job that this driver started is deleted, or runs anew by another driver: end and remove what is left of it
+        outside of its directory.
 
         Its process is over as far as is known; called again when a deletion was cut short.
         """

@@ -92,6 +92,8 @@ async def test_a_job_is_recovered_by_the_driver_that_started_it(fleet, told: Tol
     await router.agent_is_there(agent)
     async with router.client() as client:
         locator = {"type": "uid", "uid": agent.uid}
+        done = await client.create(locator, "done")
+        await (await done.start(PRINTS, port_expected_count=0)).wait()
         job = await client.create(locator, "job")
         await job.start(SLEEPS, port_expected_count=0)
         agent.kill()
@@ -102,6 +104,9 @@ async def test_a_job_is_recovered_by_the_driver_that_started_it(fleet, told: Tol
         assert told.lines() == ["other recovers"]
         assert (await job.refresh()).info["reason"] == "agent-lost"
         assert (await job.explain())["driver"] == {"name": "other", "plugin": "other"}
+        told.clear()
+        await done.restart()
+        assert told.lines() == ["other destroys", "marking starts"], "nothing of the first run is left behind"
 
         second = await client.create(locator, "second")
         await second.start(SLEEPS, port_expected_count=0)

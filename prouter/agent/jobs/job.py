@@ -180,10 +180,14 @@ class Job:
     async def delete(self) -> None:
         """All that is on disk. For a job without a tree, of which nobody is told any more."""
         await self._around.hooks.cleanup(self.record, self.directory.sandbox)
+        await self._destroy()
+        await asyncio.to_thread(self.directory.delete)
+
+    async def _destroy(self) -> None:
+        """What its last driver still has of it."""
         driver = self._around.drivers.of(self.record.driver) if self.record.driver else None
         if driver is not None:
             await driver.destroy(self.record.uid, str(self.directory.path))
-        await asyncio.to_thread(self.directory.delete)
 
     async def clean_sandbox(self) -> None:
         """Its sandbox only: it was lost, and stays known."""
@@ -227,6 +231,8 @@ class Job:
         job_machine.begin_restart(self.record)
         request = await asyncio.to_thread(self.directory.last_start)
         await self._around.hooks.admit_start(self.record, request)
+        if self.record.driver != self._around.drivers.chosen().name:
+            await self._destroy()
         fresh = job_machine.begin_restart(self.record)
         self._around.check_again(self.record)
         return await self._begin_run(fresh, request)
