@@ -49,6 +49,8 @@ def unknown_make_targets(page: Path, text: str, targets: set[str]) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
+    """Without that in Python, which has comments."""
+    text = re.sub(r"(?ms)^```python\n.*?^```", "", text)
     return [a or b for a, b in re.findall(r"`([^`\n]+)`|^ {4}(.+)$", text, re.MULTILINE)]
 
 

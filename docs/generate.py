@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from pictures import STORIES, picture
+from values import links, values_page
 
 from prouter import agent_hookspecs, hookspecs
 from prouter.cli import agent as agent_command
@@ -37,6 +38,13 @@ EXAMPLES = ROOT / "examples" / "plugins"
 COMMON = ("4XX", "501", "502", "503", "504", "507")
 """Statuses that every route may answer."""
 MADE = "<!-- Made by docs/generate.py: change the program, not this page. -->\n"
+VALUES = """
+# Values and services
+
+What hooks get and give, as their signatures name it: frozen values, the services that `prouter_startup` hands over,
+errors, and the classes of the kit. A field without a default must be given. Import each from the module in whose part
+it stands.
+"""
 SIDES: tuple[tuple[str, ModuleType], ...] = (("router", hookspecs), ("agent", agent_hookspecs))
 
 
@@ -59,6 +67,7 @@ def main() -> int:
 def pages() -> Mapping[Path, str]:
     return {
         DOCS / "plugins" / "reference.md": hooks_page(),
+        DOCS / "plugins" / "values.md": values_page(MADE + VALUES, SIDES),
         DOCS / "plugins" / "cookbook.md": cookbook_page(),
         DOCS / "reference" / "configuration.md": configuration_page(),
         DOCS / "reference" / "http-api.md": api_page(),
@@ -106,6 +115,7 @@ def hook_text(side: str, spec: Any) -> str:
         f"def {spec.__name__}{signature}",
         "```\n",
         " ".join(rest.split()) + "\n" if rest else "",
+        f"Values: {named}.\n" if (named := links(spec)) else "",
         "```python",
         textwrap.dedent(example).strip("\n"),
         "```\n",
