@@ -28,6 +28,7 @@ from prouter.model.agents import Hello
 from prouter.model.http import Reply
 from prouter.model.jobs import job_info
 from prouter.model.plugin import Call, Route
+from prouter.pipe.steps import in_a_task
 from prouter.rpc.connection import Link
 from prouter.rpc.websocket import AcceptedChannel
 from prouter.web.browser import guard_change, host_is_ours
@@ -113,6 +114,7 @@ class ControlDoor:
         )
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
+        await in_a_task()
         head = incoming.head
         host = head.get("host") or ""
         wildcard = self._interface in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
@@ -159,6 +161,7 @@ class ReportDoor:
         self._feedback = feedback
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
+        await in_a_task()
         head = incoming.head
         if head.path != REPORT_PATH or head.method not in ("GET", "HEAD"):
             raise RouteNotFound("jobs report their port here, nothing else")

@@ -25,6 +25,7 @@ from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail
 from prouter.model.trail import current as trail
 from prouter.pipe.bind import AgentBinding, Binding, JobBinding
+from prouter.pipe.steps import in_a_task
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
@@ -210,6 +211,7 @@ class ControlDispatcher:
     # --- routes ---
 
     async def _routed(self, incoming: Incoming, principal: Principal) -> Outcome:
+        await in_a_task()  # what plugins do for a route may need one
         head = incoming.head
         try:
             match = self._routes.match(head.method, head.path)

@@ -11,6 +11,7 @@ from prouter.model.access import Peer
 from prouter.model.http import Reply, RequestHead
 from prouter.pipe.opening import PATH as PIPE_PATH
 from prouter.pipe.opening import UPGRADE
+from prouter.pipe.steps import in_a_task
 from prouter.rpc import websocket
 from prouter.rpc.limits import Limits
 from prouter.web.outcomes import Allowance, Incoming, Outcome, Serve, Tunnel
@@ -41,6 +42,7 @@ class LinkDoor:
         self._ping_interval_seconds = ping_interval_seconds
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
+        await in_a_task()
         head = incoming.head
         if head.method == "GET" and head.path == websocket.PATH and head.upgrade == "websocket":
             allowance = Allowance(HANDSHAKE_ALLOWANCE_BYTES)

@@ -132,4 +132,7 @@ class Dispatcher(Protocol):
     """Decides what becomes of a request."""
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
-        """Raises ProuterError, which is answered as problem+json; anything else is a 500 and logged."""
+        """Begun without a task: what needs one (asyncio.timeout) awaits `pipe.steps.in_a_task` before.
+
+        Raises ProuterError, which is answered as problem+json; anything else is a 500 and logged.
+        """
