@@ -117,7 +117,7 @@ def hook_text(side: str, spec: Any) -> str:
         " ".join(rest.split()) + "\n" if rest else "",
         f"Values: {named}.\n" if (named := links(spec)) else "",
         "```python",
-        textwrap.dedent(example).strip("\n"),
+        re.sub(r"\n+(?=class )", "\n\n\n", textwrap.dedent(example).strip("\n")),
         "```\n",
     ]
     return "\n".join(line for line in lines if line != "")
@@ -241,7 +241,8 @@ def api_page() -> str:
         for verb, operation in verbs.items():
             if verb not in ("get", "put", "post", "delete", "patch") and not (verb == "head" and "get" not in verbs):
                 continue
-            parts.append(f"## {verb.upper()} {path}\n\n{plain(operation.get('summary', ''))}\n")
+            about = f"{operation.get('summary', '')} {operation.get('description', '')}"
+            parts.append(f"## {verb.upper()} {path}\n\n{plain(about)}\n")
             rows = [
                 f"| `{p['name']}` | {p['in']} | {plain(p.get('description', ''))} |"
                 for p in operation.get("parameters", ())
