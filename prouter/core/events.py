@@ -21,8 +21,12 @@ from prouter.model.jobs import CreateRequest, JobRecord, JobState
 from prouter.model.telling import one_line
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.seldom import SeldomLog
 
 log = logging.getLogger(__name__)
+
+FAILURES_AT_ONCE = 100
+"""Lines of the log about what failed with nobody waiting; a plugin may tell thousands."""
 
 
 class EventHub:
@@ -33,6 +37,7 @@ class EventHub:
         self._acting = acting
         self._joined = joined
         """Set once an agent is connected."""
+        self._failures = SeldomLog(log, FAILURES_AT_ONCE)
 
     def tell(self, event: Event) -> None:
         match event:
@@ -60,7 +65,7 @@ class EventHub:
                             "prouter_proxy_activity", subject=record.uid, agent=agent, record=record, activity=activity
                         )
             case Failed(subject, detail):
-                log.warning("%s: %s", subject, detail)
+                self._failures.warn("%s: %s", subject, detail)
                 self._hooks.notify("prouter_failed", subject=subject, about=subject, detail=detail)
 
 

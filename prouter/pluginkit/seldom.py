@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 SECONDS = 10.0
-"""Between two of them."""
+"""After which there may be lines again."""
 
 
 class SeldomLog:
-    """Of one kind of line."""
+    """Of one kind of line: `at_once` of them, then none until some seconds have passed."""
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, at_once: int = 1) -> None:
         self._log = log
-        self._said_at = -SECONDS
+        self._at_once = at_once
+        self._began_at = -math.inf
+        self._said = 0
         self._left_out = 0
 
     def warn(self, message: str, *arguments: object) -> None:
         now = time.monotonic()
-        if now - self._said_at < SECONDS:
+        if now - self._began_at >= SECONDS:
+            self._began_at, self._said = now, 0
+        if self._said >= self._at_once:
             self._left_out += 1
             return
         if self._left_out:
             message, arguments = f"{message} (and %d more like it)", (*arguments, self._left_out)
         self._log.warning(message, *arguments)
-        self._said_at, self._left_out = now, 0
+        self._said += 1
+        self._left_out = 0

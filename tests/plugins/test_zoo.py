@@ -150,6 +150,7 @@ async def test_a_flood_of_news_delays_nobody(zoo: RouterDaemon) -> None:
             await answer.read()
         await answers(client)
     assert zoo.memory_bytes() < 200 * 2**20
+    assert zoo.log.count("the zoo: number ") == 100
 
 
 async def test_selectors_routes_and_tasks_that_break_are_named(fleet: Fleet, tmp_path: Path) -> None:
