@@ -21,9 +21,16 @@ from prouter.testing.contracts import samples
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ("least_loaded", "no_agent", "relay_to_agent", "idempotency_key", "any_matches", "token_bits")
 """Functions of the model that are made for plugins."""
-WIRE = ("to_wire", "from_wire")
-"""Methods that are prouter's own affair."""
-KIT = {"here.py": ("RouterHere", "AgentHere", "InProcess"), "fake_agent.py": ("FakeAgent", "crowd")}
+OWN = re.compile(r"to_wire|from_wire|prouter_\w+|pipe_\w+|job_count_\w+")
+"""Methods that are prouter's own affair, or the answers of a `FakeAgent`."""
+HANDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "prouter.testing": {
+        "testing/here.py": ("Here", "RouterHere", "AgentHere", "InProcess"),
+        "testing/fake_agent.py": ("FakeAgent", "crowd"),
+    },
+    "prouter.client": {"client/client.py": ("Client", "Job", "RequestFailed")},
+}
+"""What tests hold in their hands, by module and file."""
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -116,7 +123,7 @@ def annotated(node: ast.stmt) -> Iterator[str]:
         for member in node.body:
             if isinstance(member, ast.AnnAssign):
                 yield ast.unparse(member.annotation)
-            elif isinstance(member, Definition) and not member.name.startswith("_") and member.name not in WIRE:
+            elif isinstance(member, Definition) and not member.name.startswith("_") and not OWN.fullmatch(member.name):
                 yield signature(member)
 
 
@@ -139,7 +146,7 @@ def class_lines(node: ast.ClassDef) -> Iterator[str]:
     yield f"class {node.name}{bases}:"
     body = node.body[1:] if ast.get_docstring(node) else node.body
     for member, after in zip(body, [*body[1:], None], strict=True):
-        if isinstance(member, Definition) and member.name in WIRE:
+        if isinstance(member, Definition) and OWN.fullmatch(member.name):
             continue
         if isinstance(member, Definition) and (not member.name.startswith("_") or member.name == "__init__"):
             yield from method_lines(member)
@@ -152,7 +159,11 @@ def class_lines(node: ast.ClassDef) -> Iterator[str]:
 def method_lines(method: Definition) -> Iterator[str]:
     yield ""
     yield from comment(ast.get_docstring(method) or "")
-    if any(ast.unparse(mark) == "property" for mark in method.decorator_list):
+    marks = [ast.unparse(mark) for mark in method.decorator_list]
+    for mark in marks:
+        if mark in ("classmethod", "staticmethod", "asynccontextmanager"):
+            yield f"    @{mark}"
+    if "property" in marks:
         yield f"    {method.name}: {ast.unparse(method.returns) if method.returns else 'Any'}"
     else:
         yield f"    {signature(method)}"
@@ -167,8 +178,7 @@ def comment(text: str) -> Iterator[str]:
 def signature(node: Definition) -> str:
     begin = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
     answer = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    whole = f"{begin} {node.name}({ast.unparse(node.args)}){answer}"
-    return re.sub(r"'([A-Z][^']*)'", r"\1", whole)
+    return f"{begin} {node.name}({ast.unparse(node.args)}){answer}"
 
 
 def paragraphs(text: str) -> str:
@@ -190,12 +200,14 @@ def errors_text() -> str:
 
 
 def kit_text() -> str:
-    parts = ["## prouter.testing\n", "What tests hold in their hands; [testing](testing.md) says how.\n"]
-    for file, names in KIT.items():
-        for node in ast.parse((ROOT / "prouter" / "testing" / file).read_text("utf-8")).body:
-            if isinstance(node, ast.ClassDef | Definition) and node.name in names:
-                parts.append(value_text(node.name, Found("prouter.testing", node)))
-    parts.append("### Samples\n\nOf `prouter.testing.contracts.samples`: values as hooks get them.\n\n```python")
+    parts = []
+    for module, files in HANDS.items():
+        parts.append(f"## {module}\n\nWhat tests have in hand; [testing](testing.md) says how.\n")
+        for file, names in files.items():
+            for node in ast.parse((ROOT / "prouter" / file).read_text("utf-8")).body:
+                if isinstance(node, ast.ClassDef | Definition) and node.name in names:
+                    parts.append(value_text(f"kit-{node.name}", Found(module, node)).replace("### kit-", "### "))
+    parts.append("## prouter.testing.contracts.samples\n\nValues as hooks get them.\n\n```python")
     tree = ast.parse(inspect.getsource(samples))
     parts += [signature(node) for node in tree.body if isinstance(node, Definition) and node.name[0] != "_"]
     return "\n".join([*parts, "```\n"])
