@@ -448,6 +448,7 @@ def prouter_proxy_finished(finished: ProxyFinished) -> None:
 
     Told when the last byte has gone to the client, or the client has. Requests that a hook refused or answered before
     they were planned are not among them (see prouter_audit); one that was planned is, also when its job gave no answer.
+    While somebody implements this, each proxied request is decided about anew, which costs about 0.1 ms of CPU time.
 
     Example::
 
@@ -480,9 +481,9 @@ def prouter_audit(event: AuditEvent) -> None:
 
     Told of every request with a valid head, refused ones and proxied ones too; of a Websocket or another upgrade when
     it is open, with status 101. Told as well of every agent that dials in, once its handshake was read: action
-    "agent.connect", status 101 or what its refusal would be over HTTP. While somebody implements this, the decisions
-    about every request are recorded, which costs some microseconds each. Who must not miss one keeps up, or looks at
-    prouter_news_missed.
+    "agent.connect", status 101 or what its refusal would be over HTTP. While somebody implements this, each proxied
+    request is decided about anew and the decisions about all requests are recorded: about 0.2 ms of CPU time each. Who
+    must not miss one keeps up, or looks at prouter_news_missed.
 
     Example::
 
