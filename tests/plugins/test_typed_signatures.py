@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from prouter import hookspecs, implements
+from prouter.model.access import Principal, Refusal, Resource
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples" / "plugins").glob("*/src"))
 HEAD = """
@@ -108,3 +111,17 @@ def test_the_examples_mark_by_implements() -> None:
         texts = [path.read_text() for path in (example / "src").rglob("*.py")]
         marked = sum(text.count("@implements(") for text in texts)
         assert marked, f"{example.name} marks nothing that mypy can look at"
+
+
+def test_the_typed_mark_says_its_place_like_the_other_one() -> None:
+    class Ordered:
+        @implements(hookspecs.prouter_authorize, before=("quota",), after=["sso"])
+        def any_name(self, principal: Principal, action: str, resource: Resource) -> Refusal | None:
+            return None
+
+    marked = Ordered.any_name
+    assert (marked.prouter_before, marked.prouter_after) == (("quota",), ("sso",))  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="sequences of names"):
+        implements(hookspecs.prouter_authorize, before="quota")(Ordered.any_name)
+    with pytest.raises(TypeError, match="is no hook"):
+        implements(len)  # type: ignore[arg-type]
