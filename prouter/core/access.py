@@ -54,6 +54,8 @@ class Access:
     def take_guards(self, guards: Guards) -> None:
         """From now on these are in force."""
         self.guards = guards
+        if self._settings.server is not None and not self._asked("prouter_authenticate_agent"):
+            log.warning("no agent can come in: none of access.authenticators knows agents (token_auth does)")
         if self._insecure and not is_loopback(self._settings.control) and not guards.requests:
             log.warning("the control endpoint is open to everybody who can reach it (--insecure)")
 
@@ -81,7 +83,7 @@ class Access:
     def _together(self, told: Mapping[str, Guards], authenticators: Sequence[str]) -> Guards:
         """What those guard that are named."""
         found = [guards for name, guards in told.items() if name in authenticators]
-        asked = [name for name in self._hooks.plugins("prouter_authenticate_request") if name in authenticators]
+        asked = self._asked("prouter_authenticate_request", authenticators)
         return Guards(
             requests=any(g.requests for g in found),
             agents=any(g.agents for g in found),
@@ -89,6 +91,11 @@ class Access:
             weakest_agent_bits=min((g.weakest_agent_bits for g in found if g.agents), default=0.0),
             lasting=all(name in told and told[name].lasting for name in asked),
         )
+
+    def _asked(self, hook: str, authenticators: Sequence[str] | None = None) -> list[str]:
+        """Which of the authenticators are asked that."""
+        named = self._authenticators if authenticators is None else authenticators
+        return [name for name in self._hooks.plugins(hook) if name in named]
 
     def lasting(self) -> Guards | None:
         """Not None: what was found about a request and allowed to it holds for those like it, for as long as this is

@@ -95,3 +95,13 @@ async def test_a_stranger_in_the_place_of_the_plugin_that_checks_tokens_is_switc
         named = ("--set", f"plugins.load={loaded}", "--set", "access.authenticators=['other','token_auth']")
         said = fleet.refused(*named, *off("token_auth"), status=1)
         assert "the authenticator 'token_auth' is disabled" in said
+
+
+async def test_a_router_that_no_agent_can_join_says_so_at_its_start(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "clients.py").write_text(
+        "from prouter import hookimpl\n@hookimpl\ndef prouter_authenticate_request(head, peer):\n    return None\n"
+    )
+    words = ("--set", f"plugins.load=[{str(tmp_path / 'clients.py')!r}]", "--set", "access.authenticators=['clients']")
+    assert "no agent can come in" in fleet.daemon(*words).log
+    assert "no agent can come in" not in fleet.daemon().log
+    assert "no agent can come in" not in fleet.daemon(*words, "--set", "server.enabled=False").log
