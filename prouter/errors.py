@@ -426,12 +426,13 @@ class RemoteProtocolError(LinkError):
 
 
 class ConfigError(ProuterError):
-    """The configuration is wrong. `mistakes` are lines: key, what is wrong, what is allowed. Exit status 2."""
+    """The configuration is wrong. `mistakes` are lines: key, what is wrong, what is allowed; a text is one. Exit
+    status 2."""
 
     code = "config"
 
     def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = tuple(mistakes)
+        self.mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
         super().__init__("\n".join(self.mistakes))
 
 

@@ -9,13 +9,15 @@ import os
 import secrets
 from argparse import Namespace
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prouter.cli import daemon, logs, options
 from prouter.cli.agent import KIND as AGENT
 from prouter.cli.router import KIND as ROUTER
-from prouter.errors import StartupError
+from prouter.errors import ConfigError, StartupError
+from prouter.pluginkit.config import UNKNOWN
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.state import default_base
 
@@ -133,10 +135,24 @@ def _when(awaited: Any, event: asyncio.Event) -> Any:
         task.cancel()
 
 
+WHOSE = "--set is for parameters of the router, --agent-set for those of the agent"
+
+
 def _load(kind: options.Kind, secret: dict[str, str], settings: list[str], given: Namespace) -> options.Loaded:
-    """As the daemon would; the token comes by the environment of this call only, never by a process's arguments."""
-    chosen = Namespace(config=None, set=settings, no_plugin=given.no_plugin, safe=given.safe)
-    return options.load(kind, chosen, dict(os.environ) | secret)
+    """As the daemon would; the token comes by the environment of this call only, never by a process's arguments.
+
+    A plugin that only the other one of the two has is not switched off here.
+    """
+    elsewhere = {point.name for point in entry_points(group=(AGENT if kind is ROUTER else ROUTER).group)}
+    here = {point.name for point in entry_points(group=kind.group)}
+    off = [name for name in given.no_plugin if name in here or name not in elsewhere]
+    chosen = Namespace(config=None, set=settings, no_plugin=off, safe=given.safe)
+    try:
+        return options.load(kind, chosen, dict(os.environ) | secret)
+    except ConfigError as error:
+        if any(UNKNOWN in mistake for mistake in error.mistakes):
+            raise ConfigError([*error.mistakes, WHOSE]) from None
+        raise
 
 
 def _parser() -> argparse.ArgumentParser:

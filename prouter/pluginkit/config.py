@@ -76,6 +76,7 @@ PLUGIN_PROPERTIES: Mapping[str, Mapping[str, Any]] = {
 """The section that is read before plugins are looked for."""
 
 
+UNKNOWN = "there is no such parameter"
 MAX_NUMBER = 2**53
 """What a JSON number holds exactly in every language (RFC 8259 6)."""
 
@@ -245,7 +246,7 @@ def _is_utf8(text: str) -> bool:
 def _unknown(key: str, schema: Schema) -> str:
     close = difflib.get_close_matches(key, [parameter.key for parameter in schema], 3, 0.6)
     hint = f"did you mean {', '.join(close)}?" if close else "--help lists what there is (a plugin may be switched off)"
-    return f"{key}: there is no such parameter; {hint}"
+    return f"{key}: {UNKNOWN}; {hint}"
 
 
 def _get(tree: Mapping[str, Any], key: str) -> Any:
