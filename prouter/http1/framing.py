@@ -6,15 +6,17 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from prouter.http1.fields import LINES, names_in
+from prouter.http1.fields import LINES, TOKEN, names_in
 from prouter.model.http import RequestHead, ResponseHead
 
 CHUNK_LINE_BYTES = 4096
 """A chunk's size line with its extensions; Go's net/http allows 4096."""
 TRAILER_BYTES = 16384
 """All trailers of a body together."""
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
-_FRAMING_NAMES = re.compile(r"(?im)^(?:content-length|transfer-encoding|host|trailer|te|connection):")
+_EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\"))?"
+_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,15}})(?:{_EXTENSION})*[ \t]*".encode("latin-1"))
+"""RFC 9112 7.1.1. An open quote for instance: some look for its end in the next lines, where the chunk's bytes are."""
+_FRAMING_NAMES = re.compile(r"(?im)^(?:content-length|transfer-encoding|host|trailer|te|connection|upgrade):")
 
 
 class BodyKind(Enum):

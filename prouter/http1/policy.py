@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Collection
 
 from prouter.http1.fields import names_in
 from prouter.http1.framing import BodyKind, Framing
@@ -39,10 +40,11 @@ def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
     nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
     said = frozenset(name.lower() for name, _ in plan.set_headers)
     gone = HOP_BY_HOP | nominated | plan.drop | said | frozenset(("host",))
+    look_alikes = gone | REQUEST_FRAMING  # WSGI and CGI make one name of - and _
     lines = [f"{head.method} {plan.target} HTTP/1.1", f"Host: {plan.host}"]
     for name, value in head.headers:
         lower = name.lower()
-        if lower in gone or ("_" in lower and lower.replace("_", "-") in gone):
+        if lower in gone or ("_" in lower and lower.replace("_", "-") in look_alikes):
             continue
         if lower == "cookie" and plan.drop_cookies:
             value = _without_cookies(value, plan.drop_cookies)
@@ -72,6 +74,16 @@ def end_to_end(head: RequestHead) -> RequestHead:
         if not (named or (lower == "connection" and not value)):
             kept.append((name, value))
     return dataclasses.replace(head, headers=tuple(kept))
+
+
+def without_credentials(head: RequestHead, client: RequestHead, names: Collection[str]) -> RequestHead:
+    """`head`, which hooks may have made of the client's, without the client's own headers of these (lower-case) names.
+    What a hook put in their place is for the job, and stays."""
+    if not names:
+        return head
+    theirs = {(name.lower(), value) for name, value in client.headers if name.lower().replace("_", "-") in names}
+    kept = tuple(line for line in head.headers if (line[0].lower(), line[1]) not in theirs)
+    return dataclasses.replace(head, headers=kept)
 
 
 def reframed(changed: RequestHead, original: RequestHead) -> RequestHead:

@@ -295,7 +295,7 @@ class ClientConnection(asyncio.Protocol):
 
     def exchange_over(self, *, keep_alive: bool, cut: bool) -> None:
         """The answer was written, or was cut."""
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
         if self._transport.is_closing():
             return
         if self._pauses:
@@ -306,7 +306,8 @@ class ClientConnection(asyncio.Protocol):
         if self._ends_by_close:
             end_at_close(self._transport)
         if not keep_alive or self._home.draining:  # the head may have promised more before the endpoint's end began
-            self._linger(more_may_come=not self.body_complete)
+            last = exchange is not None and exchange.last_of_client and self.body_complete and not self._buffer
+            self._linger(more_may_come=not last)
         else:
             self._watch = None
             self._arm(self._limits.head_seconds if self._buffer else self._limits.idle_seconds, self._head_late)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable, UpstreamFailed
-from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
+from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder, wants_close
 from prouter.http1.policy import forward_request, forward_response, keep_framing
 from prouter.http1.reply import write_reply
 from prouter.http1.response import PlainHead
@@ -227,6 +227,11 @@ class Exchange(Accounted):
         if not self._framed:
             self._client.cut()
         self._client.exchange_over(keep_alive=False, cut=True)
+
+    @property
+    def last_of_client(self) -> bool:
+        """It said that it sends no more requests on this connection."""
+        return self._again.closes if self._again is not None else wants_close(self._incoming.head)
 
     # --- answers of our own ---
 

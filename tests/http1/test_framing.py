@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prouter.http1.framing import CHUNKED, NO_BODY, BadBody, BodyKind, BodyWatch, ChunkDecoder, Framing
 
 CUTS = st.lists(st.integers(0, 400), max_size=12)
-EXTENSIONS = st.sampled_from(["", ";a=b", ' ; q="x;y"', "  "])
+EXTENSIONS = st.sampled_from(["", ";a=b", ' ; q="x;y"', "  ", ';a;b = "\\"\t\\\\" ;c=d\t'])
 TRAILERS = st.lists(st.sampled_from(["X-Sum: abc", "Expires: never", "Empty:"]), max_size=3)
 
 
@@ -93,9 +93,13 @@ BAD = {
     "NUL in an extension": b"5;\0\r\nhello\r\n",
     "no CR LF behind the chunk": b"5\r\nhelloX",
     "LF behind the chunk": b"5\r\nhello\n0\r\n\r\n",
+    "an open quote in an extension": b'5;a="b\r\nhello\r\n',
+    "an extension of no name": b"5;\r\nhello\r\n",
+    "an extension of two words": b"5;a b\r\nhello\r\n",
     "an endless extension": b"5;" + b"a" * 5000,
     "a length in the trailers": b"0\r\nContent-Length: 5\r\n\r\n",
     "a coding in the trailers": b"0\r\nX: y\r\ntransfer-encoding: chunked\r\n\r\n",
+    "Upgrade in the trailers": b"0\r\nUpgrade: h2c\r\n\r\n",
     "a Host in the trailers": b"0\r\nHost: y\r\n\r\n",
     "a space before the colon": b"0\r\nX : y\r\n\r\n",
     "a bare LF in the trailers": b"0\r\nX: y\n\r\n",

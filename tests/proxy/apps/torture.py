@@ -58,8 +58,23 @@ class Visit:
         """Framed as it came."""
         lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
         if b"transfer-encoding" in lines:
-            return self.heard(await self.reader.readuntil(b"0\r\n")) + self.heard(await self.reader.readuntil(b"\r\n"))
+            return await self.chunked()
         return self.heard(await self.reader.readexactly(int(lines.get(b"content-length", b"0"))))
+
+    async def chunked(self) -> bytes:
+        """A chunked body with its framing and trailers."""
+        came = b""
+        while True:
+            line = self.heard(await self.reader.readuntil(b"\n"))
+            size = int(line.partition(b";")[0], 16)
+            came += line
+            if not size:
+                break
+            came += self.heard(await self.reader.readexactly(size + 2))
+        while line != b"\r\n":
+            line = self.heard(await self.reader.readuntil(b"\n"))
+            came += line
+        return came
 
     # --- what the paths do ---
 
