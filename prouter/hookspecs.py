@@ -335,7 +335,8 @@ def prouter_principal(principal: Principal, head: RequestHead) -> Principal | No
 def prouter_resolve_route(head: RequestHead) -> Resolved | None:
     """Whether this host and path stand for a job's port, and which.
 
-    Asked of every request once it is authenticated, before the table of routes. None: not for a job as far as I know.
+    Asked of every request once it is authenticated, before the table of routes; of the paths that are open to all
+    before that, and who makes such a request is asked when you take it. None: not for a job as far as I know.
 
     Example::
 

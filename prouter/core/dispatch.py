@@ -5,6 +5,7 @@ host → authenticate → route of a job (proxied) or of the table → browser g
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,10 +15,10 @@ from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
 from prouter.core.told import Told
 from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
-from prouter.http1.policy import end_to_end, reframed
-from prouter.model import query, unexpected
-from prouter.model.access import ANONYMOUS, Principal, Resource
-from prouter.model.http import Reply, RequestHead, ResponseHead
+from prouter.http1.policy import end_to_end, reframed, without_credentials
+from prouter.model import query, sound, unexpected
+from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
+from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, idempotency_key
@@ -74,18 +75,21 @@ class ControlDispatcher:
         self._told.of_all(incoming)
         head = incoming.head
         ours = self._origins.host_is_ours(head)
-        principal = ANONYMOUS
+        principal, begun = ANONYMOUS, (self._access.guards, self._hooks.generation)
         special = self._routes.special(head.method, head.path)
         if special is not None and special.recorded and incoming.on_answer is None:
             trail.set(Trail())
-        if not (ours and special is not None and special.public):
+        public = ours and special is not None and special.public
+        if not public:
             principal = incoming.principal = await self._access.check(head, incoming.peer)
         resolved = await self._resolve(incoming)
+        if public and resolved is not None:  # a plugin takes it for a job's, so that it is not the public route
+            principal = incoming.principal = await self._access.check(head, incoming.peer)
         if not ours and (resolved is None or not resolved.by_host):
             self._origins.refuse_host(head)
         if resolved is not None:
             incoming.route = PROXIED
-            return await self._proxied(incoming, principal, resolved)
+            return await self._proxied(incoming, principal, resolved, begun)
         return await self._routed(incoming, principal)
 
     async def _authorize(self, incoming: Incoming, principal: Principal, action: str, resource: Resource) -> None:
@@ -99,7 +103,7 @@ class ControlDispatcher:
         resolved = await self._resolve(incoming)
         if resolved is None:
             raise RouteNotFound(f"no plugin that is loaded takes this path for a job's{self._missing()}")
-        await self._proxied(incoming, principal, resolved)
+        await self._proxied(incoming, principal, resolved, None)
 
     async def _resolve(self, incoming: Incoming) -> Resolved | None:
         if not self._hooks.implemented("prouter_resolve_route"):
@@ -112,7 +116,10 @@ class ControlDispatcher:
             raise PluginFailure(plugin, "prouter_resolve_route", "it answered something else than Resolved")
         return resolved
 
-    async def _proxied(self, incoming: Incoming, principal: Principal, resolved: Resolved) -> Outcome:
+    async def _proxied(
+        self, incoming: Incoming, principal: Principal, resolved: Resolved, begun: tuple[Guards, int] | None
+    ) -> Outcome:
+        """`begun`: who guarded what, and which plugins there were, before anybody decided anything about it."""
         ref = self._directory.find_job(resolved.job, resolved.agent)
         context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
@@ -148,20 +155,23 @@ class ControlDispatcher:
         self._told.of_proxied(incoming, target)
         return Forward(
             self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head.method),
-            plan,
-            head,
+            _without_cookies(plan, principal),
+            without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
-            lasting=self._lasting(record, target) if resolved.lasting and plan.lasting else None,
+            lasting=self._lasting(record, target, begun) if resolved.lasting and plan.lasting else None,
         )
 
-    def _lasting(self, record: JobRecord, target: JobTarget) -> Lasting | None:
+    def _lasting(self, record: JobRecord, target: JobTarget, begun: tuple[Guards, int] | None) -> Lasting | None:
         """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
-        agent has another link. None where a plugin wants to be asked about, or told of, each request."""
+        agent has another link. None where one of these was so while it was decided, or where a plugin wants to be asked
+        about, or told of, each request."""
         guards, hooks, entry = self._access.lasting(), self._hooks, self._directory.entry(target.ref.agent)
         link = entry.link
         if guards is None or link is None or trail.get() is not None or not self._alone():
             return None
         generation, job = hooks.generation, target.ref.job
+        if begun is None or begun[0] is not guards or begun[1] != generation:
+            return None
         line = JobBinding(job, target.port.name, link.hello.link).line()
 
         def holds() -> bool:
@@ -284,6 +294,8 @@ class ControlDispatcher:
             chosen = await match.route.relay(call)
             if not isinstance(chosen, Relay | Reply):
                 raise TypeError(f"{match.route.path} answered {type(chosen).__name__} instead of Relay or Reply")
+            if why := sound.wrong(chosen.plan if isinstance(chosen, Relay) else chosen):
+                raise ValueError(f"{match.route.path} answered {type(chosen).__name__} {why}")
         except ProuterError:
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
@@ -301,7 +313,16 @@ class ControlDispatcher:
         else:
             assert isinstance(target, JobPort)
             opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head.method)
-        return Forward(opener, relay.plan, follows=relay.follows)
+        plan = _without_cookies(relay.plan, call.principal)
+        head = without_credentials(call.head, call.head, call.principal.used_headers)
+        return Forward(opener, plan, head, follows=relay.follows)
+
+
+def _without_cookies(plan: ForwardPlan, principal: Principal) -> ForwardPlan:
+    """Whoever planned it: the cookies that authenticated stay here."""
+    if principal.used_cookies <= plan.drop_cookies:
+        return plan
+    return dataclasses.replace(plan, drop_cookies=plan.drop_cookies | principal.used_cookies)
 
 
 def _agent_of(match: Match) -> AgentUid | None:

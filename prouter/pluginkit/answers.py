@@ -1,4 +1,7 @@
-"""Whether what an implementation answered is what its hook's specification says: by the annotation of its result."""
+"""Whether what an implementation answered is what its hook's specification says: by the annotation of its result.
+
+A value of the right type that can not be used as it is (model/sound.py) is none, too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from prouter.model import sound
 
 Fits = Callable[[Any], bool]
 
@@ -25,8 +30,7 @@ def fits(hint: Any) -> Fits:
     if get_origin(hint) in (Union, types.UnionType):
         members = [getattr(m, "__supertype__", m) for m in get_args(hint) if m is not type(None)]
         if all(_is_plain(member) for member in members):
-            kinds = tuple(members)
-            return lambda value: isinstance(value, kinds)
+            return _is_one_of(tuple(members))
         several = [fits(member) for member in members]
         return lambda value: any(one(value) for one in several)
     if hint is Any or hint is type(None):
@@ -42,7 +46,13 @@ def fits(hint: Any) -> Fits:
     if getattr(kind, "_is_protocol", False):
         wanted = _members(kind)
         return lambda value: all(hasattr(value, name) for name in wanted)
-    return lambda value: isinstance(value, kind)
+    return _is_one_of((kind,))
+
+
+def _is_one_of(kinds: tuple[type[Any], ...]) -> Fits:
+    if any(map(sound.is_looked_at, kinds)):
+        return lambda value: isinstance(value, kinds) and not sound.wrong(value)
+    return lambda value: isinstance(value, kinds)
 
 
 def words(hint: Any) -> str:
@@ -55,8 +65,8 @@ def words(hint: Any) -> str:
 
 
 def described(value: Any) -> str:
-    """What came instead: "int", "list of str and int"."""
-    name = type(value).__name__
+    """What came instead: "int", "list of str and int", "Reply with a status that is none of 200 to 599"."""
+    name = f"{type(value).__name__} {sound.wrong(value)}".rstrip()
     if not isinstance(value, list | tuple) or not value:
         return name
     return f"{name} of {' and '.join(dict.fromkeys(type(member).__name__ for member in value[:20]))}"

@@ -101,8 +101,7 @@ class HttpProxy:
         return ForwardPlan(
             target=_seen_path(head, target),
             host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],
-            drop=FORWARDED | target.principal.used_headers | frozenset(("host", "origin")),
-            drop_cookies=target.principal.used_cookies,
+            drop=FORWARDED | frozenset(("host", "origin")),
             set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
             answer=AnswerPolicy(
                 prefix=target.public_prefix + target.prefix,

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from prouter.errors import Internal, InvalidRequest, ProuterError, TooLarge, TooSlow
-from prouter.model import unexpected
+from prouter.model import sound, unexpected
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, Route
 from prouter.pluginkit.checking import bounded_elements, check
@@ -59,6 +59,8 @@ async def answer(
         result = await route.handler(dataclasses.replace(call, body=body, request=request))
         if not isinstance(result, Reply | web.StreamResponse):
             raise TypeError(f"{route.path} answered {type(result).__name__} instead of Reply")
+        if why := sound.wrong(result):
+            raise ValueError(f"{route.path} answered {type(result).__name__} {why}")
         return response(result) if isinstance(result, Reply) else result
     except ProuterError as error:
         return _failed(error, call, request)
