@@ -176,7 +176,9 @@ def comment(text: str) -> Iterator[str]:
 
 
 def signature(node: Definition) -> str:
-    begin = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    """A generator's as its caller sees it: nobody awaits it."""
+    generates = any(isinstance(inner, ast.Yield) for inner in ast.walk(node))
+    begin = "async def" if isinstance(node, ast.AsyncFunctionDef) and not generates else "def"
     answer = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     return f"{begin} {node.name}({ast.unparse(node.args)}){answer}"
 

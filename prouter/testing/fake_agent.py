@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -70,8 +70,12 @@ class FakeAgent:
         boot: str = "",
         link: int = 1,
         capabilities: Iterable[str] = PRODUCT_CAPABILITIES,
+        methods: Mapping[str, Callable[..., Awaitable[Any]]] | None = None,
     ) -> None:
-        """`router` may be an address. `running` and `waiting` are counts of jobs that it has from the beginning."""
+        """`router` may be an address. `running` and `waiting` are counts of jobs that it has from the beginning.
+
+        `methods` are what a plugin offers there (`Agents.call`), by name: `async def answer(stream, *args)`.
+        """
         self._router = router
         self._uid = uid or new_uid()
         at_hand = "" if isinstance(router, tuple) else router.agent_token
@@ -87,6 +91,7 @@ class FakeAgent:
             capacity=dict(capacity or {}),
             drain=Drain(draining, int(draining)),
         )
+        self._offered = dict(methods or {})
         self.jobs: dict[JobUid, JobRecord] = {}
         self.called: list[str] = []
         """What the router called until now, by name."""
@@ -228,12 +233,12 @@ class FakeAgent:
         for name in dir(self):
             if name.startswith(OFFERED):
                 kind = CallType.ISTREAM if name == "prouter_watch" else CallType.UNARY
-                methods.add(name, self._noting(name), kind)
+                methods.add(name, self._noting(name, getattr(self, name)), kind)
+        for name, method in self._offered.items():
+            methods.add(name, self._noting(name, method), CallType.UNARY)
         return methods
 
-    def _noting(self, name: str) -> Any:
-        method = getattr(self, name)
-
+    def _noting(self, name: str, method: Any) -> Any:
         @functools.wraps(method)
         async def called(context: CallContext, *args: Any, **kwargs: Any) -> Any:
             self.called.append(name)
