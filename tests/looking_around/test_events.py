@@ -240,7 +240,7 @@ async def test_a_reader_that_does_not_read_misses_what_it_is_told_of(fleet: Flee
                 job = await client.create({"type": "uid", "uid": agent.uid}, labels=labels)
                 await job.remove()
 
-            for _ in range(5):
+            for _ in range(16):  # more than the kernel keeps for who does not read, 4 MiB
                 await asyncio.gather(*(one() for _ in range(10)))
             last = await client.create({"type": "uid", "uid": agent.uid})
         end, data = f'"uid":"{last.info["uid"]}"'.encode(), b""
