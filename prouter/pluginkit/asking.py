@@ -145,6 +145,8 @@ class Implementation:
         try:
             async with asyncio.timeout(self.deadline_seconds) as deadline:
                 value = await pending
+            if deadline.expired():
+                raise TimeoutError  # it kept to itself that its time was up: what it says then counts for nothing
             if task is not None and task.cancelling() > wanted_before:
                 raise asyncio.CancelledError  # the caller's own, which the plugin kept to itself
         except GeneratorExit:
@@ -234,6 +236,8 @@ class Pending:
                     waiting = work.send(sent) if thrown is None else work.throw(thrown)
                 except StopIteration as done:
                     return done.value
+                except GeneratorExit as error:
+                    raise RuntimeError("it raised GeneratorExit") from error  # nobody has closed it
                 finally:
                     held(perf_counter() - begun)
                 if reminder is None and isinstance(thrown, asyncio.CancelledError):

@@ -108,7 +108,10 @@ class Exchange(Accounted):
         try:
             await work
         except (asyncio.CancelledError, GeneratorExit):
+            lost = self._over
             self._lose()
+            if self._task is not None and not lost:  # it was not the client that went: what decides ended its task
+                self._client.cut()
             raise
         except ProuterError as error:
             self._problem(error)

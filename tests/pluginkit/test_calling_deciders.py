@@ -41,6 +41,24 @@ async def cancelling_itself(value: int) -> object:
     raise asyncio.CancelledError
 
 
+async def leaving(value: int) -> object:
+    await asyncio.sleep(0)
+    raise GeneratorExit
+
+
+async def leaving_at_once(value: int) -> object:
+    raise GeneratorExit
+
+
+async def heedless(value: int) -> object:
+    """Lets nobody hinder it by a deadline, and then has no objection, or an answer."""
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        pass
+    return None
+
+
 async def impatient(value: int) -> object:
     raise TimeoutError("another's deadline")
 
@@ -67,6 +85,9 @@ CALLS = {
         (hanging, "did not answer within 0.05 s"),
         (cancelling_itself, "cancelled itself"),
         (impatient, "TimeoutError"),
+        (leaving, "RuntimeError"),
+        (leaving_at_once, "GeneratorExit"),
+        (heedless, "did not answer within 0.05 s"),
     ],
 )
 async def test_a_decider_that_fails_closes_and_is_named(hook: str, broken: Callable[[int], object], why: str) -> None:

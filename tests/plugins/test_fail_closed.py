@@ -36,6 +36,14 @@ async def act(hook):
         raise asyncio.CancelledError
     if mode == "never answers":
         await asyncio.sleep(600)
+    if mode == "has no objection in the end":
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            return ANONYMOUS if hook.startswith("prouter_authenticate") else None
+    if mode == "ends the task":
+        asyncio.current_task().cancel()
+        await asyncio.sleep(600)
     return {"says true": True, "says a text": "yes", "says something else": Allows(name="admin")}[mode]
 
 class Gate:
@@ -76,6 +84,7 @@ WAYS = [
     "interrupts",
     "cancels itself",
     "never answers",
+    "has no objection in the end",
     "says true",
     "says a text",
     "says something else",
@@ -134,6 +143,22 @@ async def test_no_door_opens(fleet: Fleet, router: RouterDaemon, tmp_path: Path,
                 assert "hidden-words" not in problem["detail"]
         (tmp_path / "mode").write_text("open")
         assert [found.info["uid"] for found in await client.jobs()] == [job.info["uid"]]
+        assert seen.read_text() == "x", "no request reached the job"
+
+
+async def test_who_ends_the_task_of_a_request_leaves_no_client_waiting(
+    fleet: Fleet, router: RouterDaemon, tmp_path: Path
+) -> None:
+    agent = fleet.agent(router)
+    async with router.client(TOKEN) as client:
+        await eventually(client.agents)
+        job, seen = await made(client, agent)
+        for hook in ("authenticate_request", "authorize"):
+            (tmp_path / "mode").write_text(f"prouter_{hook} ends the task")
+            with pytest.raises(aiohttp.ClientConnectionError):
+                async with client.session.post(job.url(), timeout=aiohttp.ClientTimeout(20)):
+                    pass
+        (tmp_path / "mode").write_text("open")
         assert seen.read_text() == "x", "no request reached the job"
 
 
