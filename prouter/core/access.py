@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from prouter.core.settings import Endpoint, RouterSettings
@@ -100,8 +100,15 @@ class Access:
     def lasting(self) -> Guards | None:
         """Not None: what was found about a request and allowed to it holds for those like it, for as long as this is
         the same value. Nobody who decides by himself is asked."""
-        undecided = any(self._hooks.implemented(hook) for hook in ("prouter_principal", "prouter_authorize"))
+        undecided = self._hooks.implemented("prouter_principal") or not self._hooks.plain("prouter_authorize")
         return self.guards if self.guards.lasting and not undecided else None
+
+    def objection(self, principal: Principal, action: str, resource: Resource) -> Callable[[], bool] | None:
+        """Asks whether anybody objects now, of plugins that answer at once; None where nobody would."""
+        if not self._hooks.implemented("prouter_authorize"):
+            return None
+        arguments = {"principal": principal, "action": action, "resource": resource}
+        return lambda: self._hooks.objected("prouter_authorize", arguments)
 
     async def check(self, head: RequestHead, peer: Peer) -> Principal:
         """Who makes this request, and what plugins know of him. Raises Unauthorized; a plugin that fails closes the

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
@@ -38,6 +39,8 @@ from prouter.web.serve import BodyLimits, serve_route
 
 log = logging.getLogger(__name__)
 
+PROXY = "job.proxy"
+"""The action of a proxied request."""
 SLASHES = re.compile("//+")
 EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_proxy_finished", "prouter_audit")
 """Hooks that concern each proxied request: while somebody implements one, every request goes the whole way."""
@@ -123,7 +126,7 @@ class ControlDispatcher:
         ref = self._directory.find_job(resolved.job, resolved.agent)
         context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
-        await self._authorize(incoming, principal, "job.proxy", Resource(ref.agent, ref.job, record.labels))
+        await self._authorize(incoming, principal, PROXY, Resource(ref.agent, ref.job, record.labels))
         port = record.default_port() if resolved.port is None else record.ports.get(resolved.port)
         if port is None:
             named = "no port" if resolved.port is None else f"no port {resolved.port!r}"
@@ -158,7 +161,7 @@ class ControlDispatcher:
             _without_cookies(plan, principal),
             without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
-            lasting=self._lasting(record, target, begun) if resolved.lasting and plan.lasting else None,
+            lasting=partial(self._lasting, record, target, begun) if resolved.lasting and plan.lasting else None,
         )
 
     def _lasting(self, record: JobRecord, target: JobTarget, begun: tuple[Guards, int] | None) -> Lasting | None:
@@ -173,6 +176,7 @@ class ControlDispatcher:
         if begun is None or begun[0] is not guards or begun[1] != generation:
             return None
         line = JobBinding(job, target.port.name, link.hello.link).line()
+        objection = self._access.objection(target.principal, PROXY, Resource(target.ref.agent, job, record.labels))
 
         def holds() -> bool:
             return (
@@ -180,6 +184,7 @@ class ControlDispatcher:
                 and entry.mirror.record(job) is record
                 and hooks.generation == generation
                 and self._access.guards is guards
+                and (objection is None or not objection())
             )
 
         return Lasting(target.prefix, holds, lambda: link.pool.take_kept(line, max_idle_seconds=KEPT_IDLE_SECONDS))

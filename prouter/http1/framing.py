@@ -68,6 +68,8 @@ def response_framing(head: ResponseHead, request_method: str) -> Framing:
 
 def wants_close(head: RequestHead | ResponseHead) -> bool:
     """Whether the sender of this head closes the connection after the exchange (RFC 9112 9.3)."""
+    if head.get("connection") is None:
+        return head.version == "1.0"
     tokens = names_in(head.all("connection"))
     return "close" in tokens or (head.version == "1.0" and "keep-alive" not in tokens)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from prouter.http1.fields import names_in
 from prouter.http1.framing import BodyKind, Framing
@@ -37,14 +38,13 @@ _ABSOLUTE = re.compile(r"(https?://[^/?#]*)([/?#].*)?", re.IGNORECASE)
 
 def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
     """The head that the job gets."""
-    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
-    said = frozenset(name.lower() for name, _ in plan.set_headers)
-    gone = HOP_BY_HOP | nominated | plan.drop | said | frozenset(("host",))
-    look_alikes = gone | REQUEST_FRAMING  # WSGI and CGI make one name of - and _
+    gone = _gone(plan.drop, tuple([name for name, _ in plan.set_headers]))
+    if head.get("connection") is not None:
+        gone |= frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
     lines = [f"{head.method} {plan.target} HTTP/1.1", f"Host: {plan.host}"]
     for name, value in head.headers:
         lower = name.lower()
-        if lower in gone or ("_" in lower and lower.replace("_", "-") in look_alikes):
+        if lower in gone or ("_" in lower and _looks_like(lower.replace("_", "-"), gone)):
             continue
         if lower == "cookie" and plan.drop_cookies:
             value = _without_cookies(value, plan.drop_cookies)
@@ -57,6 +57,17 @@ def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
     elif "trailers" in names_in(head.all("te")):
         lines.append("TE: trailers\r\nConnection: TE")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def _looks_like(name: str, gone: frozenset[str]) -> bool:
+    """WSGI and CGI make one name of - and _: what must not come in one form must not in the other."""
+    return name in gone or name in REQUEST_FRAMING
+
+
+@lru_cache(256)
+def _gone(drop: frozenset[str], said: tuple[str, ...]) -> frozenset[str]:
+    """Of a request that names nothing in Connection. Plans are of a few kinds, and sets are slow to join."""
+    return HOP_BY_HOP | drop | frozenset(name.lower() for name in said) | frozenset(("host",))
 
 
 def end_to_end(head: RequestHead) -> RequestHead:

@@ -25,8 +25,43 @@ def header_values(headers: Headers, name: str) -> list[str]:
     return [value for key, value in headers if key.lower() == wanted]
 
 
+class _Head:
+    """Looks headers up by name: a head is asked many times, so that its first look makes an index."""
+
+    __slots__ = ("_index",)
+    _index: dict[str, list[str]]
+    headers: Headers
+
+    def get(self, name: str) -> str | None:
+        """The first value of a header, any case; None when absent."""
+        try:
+            found = self._index.get(name.lower())
+        except AttributeError:
+            found = self._indexed().get(name.lower())
+        return found[0] if found is not None else None
+
+    def all(self, name: str) -> list[str]:
+        """All values of a header, any case, in order."""
+        try:
+            found = self._index.get(name.lower())
+        except AttributeError:
+            found = self._indexed().get(name.lower())
+        return list(found) if found is not None else []
+
+    def _indexed(self) -> dict[str, list[str]]:
+        index: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower in index:
+                index[lower].append(value)
+            else:
+                index[lower] = [value]
+        object.__setattr__(self, "_index", index)
+        return index
+
+
 @dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(_Head):
     """A request's head as it came, strictly validated.
 
     `target` is the raw origin-form target (path and query, percent-encoding untouched); `version` is "1.1" or "1.0".
@@ -47,43 +82,24 @@ class RequestHead:
         """The raw query without its question mark; empty when there is none."""
         return self.target.partition("?")[2]
 
-    def get(self, name: str) -> str | None:
-        """The first value of a header, any case; None when absent."""
-        wanted = name.lower()
-        for key, value in self.headers:
-            if key.lower() == wanted:
-                return value
-        return None
-
-    def all(self, name: str) -> list[str]:
-        """All values of a header, any case, in order."""
-        return header_values(self.headers, name)
-
     @property
     def upgrade(self) -> str:
         """The protocol that the request asks to switch to, lower case (RFC 9110 7.8); empty when it asks for none."""
+        if self.get("upgrade") is None:
+            return ""
         if not any("upgrade" in [t.strip().lower() for t in v.split(",")] for v in self.all("connection")):
             return ""
         return (self.get("upgrade") or "").strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(_Head):
     """An answer's head as the job sent it, strictly validated."""
 
     status: int
     reason: str
     headers: Headers
     version: str = "1.1"
-
-    def get(self, name: str) -> str | None:
-        """The first value of a header, any case; None when absent."""
-        values = header_values(self.headers, name)
-        return values[0] if values else None
-
-    def all(self, name: str) -> list[str]:
-        """All values of a header, any case, in order."""
-        return header_values(self.headers, name)
 
 
 @dataclass(frozen=True, slots=True)

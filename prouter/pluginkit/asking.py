@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
@@ -34,7 +35,17 @@ GRACE_SECONDS = 1.0
 class Implementation:
     """One plugin's answer to one hook."""
 
-    __slots__ = ("_answer", "_blocked_seconds", "_function", "_pick", "_said_at", "count", "deadline_seconds", "fits")
+    __slots__ = (
+        "_answer",
+        "_blocked_seconds",
+        "_function",
+        "_pick",
+        "_said_at",
+        "count",
+        "deadline_seconds",
+        "fits",
+        "plain",
+    )
 
     def __init__(
         self,
@@ -49,6 +60,8 @@ class Implementation:
     ) -> None:
         self._function = function
         self._pick = _picker(arguments)
+        self.plain = not inspect.iscoroutinefunction(function)
+        """It answers at once."""
         self._blocked_seconds = blocked_seconds
         self.fits = fits
         self._answer = answer

@@ -39,12 +39,16 @@ FORWARDED = frozenset(
 """What we say of the client; what it sent of these itself is dropped. `_` for `-` is dropped by the relay."""
 
 
+DROPPED = FORWARDED | frozenset(("host", "origin"))
+
+
 class HttpProxy:
     """Plugin `http_proxy`."""
 
     def __init__(self) -> None:
         self._mode = "local"
         self._fixed_host = ""
+        self._last: tuple[tuple[object, ...], AnswerPolicy] | None = None
         self._trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     @hookimpl
@@ -101,14 +105,19 @@ class HttpProxy:
         return ForwardPlan(
             target=_seen_path(head, target),
             host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],
-            drop=FORWARDED | frozenset(("host", "origin")),
+            drop=DROPPED,
             set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
-            answer=AnswerPolicy(
-                prefix=target.public_prefix + target.prefix,
-                own_origins=self._own_origins(target, local),
-            ),
+            answer=self._answer_policy(target, local),
             lasting=True,
         )
+
+    def _answer_policy(self, target: JobTarget, local: str) -> AnswerPolicy:
+        """The same for all requests to a port under one prefix: the last one is mostly the one that is wanted."""
+        key = (target.public_prefix, target.prefix, target.port, target.public_origin)
+        if self._last is None or self._last[0] != key:
+            own = self._own_origins(target, local)
+            self._last = key, AnswerPolicy(prefix=target.public_prefix + target.prefix, own_origins=own)
+        return self._last[1]
 
     def _origin(self, head: RequestHead, target: JobTarget, local: str) -> Headers:
         origins = head.all("origin")

@@ -78,6 +78,8 @@ class Alike:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._seen: dict[int, None] = {}
+        """Marks of requests; that two have one is rare, and does no harm."""
         self._known: dict[tuple[str, bool, bytes], tuple[Again, ...]] = {}
 
     def find(self, data: bytes, peer: Peer) -> Again | None:
@@ -87,6 +89,16 @@ class Alike:
             if data.startswith(again.start):
                 return again
         return None
+
+    def seen_before(self, block: bytes, peer: Peer) -> bool:
+        """Whether there was a request like this one (`block`, its head) not long ago: it is worth to learn of it."""
+        mark = hash((peer.host, peer.secure, block[block.find(_VERSION) :]))
+        if mark in self._seen:
+            return True
+        self._seen[mark] = None
+        if len(self._seen) > self._most:
+            del self._seen[next(iter(self._seen))]
+        return False
 
     def keep(self, again: Again, peer: Peer) -> None:
         key = (peer.host, peer.secure, again.end)

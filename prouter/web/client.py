@@ -41,6 +41,9 @@ class Client(Protocol):
 
     def cut(self) -> None: ...
 
+    def wants_to_learn(self) -> bool:
+        """Whether there was a request like this one before."""
+
     def learn(
         self,
         head: RequestHead,

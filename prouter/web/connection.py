@@ -321,6 +321,9 @@ class ClientConnection(asyncio.Protocol):
     def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         return self._home.go_on(work, context)
 
+    def wants_to_learn(self) -> bool:
+        return self._home.alike.seen_before(self._block, self._peer)
+
     def learn(
         self,
         head: RequestHead,

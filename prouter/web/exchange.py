@@ -146,8 +146,10 @@ class Exchange(Accounted):
         request = forward_request(outcome.head or head, outcome.plan)
         if head.method in REPEATABLE and self._client.body_complete and not self._held and not head.upgrade:
             self._repeat, self._request = outcome.open, request
-            if outcome.lasting is not None:
-                self._client.learn(head, request, self._id(), outcome.lasting, self._policy, outcome.open)
+            if outcome.lasting is not None and self._client.wants_to_learn():
+                lasting = outcome.lasting()
+                if lasting is not None:
+                    self._client.learn(head, request, self._id(), lasting, self._policy, outcome.open)
         self._carry(await outcome.open(False), request)
 
     def begin_again(self, again: Again, rest: bytes) -> None:

@@ -86,7 +86,8 @@ class Forward:
     """The chain of answer hooks; None when nobody implements one."""
     follows: bool = False
     """As in model.plugin.Relay: without an idle limit, cut at once when the endpoint ends."""
-    lasting: Lasting | None = None
+    lasting: Callable[[], Lasting | None] | None = None
+    """Whether it holds for requests like this one; asked when there was one like it before."""
 
 
 class Allowance:

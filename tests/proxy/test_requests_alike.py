@@ -188,3 +188,41 @@ async def test_several_jobs_with_the_same_lines(job: Proxied, make_job: Callable
             body = (await wire.answer()).body.decode()
             assert body.startswith(f"GET /{number} ")
             assert f"Host: 127.0.0.1:{asked.port}\r\n" in body
+
+
+JUDGE = """
+import os
+from prouter import hookimpl
+from prouter.model.access import Refusal
+
+class Judge:
+    @hookimpl
+    def prouter_authorize(self, principal, action, resource):
+        if action != "job.proxy":
+            return None
+        open({place!r}, "a").write("asked\\n")
+        said = open({says!r}).read()
+        if said == "break":
+            raise RuntimeError
+        return Refusal(said) if said else None
+"""
+
+
+async def test_a_judge_is_asked_about_each_and_each_time_once(fleet: Fleet, tmp_path: Path) -> None:
+    place, says = tmp_path / "asked", tmp_path / "says"
+    says.write_text("")
+    (tmp_path / "judge.py").write_text(JUDGE.format(place=str(place), says=str(says)))
+    job = joined(fleet, f"plugins.load=[{str(tmp_path / 'judge.py')!r}]")()
+    fleet.expected_errors += ["plugin Judge failed in prouter_authorize", "Traceback", "RuntimeError"]
+    async with job.wired() as wire:
+        place.unlink(missing_ok=True)
+        for number in range(1, 6):
+            await wire.send(job.request("/x"))
+            assert (await wire.answer()).status == 200
+            assert place.read_text().count("asked") == number
+        for said, status in (("not now", 403), ("", 200), ("", 200), ("break", 500), ("", 200)):
+            says.write_text(said)
+            await wire.send(job.request("/x"))
+            answer = await wire.answer()
+            assert answer.status == status
+            assert said.encode() in answer.body or status != 403
