@@ -1,0 +1,220 @@
+"""However the bytes of both sides are split and interleaved, and wherever they are cut: each answer is that of its
+request, whole or told as cut; the job gets each request once and whole; the connection is closed or in step.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from exchanges import REPEATABLE, Asked, Script, Seen, asked, read_answers, scripts
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from machine import FIN, HIGH, RESET, JobEnd, Machine
+
+EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+PAIRS = st.lists(st.tuples(asked(), scripts()), min_size=1, max_size=5)
+MOVES = st.lists(st.integers(0, 20), max_size=40)
+CUTS = st.lists(st.floats(0, 1), max_size=6)
+
+
+class Talk:
+    """A client's requests and a job's answers in one machine."""
+
+    def __init__(self, pairs: list[tuple[Asked, Script]]) -> None:
+        self.asked = [asked for asked, _ in pairs]
+        self.scripts = {f"/job/{number}": script for number, (_, script) in enumerate(pairs)}
+        self.raw = b"".join(request.raw(number) for number, request in enumerate(self.asked))
+        self.machine = Machine(self.play)
+
+    def play(self, job: JobEnd, target: str, attempt: int, whole: bool) -> None:
+        script, number = self.scripts.get(target, Script()), target.rpartition("/")[2]
+        method = job.requests[-1][0]
+        if script.stale and attempt == 1 and len(job.requests) > 1:
+            if not job.ended:
+                job.end(FIN)
+        elif script.early != whole:
+            pieces, end = script.sent(number, method)
+            job.send(*pieces)
+            if end:
+                job.end(end)
+
+    def move(self, moves: list[int]) -> None:
+        """Deliver, take and wait in this order."""
+        machine = self.machine
+        for move in moves:
+            waiting = machine.ends()
+            if move >= 19:
+                machine.run(machine.client.stall, not machine.client.stalled)
+            elif move >= 17 and machine.jobs:
+                end = machine.jobs[-1].transport
+                machine.run(end.stall, not end.stalled)
+            elif move > 14 or not waiting:
+                machine.turn()
+            else:
+                machine.run(waiting[move % len(waiting)].deliver)
+
+    def send(self, data: bytes, cuts: list[float]) -> None:
+        """In parts, cut at these fractions."""
+        places = sorted({int(cut * len(data)) for cut in cuts} | {0, len(data)})
+        for begin, end in itertools.pairwise(places):
+            self.machine.client.send(data[begin:end])
+
+    def seen(self) -> tuple[list[Seen], bytes]:
+        client = self.machine.client
+        ended = client.ended or (FIN if client.half else "")
+        return read_answers(bytes(client.taken), [request.method for request in self.asked], ended)
+
+
+@contextmanager
+def talk(pairs: list[tuple[Asked, Script]]) -> Iterator[Talk]:
+    made = Talk(pairs)
+    try:
+        yield made
+    finally:
+        made.machine.close()
+    assert not made.machine.errors
+
+
+@given(PAIRS, st.none() | CUTS, MOVES, st.booleans())
+@EXAMPLES
+def test_a_client_gets_to_each_request_its_answer_or_is_told_that_it_was_cut(
+    pairs: list[tuple[Asked, Script]], cuts: list[float] | None, moves: list[int], slow: bool
+) -> None:
+    with talk(pairs) as made:
+        made.machine.slow_to_open = slow
+        exchange(made, cuts, moves)
+        found, rest = made.seen()
+        for number, answer in enumerate(found):
+            check_answer(made, number, answer)
+        check_end(made, found, rest)
+        check_jobs(made)
+        check_bounds(made)
+        if not (made.machine.client.ended or made.machine.client.half):
+            in_step(made)
+
+
+@given(PAIRS, st.none() | CUTS, MOVES, st.floats(0, 1), st.sampled_from([FIN, RESET]), st.booleans())
+@EXAMPLES
+def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
+    pairs: list[tuple[Asked, Script]], cuts: list[float] | None, moves: list[int], at: float, how: str, slow: bool
+) -> None:
+    with talk(pairs) as made:
+        machine = made.machine
+        machine.slow_to_open = slow
+        exchange(made, cuts, moves, int(at * len(made.raw)), how)
+        found, _ = made.seen()
+        for number, answer in enumerate(found):
+            check_answer(made, number, answer, gone=True)
+        check_jobs(made)
+        check_bounds(made)
+        assert machine.connections_lost == 1
+        assert not machine.tasks
+        busy = [job for job in machine.jobs if not job.transport.ended]
+        assert len(busy) == len(machine.idle)
+
+
+def exchange(made: Talk, cuts: list[float] | None, moves: list[int], length: int | None = None, end: str = "") -> None:
+    """Send all requests at once, cut in pieces; or (no `cuts`) each when the one before is answered. Of the bytes only
+    this `length`, then this `end`."""
+    if cuts is not None:
+        made.send(made.raw[:length], cuts)
+    else:
+        left = len(made.raw) if length is None else length
+        for number, request in enumerate(made.asked):
+            made.machine.settle()
+            raw = request.raw(number)[:left]
+            left -= len(raw)
+            made.send(raw, [])
+            made.move(moves)
+    made.machine.client.send(end)
+    made.move(moves)
+    made.machine.settle()
+
+
+def check_answer(made: Talk, number: int, answer: Seen, *, gone: bool = False) -> None:
+    asked, script = made.asked[number], made.scripts[f"/job/{number}"]
+    if asked.version == "1.0":
+        assert not answer.interim
+    if asked.kind != "job":
+        if answer.whole:
+            assert answer.status == 200
+            assert asked.method == "HEAD" or answer.body == f"/{asked.kind}/{number}".encode()
+        return
+    if answer.own:
+        assert answer.whole or gone
+        assert answer.status == 502
+        assert script.cut is not None or stale(made, number)
+        return
+    assert answer.lines["x-n"] == str(number)
+    if asked.method == "HEAD" or script.kind in ("204", "304"):
+        return
+    if answer.whole:
+        assert answer.body == script.body
+        assert script.cut is None or made.machine.attempts[f"/job/{number}"] == 2
+    else:
+        assert script.body.startswith(answer.body)
+        assert script.cut is not None or gone
+
+
+def stale(made: Talk, number: int) -> bool:
+    """The job closed a kept connection in that moment, and the request may not be sent twice."""
+    closers = [made.scripts[f"/job/{before}"].then for before in range(number)]
+    once = made.asked[number].method not in REPEATABLE or made.asked[number].framing != "none"
+    return once and (made.scripts[f"/job/{number}"].stale or any(closers))
+
+
+def check_end(made: Talk, found: list[Seen], rest: bytes) -> None:
+    """Every request has an answer, or there is a reason why the connection ended before it."""
+    client = made.machine.client
+    assert rest == b"" or not found or not found[-1].whole or client.ended == RESET
+    if found and not found[-1].whole:
+        assert client.ended  # a cut is one at once
+        return
+    if len(found) == len(made.asked):
+        last = made.asked[-1].closes or found[-1].lines.get("connection", "").lower() == "close"
+        assert bool(client.ended or client.half) == last
+        return
+    if rest or not found:
+        assert client.ended == RESET  # all of it was less than a head
+        return
+    assert client.ended or client.half
+    assert made.asked[len(found) - 1].closes or found[-1].lines.get("connection", "").lower() == "close"
+
+
+def check_jobs(made: Talk) -> None:
+    """What a job got are the client's requests, in order, each once and whole; or the job's connection ended."""
+    arrived: dict[int, int] = {}
+    for job in made.machine.jobs:
+        for method, target, body, whole in job.requests:
+            number = int(target.rpartition("/")[2])
+            asked = made.asked[number]
+            arrived[number] = arrived.get(number, 0) + 1
+            assert method == asked.method
+            assert asked.raw_body().startswith(body)
+            assert body == asked.raw_body() if whole else job.transport.ended
+        numbers = [target for _, target, _, _ in job.requests]
+        assert numbers == sorted(numbers)
+    for number, times in arrived.items():
+        assert times == 1 or (times == 2 and made.asked[number].method in REPEATABLE)
+
+
+def check_bounds(made: Talk) -> None:
+    """Whoever does not read is not written to for ever: what was under way when it stopped, and no more."""
+    most = HIGH + 2 * 1500 + 1000
+    for end in (made.machine.client, *(job.transport for job in made.machine.jobs)):
+        assert end.most_unsent <= most
+
+
+def in_step(made: Talk) -> None:
+    """The connection is open: one more request has its own answer."""
+    number = len(made.asked)
+    made.asked.append(replace(Asked(), lines=("X-Last: 1",)))
+    made.scripts[f"/job/{number}"] = Script(body=b"in step")
+    made.machine.client.send(made.asked[-1].raw(number))
+    made.machine.settle()
+    found, rest = made.seen()
+    assert rest == b""
+    assert (len(found), found[-1].body) == (number + 1, b"in step")
