@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from prouter.cli.main import main
-from prouter.cli.plugins.new import KINDS, NotMade, checked_name
+from prouter.cli.plugins import new
+from prouter.cli.plugins.new import KINDS, NotMade, checked_name, installed_from
 
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 60
@@ -148,3 +149,30 @@ def test_a_kind_that_is_none_and_the_names_that_it_makes(
     project = tmp_path / "prouter-gpu-rack"
     assert 'gpu_rack = "prouter_gpu_rack:GpuRack"' in (project / "pyproject.toml").read_text()
     assert "class GpuRack:" in (project / "src" / "prouter_gpu_rack" / "__init__.py").read_text()
+
+
+NOTES = {
+    '{"url": "file:///src/my%20prouter", "dir_info": {"editable": true}}': "/src/my prouter[testing]",
+    '{"url": "file:///tmp/prouter-0.1.0-py3-none-any.whl", "archive_info": {}}': (
+        "prouter[testing] @ file:///tmp/prouter-0.1.0-py3-none-any.whl"
+    ),
+    '{"url": "https://example.org/prouter.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}': (
+        "prouter[testing] @ git+https://example.org/prouter.git@abc"
+    ),
+    "": "",
+    "[]": "",
+}
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_where_this_prouter_is_from(note: str) -> None:
+    assert installed_from(note) == NOTES[note]
+
+
+def test_the_next_steps_install_this_prouter_where_no_index_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new, "_direct_url", lambda: next(iter(NOTES)))
+    assert main(["plugins", "new", "rack", "--kind", "selector", "--directory", str(tmp_path / "rack")]) == 0
+    steps = capsys.readouterr().out
+    assert ".venv/bin/pip install '/src/my prouter[testing]'\n    .venv/bin/pip install -e '.[dev]'" in steps

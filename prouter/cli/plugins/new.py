@@ -6,16 +6,21 @@ Belongs here: names, and putting the templates (templates/) in their places. Doe
 from __future__ import annotations
 
 import argparse
+import json
 import keyword
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from importlib_metadata import entry_points
 
@@ -63,9 +68,37 @@ def run(words: Sequence[str]) -> int:
         print(f"prouter: {error}", file=sys.stderr)
         return 2
     print(f"{place} is there. Next:\n")
-    for command in (f"cd {place}", "python3 -m venv .venv", ".venv/bin/pip install -e '.[dev]'", ".venv/bin/pytest"):
+    own = installed_from(_direct_url())
+    commands = [f"cd {shlex.quote(str(place))}", "python3 -m venv .venv"]
+    if own:  # no index need have it, or what has its name there is another's
+        commands.append(f".venv/bin/pip install {shlex.quote(own)}")
+    for command in (*commands, ".venv/bin/pip install -e '.[dev]'", ".venv/bin/pytest"):
         print(f"    {command}")
     return 0
+
+
+def installed_from(direct_url: str) -> str:
+    """What pip is told to install this same prouter with its kit, by the note of its own installation (PEP 610).
+
+    Empty where it came from an index, or nobody knows.
+    """
+    try:
+        note = json.loads(direct_url)
+        url = urlsplit(note["url"])
+        if vcs := note.get("vcs_info"):
+            return f"prouter[testing] @ {vcs['vcs']}+{note['url']}@{vcs['commit_id']}"
+        if url.scheme == "file" and "dir_info" in note:
+            return f"{url2pathname(url.path)}[testing]"
+        return f"prouter[testing] @ {note['url']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _direct_url() -> str:
+    try:
+        return distribution(PREFIX).read_text("direct_url.json") or ""
+    except PackageNotFoundError:
+        return ""
 
 
 def make(name: str, kind: str, directory: Path | None = None) -> Path:
