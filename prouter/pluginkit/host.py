@@ -182,7 +182,7 @@ class PluginHost:
     def _load_one(self, plugin: Found) -> None:
         instance: Any = None
         try:
-            loaded = plugin.load()
+            instance = loaded = plugin.load()
             instance = loaded() if inspect.isclass(loaded) else loaded
             misfit = api_misfit(getattr(instance, "prouter_api_version", API_VERSION))
             if misfit:
@@ -237,15 +237,21 @@ class PluginHost:
             )
 
     def _doors(self, plugin: Any) -> list[str]:
-        """The hooks by which it refuses: left out, it would leave doors open."""
+        """The hooks by which it refuses, or would had their names been right: left out, it would leave doors open."""
         marked = ((name, getattr(getattr_static(plugin, name, None), IMPL, None)) for name in dir(plugin))
         names = {str(options.get("specname") or name) for name, options in marked if isinstance(options, dict)}
-        return sorted(name for name in names & set(self.hooks()) if self._kind(name) == Kind.VETO)
+        hooks = self.hooks()
+        meant = {name: name if name in hooks else _nearest(name, hooks) for name in names}
+        return sorted(name for name in names if meant[name] and self._kind(meant[name]) == Kind.VETO)
 
     def _set(self, plugin: Found, state: str, why: str) -> None:
         self._states[plugin.name] = PluginState(plugin.name, plugin.distribution, plugin.version, state, why)
 
 
 def _meant(name: str, hooks: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, hooks, 1, 0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = _nearest(name, hooks)
+    return f"; did you mean {close}?" if close else ""
+
+
+def _nearest(name: str, hooks: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, hooks, 1, 0.6)), "")

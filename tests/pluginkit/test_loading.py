@@ -157,11 +157,13 @@ GUARD = """
 from prouter import hookimpl
 class Plugin:
     prouter_api_version = {version}
+    def __init__(self): {init}
     @hookimpl
-    def prouter_authorize(self, {argument}): ...
+    def prouter_{name}(self, {argument}): ...
     @hookimpl
     def prouter_routes(self): {routes}
 """
+SOUND = {"version": 1, "init": "...", "name": "authorize", "argument": "action", "routes": "..."}
 
 
 def routes_of(switches: Switches) -> None:
@@ -173,21 +175,27 @@ def routes_of(switches: Switches) -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [{"version": 99}, {"argument": "nonsense"}, {"routes": "raise RuntimeError"}],
-    ids=["another API", "another signature", "no routes"],
+    [
+        {"version": 99},
+        {"argument": "nonsense"},
+        {"routes": "raise RuntimeError"},
+        {"init": "raise RuntimeError"},
+        {"name": "authorise"},
+    ],
+    ids=["another API", "another signature", "no routes", "can not be made", "misspelt"],
 )
 def test_one_that_refuses_is_never_left_out(tmp_path: Path, broken: dict[str, object]) -> None:
     """Without it more would be allowed than its deployer wanted."""
-    (tmp_path / "guard.py").write_text(GUARD.format(**{"version": 1, "argument": "action", "routes": "..."} | broken))
+    (tmp_path / "guard.py").write_text(GUARD.format(**SOUND | broken))
     switches = Switches(load=[str(tmp_path / "guard.py")])
-    with pytest.raises(StartupError, match=r"'guard' failed.*prouter_authorize.*--no-plugin guard"):
+    with pytest.raises(StartupError, match=r"'guard' failed.*prouter_authori.e.*--no-plugin guard"):
         routes_of(switches)
     assert states(Switches(load=switches.load, disabled=frozenset(["guard"])))["guard"]["state"] == "disabled"
 
 
 async def test_one_that_breaks_when_it_is_asked_again_stays(tmp_path: Path) -> None:
     """At a reload, say: the error ends what was asked for, and who refuses goes on to refuse."""
-    (tmp_path / "guard.py").write_text(GUARD.format(version=1, argument="action", routes="raise RuntimeError"))
+    (tmp_path / "guard.py").write_text(GUARD.format(**SOUND | {"routes": "raise RuntimeError"}))
     switches = Switches(load=[str(tmp_path / "guard.py")])
     host = PluginHost(hookspecs)
     host.load(find(GROUP, switches), switches)
