@@ -13,7 +13,7 @@ import aiohttp
 from pages import PAGES, files, write
 
 from prouter.client import Client
-from prouter.testing import ECHO, Fleet
+from prouter.testing import ECHO, Fleet, InProcess
 from prouter.testing.fleet import serving_job
 
 
@@ -122,3 +122,18 @@ async def test_passwords_are_checked(fleet: Fleet, tmp_path: Path) -> None:
         credentials = {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
         async with aiohttp.ClientSession(router.url()) as session, session.get("/jobs", headers=credentials) as answer:
             assert answer.status == status
+
+
+async def test_the_two_halves_of_usage(in_process: InProcess, tmp_path: Path) -> None:
+    place = write("usage.py", tmp_path)
+    router = await in_process.router(plugins={"usage": f"{place}:Usage"})
+    agent = await in_process.agent(router, plugins={"usage": f"{place}:AgentUsage"})
+    lone = await in_process.agent(router)
+    async with router.client() as client:
+        for there, usage, summary in ((agent, 200, 200), (lone, 404, 501)):
+            job = await client.create({"type": "uid", "uid": there.uid}, "x")
+            (there.sandbox(job) / "five").write_text("12345")
+            for action, status in (("usage", usage), ("summary", summary)):
+                async with client.session.get(f"{client.url}{job.path}/{action}") as answer:
+                    assert answer.status == status, await answer.text()
+                    assert status != 200 or (await answer.json())["bytes"] == 5
