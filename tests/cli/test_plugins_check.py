@@ -232,3 +232,17 @@ def test_findings_are_there_as_json_and_what_a_plugin_prints_spoils_nothing(tmp_
     assert answer["checked"] == ["loud"]
     (found,) = answer["findings"]
     assert (found["plugin"], found["todo"]) == ("loud", "did you mean `request`?")
+
+
+def test_an_installed_plugin_is_checked_by_its_name() -> None:
+    done = prouter("plugins", "check", "archive_transfer", "--json")
+    assert json.loads(done.stdout) == {"checked": ["archive_transfer", "archive_transfer"], "findings": []}
+
+
+def test_a_name_that_stands_for_nothing() -> None:
+    done = prouter("plugins", "check", "no_such_thing")
+    assert done.returncode == 1
+    assert (
+        "no installed plugin and no module has this name; a file is named by its path, ./no_such_thing.py"
+        in done.stdout
+    )

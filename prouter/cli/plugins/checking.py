@@ -19,7 +19,10 @@ from prouter.pluginkit.inspecting import Finding, Specs, examine, fits, loaded, 
 from prouter.pluginkit.limits import CallLimits
 
 ABOUT = "Find what is wrong with plugins, without starting anything. Each line says what it is and what to do."
-WHAT = "a .py file (FILE.py:Class: one of its classes), a module, or a directory with a pyproject.toml; without it all"
+WHAT = (
+    "a .py file (FILE.py:Class: one of its classes), the name of an installed plugin, a module, or a directory with a "
+    "pyproject.toml; without it all"
+)
 SPECS = {
     "router": Specs("router", hookspecs, "agent", agent_hookspecs),
     "agent": Specs("agent", agent_hookspecs, "router", hookspecs),
@@ -29,7 +32,7 @@ SPECS = {
 def run(words: Sequence[str]) -> int:
     """Exit status: 0 when nothing is wrong, 1 when something is, 2 for a configuration that can not be read."""
     parser = looking.make_parser("check", ABOUT)
-    parser.add_argument("target", metavar="PATH|MODULE", nargs="?", help=WHAT)
+    parser.add_argument("target", metavar="PATH|NAME|MODULE", nargs="?", help=WHAT)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     given = parser.parse_args(words)
     try:

@@ -1,4 +1,4 @@
-"""What `prouter plugins check` is to look at: a file, a module, a project that need not be installed."""
+"""What `prouter plugins check` is to look at: a file, a module, an installed plugin, a project that need not be one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from importlib_metadata import EntryPoint, PackageNotFoundError, distribution
+from importlib_metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 
 from prouter.pluginkit.discovery import Found, from_text
 from prouter.pluginkit.inspecting import Finding
@@ -31,10 +32,15 @@ class Target:
 
 
 def targets_of(text: str) -> tuple[list[Target], list[Finding]]:
-    """What a path or module stands for, and what is wrong with a project as such."""
+    """What a path, an installed plugin's name or a module stands for, and what is wrong with a project as such."""
     path = Path(text)
     if path.is_dir():
         return _project(path.resolve())
+    if named := list(_named(text)):
+        return named, []
+    if NAME.fullmatch(text) and find_spec(text) is None:
+        todo = f"a file is named by its path, ./{text}.py"
+        return [], [Finding(text, "no installed plugin and no module has this name", todo)]
     return [Target(from_text(text), None)], []
 
 
@@ -49,6 +55,14 @@ def name_finding(name: str) -> Iterator[Finding]:
     if not NAME.fullmatch(name):
         todo = "letters, digits and underscores: it becomes part of names of metrics and of a directory"
         yield Finding(name, "this is no name for a plugin", todo)
+
+
+def _named(name: str) -> Iterator[Target]:
+    """Installed plugins of this name, on either side; a module of the same name is told from them by its class."""
+    for group, side in GROUPS.items():
+        for point in entry_points(group=group, name=name):
+            of, version = (point.dist.name, point.dist.version) if point.dist is not None else ("", "")
+            yield Target(Found(point.name, of, version, point.load), side)
 
 
 def _project(place: Path) -> tuple[list[Target], list[Finding]]:
