@@ -218,6 +218,8 @@ class PluginHost:
             self.manager.unregister(name=plugin.name)
         kind = "" if isinstance(error, Unfit) else f"{type(error).__name__}: "
         why = " ".join(f"{kind}{error}".split())[:500]
+        if isinstance(error, pluggy.PluginValidationError):
+            why += "; `prouter plugins check` says what may have been meant"
         self._set(plugin, "failed", why)
         self._end_start(plugin.name, why, doors)
         log.error("plugin %s (%s) can not be loaded and is left out: %s", plugin.name, plugin.distribution, why)

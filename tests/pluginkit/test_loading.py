@@ -146,6 +146,14 @@ def test_a_broken_plugin_is_named_and_left_out_unless_it_is_required(
     assert states(Switches(load=[str(path)], strict=True, forgiving=True))["broken"]["state"] == "failed"
 
 
+def test_what_is_wrong_with_its_arguments_is_told_by_the_check(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN["wants an argument that there is not"])
+    why = str(states(Switches(load=[str(path)]))["broken"]["why"])
+    assert "nonsense" in why
+    assert "`prouter plugins check` says what may have been meant" in why
+
+
 def test_a_required_plugin_must_be_there_and_on() -> None:
     with pytest.raises(StartupError, match="not installed"):
         states(Switches(required=frozenset(["nobody"])))
