@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -132,17 +133,28 @@ def _authenticators(settings: Settings, schema: Schema) -> dict[str, Any]:
     return {"names": names, "by_default": names == schema.defaults()["access"]["authenticators"]}
 
 
-def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """The flags, and every parameter of the configuration, the plugins' too."""
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is logged meanwhile: what is wrong is shown in the answer itself, or is not asked about."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        sources = Sources(options.config, os.environ, kind.prefix, options.set)
-        _, hooks, schema = _plugins(kind, sources, options)
-        commands = _commands(hooks) if kind.name == "router" else ""
-    except (ConfigError, StartupError):  # help is needed most where something is wrong: then that of what ships
-        built_in = argparse.Namespace(no_plugin=(), safe=True)
-        _, _, schema = _plugins(kind, Sources(None, {}, kind.prefix, ()), built_in)
-        commands = ""
+        yield
+    finally:
+        logging.disable(before)
+
+
+def help_text(kind: Kind, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """The flags, and every parameter of the configuration, the plugins' too."""
+    with silence():
+        try:
+            sources = Sources(options.config, os.environ, kind.prefix, options.set)
+            _, hooks, schema = _plugins(kind, sources, options)
+            commands = _commands(hooks) if kind.name == "router" else ""
+        except (ConfigError, StartupError):  # help is needed most where something is wrong: then that of what ships
+            built_in = argparse.Namespace(no_plugin=(), safe=True)
+            _, _, schema = _plugins(kind, Sources(None, {}, kind.prefix, ()), built_in)
+            commands = ""
     environment = f"Each can be set in the environment, too: {kind.prefix}_SECTION__NAME."
     return f"{parser.format_help()}\n{commands}{config_parameters(schema)}\n\n{environment}\n"
 

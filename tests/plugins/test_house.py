@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -36,3 +38,12 @@ def test_every_plugin_is_independent_and_found_by_the_loader() -> None:
     groups = PROJECT["project"]["entry-points"]
     points = [*groups["prouter.plugins"].values(), *groups["prouter.agent_plugins"].values()]
     assert {".".join(point.partition(":")[0].split(".")[:3]) for point in points} == modules
+
+
+def test_modules_of_tests_that_are_imported_by_name_have_one_name_each() -> None:
+    """pytest puts their directories on one path: of two of one name the tests would get the one that came first."""
+    files = [file for file in (ROOT / "tests").rglob("*.py") if file.stem not in ("conftest", "__init__")]
+    text = "\n".join(file.read_text() for file in files)
+    imported = set(re.findall(r"(?m)^(?:from|import) (\w+)", text))
+    counts = Counter(file.stem for file in files if file.stem in imported)
+    assert [name for name, count in counts.items() if count > 1] == []

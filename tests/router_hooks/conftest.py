@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from listening import Heard
+from hearing import Heard
 
 sys.path.append(str(Path(__file__).parent.parent / "proxy"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from listening import Heard
+from hearing import Heard
 from proxied import Proxied, call, new_job
 
 from prouter.core.jobs.mirror import JobMirror

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from listening import Heard
+from hearing import Heard
 from proxied import Proxied, joined
 
 from prouter.testing import Fleet, eventually

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listening import Heard
+from hearing import Heard
 from proxied import Proxied, joined, new_job
 from websockets.asyncio.client import connect
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
-from listening import Heard
+from hearing import Heard
 
 from prouter.testing import Fleet
 

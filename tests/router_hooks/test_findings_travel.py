@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import aiohttp
-from listening import Heard
+from hearing import Heard
 from proxied import new_job
 
 TOKEN = "a-token-of-a-client-0123456789abcdef"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,10 +119,5 @@ def switched_off(kind: options.Kind, given: argparse.Namespace) -> frozenset[str
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """What plugins print goes to stderr, where it spoils no JSON; what the loader logs, the command says itself."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        logging.disable(before)
+    with options.silence(), contextlib.redirect_stdout(sys.stderr):
+        yield
