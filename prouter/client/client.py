@@ -27,7 +27,9 @@ class RequestFailed(ProuterError):
     def __init__(self, http_status: int, problem: Mapping[str, Any]) -> None:
         self.http_status = http_status
         self.problem = problem
-        super().__init__(f"{http_status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        title, detail = str(problem.get("title", "")), str(problem.get("detail", ""))
+        words = detail if title and detail.startswith(title) else f"{title}: {detail}"  # some details begin with it
+        super().__init__(f"{http_status} {words}")
 
 
 class Client:
