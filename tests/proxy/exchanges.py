@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from machine import FIN, RESET
 
+PIECE = 256
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -30,7 +31,8 @@ class Asked:
 
     @property
     def closes(self) -> bool:
-        return self.version == "1.0" or "Connection: close" in self.lines
+        kept = "Connection: keep-alive" in self.lines
+        return (self.version == "1.0" and not kept) or "Connection: close" in self.lines
 
     def raw_body(self) -> bytes:
         match self.framing:
@@ -94,10 +96,15 @@ class Script:
         if self.cut is not None:
             data, end = data[: int(self.cut * len(data))], self.cut_by
         places = sorted({int(split * len(data)) for split in self.splits} | {0, len(data)})
-        pieces = [data[a:b] for a, b in itertools.pairwise(places)]
+        pieces = [part for a, b in itertools.pairwise(places) for part in small(data[a:b])]
         if self.cut is None and pieces:
             pieces[-1] += self.extra
         return pieces, end
+
+
+def small(data: bytes) -> list[bytes]:
+    """In parts as a kernel might show them, so that what is under way at a time is bounded."""
+    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
 
 
 def chunked(body: bytes, trailers: bytes) -> bytes:
@@ -164,46 +171,57 @@ def _body(data: bytes, fields: dict[str, str], *, bodyless: bool, ended: str) ->
     return data, b"", ended == FIN
 
 
-BODIES = st.binary(max_size=6) | st.integers(100, 1500).map(lambda size: b"y" * size)
+THEMES = ("alike", "bodies", "kinds", "cuts", "slow")
+"""What a run is mostly about: of all at once, the rare things would hardly ever meet."""
 FRACTIONS = st.floats(0, 1, exclude_max=True)
+KINDS = ["length", "chunked", "204", "304", "until close", "1.0", "1.0 kept", "1.0 with length"]
+
+
+def bodies(theme: str) -> st.SearchStrategy[bytes]:
+    large = st.integers(100, 4000).map(lambda size: b"y" * size)
+    return large if theme in ("slow", "bodies") else st.binary(min_size=1, max_size=6)
 
 
 @st.composite
-def asked(draw: st.DrawFn) -> Asked:
-    if draw(st.booleans()):  # the requests that are alike
-        return Asked()
-    method = draw(st.sampled_from(["GET", "HEAD", "OPTIONS", "POST", "DELETE"]))
-    version = draw(st.sampled_from(["1.1", "1.1", "1.1", "1.0"]))
-    framings = ["none", "length"] + ["chunked"] * (version == "1.1")
-    lines = draw(st.sampled_from([(), (), (), ("Cookie: c",), ("Connection: close",), ("Expect: 100-continue",)]))
+def asked(draw: st.DrawFn, theme: str) -> Asked:
+    if theme == "alike" or (theme == "slow" and draw(st.booleans())):
+        return draw(st.sampled_from([Asked(), Asked(), Asked(), Asked(), Asked("POST"), Asked("HEAD")]))
+    if theme == "bodies":
+        method, framing = draw(st.sampled_from(["POST", "POST", "GET"])), draw(st.sampled_from(["length", "chunked"]))
+        return Asked(method, draw(st.sampled_from(["job", "job", "job", "serve"])), framing, draw(bodies(theme)))
+    method = draw(st.sampled_from(["GET", "GET", "HEAD", "OPTIONS", "POST", "DELETE"]))
+    version = draw(st.sampled_from(["1.1", "1.1", "1.0"]))
+    lines = [(), (), (), ("Cookie: c",), ("Connection: close",), ("Expect: 100-continue",), ("Connection: keep-alive",)]
     return Asked(
         method,
-        draw(st.sampled_from(["job", "job", "api", "serve"])),
-        draw(st.sampled_from(framings)),
-        draw(BODIES.filter(bool)),
+        draw(st.sampled_from(["job", "job", "job", "api", "serve"])),
+        draw(st.sampled_from(["none", "none", "length"] + ["chunked"] * (version == "1.1"))),
+        draw(bodies(theme)),
         version,
-        lines,
+        draw(st.sampled_from(lines)),
     )
 
 
 @st.composite
-def scripts(draw: st.DrawFn) -> Script:
-    if draw(st.booleans()):
-        return Script(body=draw(BODIES), splits=tuple(draw(st.lists(FRACTIONS, max_size=3))))
-    kinds = ["length", "chunked", "204", "304", "until close", "1.0", "1.0 kept", "1.0 with length"]
-    kind = draw(st.sampled_from(kinds))
-    cut = draw(st.none() | st.none() | FRACTIONS)
+def scripts(draw: st.DrawFn, theme: str) -> Script:
+    kind = draw(st.sampled_from(["length", "length", "chunked"] if theme in ("alike", "bodies") else KINDS))
+    by_close = kind in ("until close", "1.0")
+    extra = draw(st.sampled_from([b"", b"", b"HTTP/1.1 200 OK\r\n\r\n"])) if theme in ("alike", "kinds") else b""
     return Script(
         kind,
-        draw(BODIES),
-        draw(st.sampled_from([0, 0, 1, 2])),
-        draw(st.booleans()),
+        draw(bodies(theme)),
+        draw(st.sampled_from([0, 0, 1, 2])) if theme in ("kinds", "cuts") else 0,
         draw(st.sampled_from([False, False, True])),
-        draw(st.booleans()),
-        draw(st.sampled_from([False, False, True])),
-        draw(st.sampled_from(["", "", FIN, RESET])),
-        b"" if kind in ("until close", "1.0") else draw(st.sampled_from([b"", b"", b"HTTP/1.1 200 OK\r\n\r\n"])),
-        cut,
-        RESET if kind in ("until close", "1.0") else draw(st.sampled_from([FIN, RESET])),
+        draw(st.sampled_from([False, False, False, True])),
+        theme in ("bodies", "kinds") and draw(st.booleans()),
+        theme == "alike" and draw(st.booleans()),
+        draw(st.sampled_from(["", "", "", FIN, RESET])) if theme != "slow" else "",
+        b"" if by_close else extra,
+        draw(st.none() | FRACTIONS) if theme == "cuts" else None,
+        RESET if by_close else draw(st.sampled_from([FIN, RESET])),
         tuple(draw(st.lists(FRACTIONS, max_size=4))),
     )
+
+
+def pairs(theme: str) -> st.SearchStrategy[list[tuple[Asked, Script]]]:
+    return st.lists(st.tuples(asked(theme), scripts(theme)), min_size=1, max_size=12 if theme == "slow" else 5)

@@ -151,7 +151,8 @@ class End(asyncio.Transport):
         self._closing = True
         if not self._lost:
             self._lost = True
-            self.ended = RESET if self.socket.lingers or error is not None else FIN
+            unread = any(isinstance(data, bytes) for data in self._inbox)  # the kernel resets then
+            self.ended = RESET if self.socket.lingers or unread or error is not None else FIN
             self.loop.call_soon(self.protocol.connection_lost, error)
 
     def is_closing(self) -> bool:
@@ -236,6 +237,8 @@ class Machine:
     draining = False
     slow_to_open = False
     """Pipes are there a turn later only."""
+    stalled_jobs = False
+    """Jobs do not read, until all comes to its end."""
 
     def __init__(self, script: Callable[[JobEnd, str, int, bool], None]) -> None:
         self.loop = asyncio.SelectorEventLoop()
@@ -282,9 +285,14 @@ class Machine:
         return [end for end in (self.client, *(job.transport for job in self.jobs)) if end.waiting]
 
     def settle(self) -> None:
-        """Until nothing moves any more."""
+        """Everybody reads, and until nothing moves any more."""
+        self.stalled_jobs = False
         for end in (self.client, *(job.transport for job in self.jobs)):
             self.loop.call_soon(end.stall, False)
+        self.rest()
+
+    def rest(self) -> None:
+        """Until nothing moves any more."""
         quiet = 0
         for _ in range(20_000):
             waiting = self.ends()
@@ -347,6 +355,7 @@ class Machine:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         transport = End(self.loop)
+        transport.stalled = self.stalled_jobs
         pipe = UpstreamPipe(transport, b"", b"job x http 1\n", self)
         self.jobs.append(JobEnd(self, transport))
         return pipe
