@@ -1,7 +1,7 @@
 # The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
 PYTHON ?= python3
 
-.PHONY: demo test lint format docs bench bench-quick bench-basics clean
+.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics clean
 
 .venv/bin/prouter: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -13,6 +13,10 @@ demo: .venv/bin/prouter  ## the main job, start to end; KEEP=1 leaves it running
 
 test:  ## everything that the gate checks
 	@bash .ci/run
+
+autobahn: .venv/bin/prouter  ## all of Autobahn's Websocket cases, with and without us in between; some minutes
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@PROUTER_AUTOBAHN=all .venv/bin/pytest -q tests/proxy/test_autobahn.py
 
 lint:
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
