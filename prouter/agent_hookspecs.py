@@ -53,7 +53,7 @@ def prouter_startup(agent: AgentHost) -> None:
     raise NotImplementedError
 
 
-@hookspec(Kind.GATHER, deadline_seconds=30.0, since="0.2")
+@hookspec(Kind.GATHER, deadline_seconds=30.0)
 def prouter_agent_properties() -> MachineFacts | None:
     """What the agent should say of itself beside what its configuration says: facts of the machine, found by looking.
 
@@ -153,7 +153,7 @@ def prouter_rpc_methods() -> Sequence[RpcMethod]:
 # --- a job is made ---
 
 
-@hookspec(Kind.SETUP, deadline_seconds=60.0, since="0.2")
+@hookspec(Kind.SETUP, deadline_seconds=60.0)
 def prouter_prepare_sandbox(record: JobRecord, sandbox: Path) -> None:
     """A job's sandbox was made and is empty: put into it what each job should find there.
 
@@ -173,7 +173,7 @@ def prouter_prepare_sandbox(record: JobRecord, sandbox: Path) -> None:
     raise NotImplementedError
 
 
-@hookspec(Kind.GATHER, deadline_seconds=60.0, since="0.2")
+@hookspec(Kind.GATHER, deadline_seconds=60.0)
 def prouter_cleanup_sandbox(record: JobRecord, sandbox: Path) -> None:
     """A job's sandbox is about to be deleted: undo what prouter_prepare_sandbox did outside of it.
 
@@ -190,7 +190,7 @@ def prouter_cleanup_sandbox(record: JobRecord, sandbox: Path) -> None:
     """
 
 
-@hookspec(Kind.VETO, since="0.2")
+@hookspec(Kind.VETO)
 def prouter_before_file_write(record: JobRecord, write: FileWrite) -> Refusal | None:
     """Whether a client may write this path of a job's sandbox.
 
@@ -213,7 +213,7 @@ def prouter_before_file_write(record: JobRecord, write: FileWrite) -> Refusal | 
 # --- a job runs ---
 
 
-@hookspec(Kind.VETO, since="0.2")
+@hookspec(Kind.VETO)
 def prouter_admit_start(record: JobRecord, request: StartRequest) -> Refusal | None:
     """Whether the owner of this machine lets this program run here.
 
@@ -249,7 +249,7 @@ def prouter_job_environment(
     """
 
 
-@hookspec(Kind.SETUP, deadline_seconds=300.0, since="0.2")
+@hookspec(Kind.SETUP, deadline_seconds=300.0)
 def prouter_job_ready(record: JobRecord) -> None:
     """The job's ports are served: return when it is ready in your eyes as well.
 
@@ -267,7 +267,7 @@ def prouter_job_ready(record: JobRecord) -> None:
     raise NotImplementedError
 
 
-@hookspec(Kind.CHAIN, chained="data", since="0.2")
+@hookspec(Kind.CHAIN, chained="data")
 def prouter_job_output(data: bytes, record: JobRecord, stream: OutputStream | None) -> bytes | None:
     """Change what clients see of a job's output. What is on the agent's disk, or forwarded to its own output, stays.
 
@@ -287,7 +287,7 @@ def prouter_job_output(data: bytes, record: JobRecord, stream: OutputStream | No
     """
 
 
-@hookspec(Kind.VETO, since="0.2")
+@hookspec(Kind.VETO)
 def prouter_job_idle(record: JobRecord, idle_seconds: float) -> Refusal | None:
     """Whether a job that did nothing for `jobs.idle_timeout` may be stopped.
 
@@ -322,7 +322,7 @@ def prouter_job_ended(record: JobRecord) -> None:
 # --- around ---
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_handle_exception(error: BaseException, about: str) -> None:
     """An exception that nobody expected: a mistake in prouter or in a plugin, with its traceback.
 

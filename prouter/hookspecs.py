@@ -79,7 +79,7 @@ def prouter_config_sections() -> Sequence[ConfigSection]:
     raise NotImplementedError
 
 
-@hookspec(Kind.COLLECT, since="0.2")
+@hookspec(Kind.COLLECT)
 def prouter_commands() -> Sequence[CliCommand]:
     """Commands of the command line: `prouter NAME`.
 
@@ -186,7 +186,7 @@ def prouter_guards() -> Guards:
 # --- an agent comes ---
 
 
-@hookspec(Kind.FIRST, deadline_seconds=30.0, since="0.2")
+@hookspec(Kind.FIRST, deadline_seconds=30.0)
 def prouter_connect_agent(address: str) -> str | None:
     """Where to connect to for an agent that the router is about to dial: a tunnel that you opened, a name you know.
 
@@ -204,7 +204,7 @@ def prouter_connect_agent(address: str) -> str | None:
     """
 
 
-@hookspec(Kind.FIRST, deadline_seconds=10.0, since="0.2")
+@hookspec(Kind.FIRST, deadline_seconds=10.0)
 def prouter_agent_token(address: str) -> Secret | None:
     """The token for an agent that the router dials.
 
@@ -312,7 +312,7 @@ def prouter_authenticate_request(head: RequestHead, peer: Peer) -> Principal | R
     """
 
 
-@hookspec(Kind.CHAIN, chained="principal", since="0.2")
+@hookspec(Kind.CHAIN, chained="principal")
 def prouter_principal(principal: Principal, head: RequestHead) -> Principal | None:
     """Add to what is known of who makes a request, whoever authenticated it: a team, roles, another name.
 
@@ -407,7 +407,7 @@ def prouter_plan(head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | 
     """
 
 
-@hookspec(Kind.VETO, since="0.2")
+@hookspec(Kind.VETO)
 def prouter_bridge_open(bridge: Bridge, principal: Principal) -> Refusal | None:
     """Whether a job's websocket may be joined to one of the caller's own (`wsconnect`).
 
@@ -443,7 +443,7 @@ def prouter_proxy_response(answer: ResponseHead, target: JobTarget) -> ResponseH
     """
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_proxy_finished(finished: ProxyFinished) -> None:
     """A proxied request has ended, whole or cut; of a Websocket the whole connection.
 
@@ -460,7 +460,7 @@ def prouter_proxy_finished(finished: ProxyFinished) -> None:
     """
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_proxy_activity(agent: AgentInfo, record: JobRecord, activity: Activity) -> None:
     """What went through a job's ports until now, whichever router it came through.
 
@@ -476,7 +476,7 @@ def prouter_proxy_activity(agent: AgentInfo, record: JobRecord, activity: Activi
     """
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_audit(event: AuditEvent) -> None:
     """A request at the control endpoint has ended: who did what, and who decided so.
 
@@ -552,7 +552,7 @@ def prouter_filter_agent(candidate: Candidate, request: CreateRequest, principal
     """
 
 
-@hookspec(Kind.GATHER, since="0.2")
+@hookspec(Kind.GATHER)
 def prouter_score_agent(candidate: Candidate, request: CreateRequest, principal: Principal) -> Score | None:
     """How well this agent suits the job.
 
@@ -571,7 +571,7 @@ def prouter_score_agent(candidate: Candidate, request: CreateRequest, principal:
     """
 
 
-@hookspec(Kind.FIRST, deadline_seconds=3660.0, since="0.2")
+@hookspec(Kind.FIRST, deadline_seconds=3660.0)
 def prouter_provision_agent(
     request: CreateRequest, principal: Principal, considered: Mapping[AgentUid, str], progress: Callable[[str], None]
 ) -> AgentUid | Refusal | None:
@@ -598,7 +598,7 @@ def prouter_provision_agent(
     """
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_job_not_made(request: CreateRequest, principal: Principal, why: str) -> None:
     """A job that was asked for is not there: it was refused, no agent could take it, or making it failed.
 
@@ -614,7 +614,7 @@ def prouter_job_not_made(request: CreateRequest, principal: Principal, why: str)
     """
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_agent_provisioning(request: CreateRequest, plugin: str, detail: str) -> None:
     """How far it is with an agent that `plugin` starts for a job which found none.
 
@@ -663,7 +663,7 @@ def prouter_failed(about: str, detail: str) -> None:
     """
 
 
-@hookspec(Kind.NOTIFY, since="0.2")
+@hookspec(Kind.NOTIFY)
 def prouter_handle_exception(error: BaseException, about: str) -> None:
     """An exception that nobody expected: a mistake in prouter or in a plugin, with its traceback.
 
@@ -711,7 +711,7 @@ def prouter_health() -> HealthCheck | None:
     """
 
 
-@hookspec(Kind.GATHER, since="0.2")
+@hookspec(Kind.GATHER)
 def prouter_metrics() -> Sequence[Metric] | None:
     """Metrics of the plugin as they are now, shown under its name.
 
