@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,11 +19,24 @@ COMMANDS = {
     "plugins": "tell which plugins are there, what they do and what is wrong with them",
 }
 DAEMONS = ("router", "agent", "up")
+PIPE_CLOSED = 141
+"""As a shell says it of programs that SIGPIPE ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 after a graceful end, 1 when it could not start here and now, 2 for a wrong configuration."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit:
+            sys.stdout.flush()
+            raise
+    except BrokenPipeError:  # who reads has enough (`| head`); what is flushed at the exit must not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _run(words: list[str]) -> int:
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         foreign: int = importlib.import_module("prouter.cli.foreign").run(words[0], words[1:])
         return foreign
@@ -31,4 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hangup.keep()
     module = importlib.import_module(f"prouter.cli.{command}")
     status: int = module.run(words)
+    if command not in DAEMONS:
+        sys.stdout.flush()
     return status

@@ -120,3 +120,14 @@ def test_words_that_are_none_are_status_2_and_told(words: list[str]) -> None:
     assert done.returncode == 2
     assert words[-1].partition("=")[0] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plugins", "list"]])
+def test_who_reads_no_further_is_no_error(words: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "prouter", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
