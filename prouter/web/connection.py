@@ -307,7 +307,7 @@ class ClientConnection(asyncio.Protocol):
             end_at_close(self._transport)
         if not keep_alive or self._home.draining:  # the head may have promised more before the endpoint's end began
             last = exchange is not None and exchange.last_of_client and self.body_complete and not self._buffer
-            self._linger(more_may_come=not last)
+            self._linger(more_may_come=not (last or self._tunnel))
         else:
             self._watch = None
             self._arm(self._limits.head_seconds if self._buffer else self._limits.idle_seconds, self._head_late)

@@ -189,12 +189,13 @@ class JobEnd:
         self.bound = False
         self._read = 0
         self._watch: BodyWatch | None = None
-        self._tunnel = False
+        self.switched = False
+        """To another protocol: what comes is no HTTP any more."""
 
     def look(self) -> None:
         """Read what arrived."""
         data = self.transport.taken
-        while not self.ended:
+        while not (self.ended or self.switched):
             if not self.bound:
                 end = data.find(b"\n")
                 if end < 0:
@@ -222,7 +223,12 @@ class JobEnd:
                 self._watch = None
                 self.machine.script(self, target, self.machine.attempts[target], True)
 
-    def send(self, *parts: bytes) -> None:
+    @property
+    def unread(self) -> bytes:
+        """What came behind the last request's head, once the protocol was switched."""
+        return bytes(self.transport.taken[self._read :])
+
+    def send(self, *parts: bytes | str) -> None:
         for part in parts:
             self.transport.send(part)
 

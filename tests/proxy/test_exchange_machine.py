@@ -13,8 +13,10 @@ from exchanges import PIECE, REPEATABLE, THEMES, Asked, Script, Seen, pairs, rea
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from machine import FIN, HIGH, RESET, JobEnd, Machine
+from smuggling import VECTORS
+from smuggling_forms import BEHIND, LAST, Answered, Read, Refused, Vector
 
-EXAMPLES = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 TALKS = st.sampled_from(THEMES).flatmap(pairs)
 STALLED = st.sampled_from(["", "", "client", "jobs"])
 MOVES = st.lists(st.integers(0, 20), max_size=40)
@@ -124,6 +126,37 @@ def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
         assert len(busy) == len(machine.idle)
 
 
+SPLIT = [vector for vector in VECTORS if not isinstance(vector.allowed, Answered)]
+
+
+@given(st.sampled_from(SPLIT), CUTS, MOVES)
+@EXAMPLES
+def test_what_others_read_in_two_ways_is_read_in_one_however_it_is_split(
+    vector: Vector, cuts: list[float], moves: list[int]
+) -> None:
+    with talking([], slow=False, stalled="") as made:
+        machine = made.machine
+        made.send(vector.bytes_for("/job", "x", vector.data + BEHIND + LAST), cuts)
+        made.move(moves)
+        machine.settle()
+        arrived = [(f"{verb} {target}", body) for job in machine.jobs for verb, target, body, _ in job.requests]
+        found, rest = read_answers(bytes(machine.client.taken), ["GET"] * 9, "")
+        statuses = [answer.status for answer in found]
+        assert rest == b""
+        assert machine.client.half or machine.client.ended
+        if isinstance(vector.allowed, Refused):
+            assert statuses == [vector.allowed.status]
+            assert len(arrived) <= vector.allowed.head_may_pass
+            assert all(name == "POST /job/x" for name, _ in arrived)
+        else:
+            assert isinstance(vector.allowed, Read)
+            wanted = [(name.replace("<N>", str(vector.number)), body) for name, body in vector.allowed.requests]
+            if vector.allowed.stays:
+                wanted += [(f"GET /{name}-{vector.number}", b"") for name in ("behind", "last")]
+            assert sorted(arrived) == sorted((name.replace(" /", " /job/"), body) for name, body in wanted)
+            assert statuses == [200] * len(wanted)
+
+
 def exchange(made: Talk, cuts: list[float] | None, moves: list[int], length: int | None = None, end: str = "") -> None:
     """Send all requests at once, cut in pieces; or (no `cuts`) each when the one before is answered. Of the bytes only
     this `length`, then this `end`."""
@@ -213,7 +246,7 @@ def check_jobs(made: Talk) -> None:
             assert method == asked.method
             assert asked.raw_body().startswith(body)
             assert body == asked.raw_body() if whole else job.transport.ended
-        numbers = [target for _, target, _, _ in job.requests]
+        numbers = [int(target.rpartition("/")[2]) for _, target, _, _ in job.requests]
         assert numbers == sorted(numbers)
 
 
