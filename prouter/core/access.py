@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.errors import ConfigError, Forbidden, PluginFailure, Unauthorized
@@ -99,16 +100,14 @@ class Access:
 
     def lasting(self) -> Guards | None:
         """Not None: what was found about a request and allowed to it holds for those like it, for as long as this is
-        the same value. Nobody who decides by himself is asked."""
-        undecided = self._hooks.implemented("prouter_principal") or not self._hooks.plain("prouter_authorize")
+        the same value. Whether it may is asked of each (`judge`)."""
+        undecided = self._hooks.implemented("prouter_principal")
         return self.guards if self.guards.lasting and not undecided else None
 
-    def objection(self, principal: Principal, action: str, resource: Resource) -> Callable[[], bool] | None:
-        """Asks whether anybody objects now, of plugins that answer at once; None where nobody would."""
-        if not self._hooks.implemented("prouter_authorize"):
-            return None
-        arguments = {"principal": principal, "action": action, "resource": resource}
-        return lambda: self._hooks.objected("prouter_authorize", arguments)
+    def judge(self, principal: Principal, action: str, resource: Resource) -> Callable[[], Awaitable[None]] | None:
+        """`authorize` with these; None where nobody wants to be asked."""
+        asked = self._hooks.implemented("prouter_authorize")
+        return partial(self.authorize, principal, action, resource) if asked else None
 
     async def check(self, head: RequestHead, peer: Peer) -> Principal:
         """Who makes this request, and what plugins know of him. Raises Unauthorized; a plugin that fails closes the

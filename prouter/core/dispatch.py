@@ -176,7 +176,7 @@ class ControlDispatcher:
         if begun is None or begun[0] is not guards or begun[1] != generation:
             return None
         line = JobBinding(job, target.port.name, link.hello.link).line()
-        objection = self._access.objection(target.principal, PROXY, Resource(target.ref.agent, job, record.labels))
+        judge = self._access.judge(target.principal, PROXY, Resource(target.ref.agent, job, record.labels))
 
         def holds() -> bool:
             return (
@@ -184,10 +184,10 @@ class ControlDispatcher:
                 and entry.mirror.record(job) is record
                 and hooks.generation == generation
                 and self._access.guards is guards
-                and (objection is None or not objection())
             )
 
-        return Lasting(target.prefix, holds, lambda: link.pool.take_kept(line, max_idle_seconds=KEPT_IDLE_SECONDS))
+        kept = partial(link.pool.take_kept, line, max_idle_seconds=KEPT_IDLE_SECONDS)
+        return Lasting(target.prefix, holds, kept, judge)
 
     def _alone(self) -> bool:
         """Whether one plugin says which paths are a job's, one how requests look, and nobody anything else of them."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
@@ -44,7 +43,6 @@ class Implementation:
         "count",
         "deadline_seconds",
         "fits",
-        "plain",
     )
 
     def __init__(
@@ -60,8 +58,6 @@ class Implementation:
     ) -> None:
         self._function = function
         self._pick = _picker(arguments)
-        self.plain = not inspect.iscoroutinefunction(function)
-        """It answers at once."""
         self._blocked_seconds = blocked_seconds
         self.fits = fits
         self._answer = answer

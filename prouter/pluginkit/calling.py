@@ -125,24 +125,6 @@ class Hooks:
         """These end when the plugin is left out after its start."""
         self._owned[plugin] = tasks
 
-    def plain(self, hook: str) -> bool:
-        """Whether all that implement it answer at once."""
-        return all(found.plain for found in self._implementations(hook))
-
-    def objected(self, hook: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether anybody has an objection, of a veto whose implementations are plain. What can not be told at once,
-        and a failure, is one: `veto` then says which, and why."""
-        try:
-            for found in self._implementations(hook):
-                value = found.ask(arguments)
-                if type(value) is Pending:
-                    value.drop()
-                if value is not None:
-                    return True
-        except ProuterError:
-            return True
-        return False
-
     async def first(self, hook: str, *, only: Sequence[str] | None = None, **arguments: Any) -> tuple[str, Any] | None:
         """The first answer that is not None, with its plugin. `only` names who is asked, in its order. Fails closed."""
         told = trail.get()

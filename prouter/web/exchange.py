@@ -157,15 +157,21 @@ class Exchange(Accounted):
         self._again = again
         self._policy = again.policy
         self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id)
-        pipe = again.lasting.take()
+        judge = again.lasting.judge
+        pipe = again.lasting.take() if judge is None else None
         if pipe is not None:
             self._carry(pipe, self._request)
         else:
             self._context.run(context.request_id.set, self._incoming.request_id)
-            self._go(self._guarded(self._opened(again.fresh)))
+            self._go(self._guarded(self._opened(again) if judge is None else self._judged(again, judge())))
 
-    async def _opened(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:
-        self._carry(await fresh(False), self._request)
+    async def _opened(self, again: Again) -> None:
+        self._carry(await again.fresh(False), self._request)
+
+    async def _judged(self, again: Again, judged: Awaitable[None]) -> None:
+        """All but whether it may was decided before."""
+        await judged
+        self._carry(again.lasting.take() or await again.fresh(False), self._request)
 
     async def _once_more(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:
         """The kept connection had just been closed, and nothing had come of it."""

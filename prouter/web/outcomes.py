@@ -71,6 +71,8 @@ class Lasting:
     """Whether it still does."""
     take: Callable[[], UpstreamPipe | None]
     """A pipe that is kept for the same target, without waiting."""
+    judge: Callable[[], Awaitable[None]] | None = None
+    """Asks who wants to be asked about each request whether it may; raises ProuterError. None: nobody does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,38 +191,58 @@ async def test_several_jobs_with_the_same_lines(job: Proxied, make_job: Callable
 
 
 JUDGE = """
-import os
+import asyncio, pathlib
 from prouter import hookimpl
 from prouter.model.access import Refusal
 
+MODE = pathlib.Path(__file__).with_suffix(".mode")
+ASKED = pathlib.Path(__file__).with_suffix(".asked")
+
 class Judge:
     @hookimpl
-    def prouter_authorize(self, principal, action, resource):
-        if action != "job.proxy":
-            return None
-        open({place!r}, "a").write("asked\\n")
-        said = open({says!r}).read()
-        if said == "break":
-            raise RuntimeError
-        return Refusal(said) if said else None
+    {kind} prouter_authorize(self, principal, action, resource):
+        if action == "job.proxy":
+            with ASKED.open("a") as asked:
+                asked.write("x")
+            mode = MODE.read_text()
+            {wait}
+            if mode == "refuses":
+                return Refusal("not now")
+            if mode == "fails":
+                raise RuntimeError
+            if mode == "leaves":
+                raise SystemExit
 """
 
 
-async def test_a_judge_is_asked_about_each_and_each_time_once(fleet: Fleet, tmp_path: Path) -> None:
-    place, says = tmp_path / "asked", tmp_path / "says"
-    says.write_text("")
-    (tmp_path / "judge.py").write_text(JUDGE.format(place=str(place), says=str(says)))
+@pytest.mark.parametrize(
+    ("kind", "wait"), [("def", "pass"), ("async def", "pass"), ("async def", "await asyncio.sleep(0)")]
+)
+async def test_who_authorizes_is_asked_once_about_each(fleet: Fleet, tmp_path: Path, kind: str, wait: str) -> None:
+    mode, asked = tmp_path / "judge.mode", tmp_path / "judge.asked"
+    (tmp_path / "judge.py").write_text(JUDGE.format(kind=kind, wait=wait))
+    mode.write_text("allows")
+    fleet.expected_errors += ["plugin judge failed", "'judge' failed", "Traceback"]
     job = joined(fleet, f"plugins.load=[{str(tmp_path / 'judge.py')!r}]")()
-    fleet.expected_errors += ["plugin Judge failed in prouter_authorize", "Traceback", "RuntimeError"]
     async with job.wired() as wire:
-        place.unlink(missing_ok=True)
-        for number in range(1, 6):
-            await wire.send(job.request("/x"))
-            assert (await wire.answer()).status == 200
-            assert place.read_text().count("asked") == number
-        for said, status in (("not now", 403), ("", 200), ("", 200), ("break", 500), ("", 200)):
-            says.write_text(said)
+        found = []
+        for said in (
+            "allows",
+            "allows",
+            "allows",
+            "refuses",
+            "refuses",
+            "allows",
+            "allows",
+            "fails",
+            "leaves",
+            "allows",
+        ):
+            mode.write_text(said)
+            asked.write_text("")
             await wire.send(job.request("/x"))
             answer = await wire.answer()
-            assert answer.status == status
-            assert said.encode() in answer.body or status != 403
+            found.append(answer.status)
+            assert asked.read_text() == "x", said
+            assert (answer.status == 200) == answer.body.startswith(b"GET /x ")
+    assert found == [200, 200, 200, 403, 403, 200, 200, 500, 500, 200]
