@@ -158,7 +158,7 @@ def _body(data: bytes, fields: dict[str, str], *, bodyless: bool, ended: str) ->
     if "transfer-encoding" in fields:
         body, at = b"", 0
         while (end := data.find(b"\r\n", at)) >= 0:
-            size = int(data[at:end], 16)
+            size = int(data[at:end].partition(b";")[0].strip(), 16)
             if not size:
                 stop = data.find(b"\r\n\r\n", at)
                 return body, data[stop + 4 :] if stop >= 0 else b"", stop >= 0
