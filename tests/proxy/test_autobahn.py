@@ -69,5 +69,5 @@ async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied]) 
     direct = await verdicts(f"ws://127.0.0.1:{job.port}/", cases)
     proxied = await verdicts(job.router.url().replace("http", "ws") + job.prefix + "/", cases)
     assert len(direct) >= (500 if ALL else 240)
-    assert sum(said.startswith("OK") for said in direct.values()) > len(direct) * 0.9
+    assert sum(said.startswith("OK") for said in direct.values()) > len(direct) * 0.8
     assert proxied == direct
