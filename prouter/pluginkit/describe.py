@@ -135,10 +135,8 @@ def _api_version(plugin: Any) -> int | None:
 
 def _summary(distribution: str, plugin: Any) -> str:
     """That of the distribution; of a file or module, and of what ships, what it says of itself."""
-    if distribution == BUILT_IN and plugin is not None:
-        described = getattr(
-            inspect.getmodule(type(plugin)), "__doc__", None
-        )  # that of prouter says nothing of this one
+    if distribution == BUILT_IN:  # its summary, which is prouter's, says nothing of this one
+        described = getattr(inspect.getmodule(type(plugin)), "__doc__", None) if plugin is not None else ""
     else:
         known = _summary_of_distribution(distribution)
         if known is not None or plugin is None:

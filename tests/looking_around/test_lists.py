@@ -123,6 +123,7 @@ async def test_plugins_are_shown_with_their_hooks_and_why_one_is_not_there(fleet
     async with router.client() as client:
         shown = {plugin["name"]: plugin for plugin in (await client.request("GET", "/plugins"))["plugins"]}
     assert shown["selector_uid"]["state"] == "disabled"
+    assert shown["selector_uid"]["summary"] == "", "what prouter says of itself is not said of one of its plugins"
     assert "configuration" in shown["selector_uid"]["why"]
     assert shown["jobs_api"]["state"] == "loaded"
     assert shown["jobs_api"]["distribution"] == "prouter"
