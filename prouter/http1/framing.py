@@ -13,9 +13,14 @@ CHUNK_LINE_BYTES = 4096
 """A chunk's size line with its extensions; Go's net/http allows 4096."""
 TRAILER_BYTES = 16384
 """All trailers of a body together."""
-_EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\"))?"
-_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,15}})(?:{_EXTENSION})*[ \t]*".encode("latin-1"))
+_QUOTED = r"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
+_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,15}})(?:;{TOKEN}(?:=(?:{TOKEN}|{_QUOTED}))?)*".encode("latin-1"))
 """RFC 9112 7.1.1. An open quote for instance: some look for its end in the next lines, where the chunk's bytes are."""
+_BWS = r"[ \t]*"
+_PADDED_CHUNK = re.compile(
+    rf"([0-9A-Fa-f]{{1,15}})(?:{_BWS};{_BWS}{TOKEN}(?:{_BWS}={_BWS}(?:{TOKEN}|{_QUOTED}))?)*{_BWS}".encode("latin-1")
+)
+"""With the spaces that old servers put around everything; in a request several servers refuse them, aiohttp is one."""
 _FRAMING_NAMES = re.compile(r"(?im)^(?:content-length|transfer-encoding|host|trailer|te|connection|upgrade):")
 
 
@@ -85,8 +90,10 @@ class BodyWatch:
     counted; a split of the input anywhere gives the same.
     """
 
-    def __init__(self, framing: Framing) -> None:
+    def __init__(self, framing: Framing, *, padded: bool = False) -> None:
+        """`padded`: spaces around the sizes of chunks are taken."""
         self.framing = framing
+        self._chunk = _PADDED_CHUNK if padded else _CHUNK
         self._left = framing.length
         """Bytes of the body, or of the current chunk with its CR LF, that are still to come."""
         self._line = b""
@@ -142,7 +149,7 @@ class BodyWatch:
             raise BadBody("a chunk's size line is too long")
         if end < 0:
             return stop
-        found = _CHUNK.fullmatch(self._line[:-2]) if self._line.endswith(b"\r\n") else None
+        found = self._chunk.fullmatch(self._line[:-2]) if self._line.endswith(b"\r\n") else None
         if found is None:
             raise BadBody("a chunk's size line is none")
         size = int(found[1], 16)

@@ -88,7 +88,7 @@ class AnswerReader:
     def _take_plain(self, head: PlainHead) -> PlainHead:
         self.head = head
         self.framing = head.framing if self._method != "HEAD" else NO_BODY
-        self._watch = BodyWatch(self.framing)
+        self._watch = BodyWatch(self.framing, padded=True)
         return head
 
     def _take_head(self, head: ResponseHead) -> ResponseHead:
@@ -100,7 +100,7 @@ class AnswerReader:
         self.head = head
         self.framing = response_framing(head, self._method)
         self.tunneled = self.framing.kind is BodyKind.TUNNEL
-        self._watch = BodyWatch(self.framing)
+        self._watch = BodyWatch(self.framing, padded=True)
         return head
 
     def _body(self, data: bytes) -> bytes:

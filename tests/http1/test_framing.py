@@ -41,7 +41,7 @@ def taken(watch: BodyWatch, parts: Iterator[bytes]) -> bytes:
 def test_a_chunked_body_ends_where_it_ends_however_it_is_split(
     body: tuple[bytes, bytes], behind: bytes, cuts: list[int]
 ) -> None:
-    watch = BodyWatch(CHUNKED)
+    watch = BodyWatch(CHUNKED, padded=True)
     assert taken(watch, pieces(body[0] + behind, cuts)) == body[0]
     assert watch.complete
     assert watch.end_of_stream()
@@ -63,7 +63,7 @@ def test_the_payload_is_the_same_however_it_is_split(body: tuple[bytes, bytes], 
 @given(chunked_bodies(), st.integers(0, 400), CUTS)
 def test_every_shorter_chunked_body_is_a_cut(body: tuple[bytes, bytes], length: int, cuts: list[int]) -> None:
     short = body[0][: min(length, len(body[0]) - 1)]
-    watch = BodyWatch(CHUNKED)
+    watch = BodyWatch(CHUNKED, padded=True)
     assert taken(watch, pieces(short, cuts)) == short
     assert not watch.complete
     assert not watch.end_of_stream()
@@ -107,10 +107,22 @@ BAD = {
 }
 
 
+PADDED = [b"5 \r\n", b"5\t\r\n", b"5 ;a\r\n", b"5; a\r\n", b"5;a =b\r\n", b"5;a= b\r\n", b'5;a="b" \r\n']
+
+
+@pytest.mark.parametrize("line", PADDED)
+def test_spaces_around_sizes_are_for_answers_only(line: bytes) -> None:
+    body = line + b"hello\r\n0\r\n\r\n"
+    assert BodyWatch(CHUNKED, padded=True).feed(body) == len(body)
+    with pytest.raises(BadBody):
+        BodyWatch(CHUNKED).feed(body)
+
+
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
-def test_a_body_that_could_be_read_in_two_ways_is_none(body: bytes) -> None:
+def test_a_body_that_could_be_read_in_two_ways_is_none(body: bytes, padded: bool) -> None:
     for parts in ([body], [body[i : i + 1] for i in range(len(body))]):
-        watch = BodyWatch(CHUNKED)
+        watch = BodyWatch(CHUNKED, padded=padded)
         with pytest.raises(BadBody):
             taken(watch, iter(parts))
         assert not watch.complete

@@ -58,6 +58,8 @@ def framed(*lines: bytes, first: bytes = b"HTTP/1.1 200 OK", body: bytes = b"ok"
     return b"\r\n".join([first, *lines, b"", b""]) + body
 
 
+PADDED = ("chunk: a space behind", "chunk: a space before an extension", "chunk: a tab in an extension")
+"""Old servers do such things, and mean no harm by it."""
 LENGTH, CHUNKED = b"Content-Length: 2", b"Transfer-Encoding: chunked"
 
 STATUS_LINES = {
@@ -139,7 +141,9 @@ def vectors() -> list[Hostile]:
     found += [Hostile(f"framing: {n}", framed(*lines, body=zero), no) for n, lines in FRAMINGS.items()]
     for name, (request, verdict) in chunk_sizes().items():
         body = request.partition(b"\r\n\r\n")[2]
-        if verdict == BROKEN:
+        if name in PADDED:
+            found.append(Hostile(name, framed(CHUNKED, body=body), One(b"hello")))
+        elif verdict == BROKEN:
             found.append(Hostile(name, framed(CHUNKED, body=body), cut))
         elif isinstance(verdict, Read):
             found.append(Hostile(name, framed(CHUNKED, body=body), One(b"hello" if b"hello" in body else body[4:28])))

@@ -148,6 +148,9 @@ def chunk_sizes() -> dict[str, tuple[bytes, Verdict]]:
         "a space before": b" 5" + rest,
         "a tab before": b"\t5" + rest,
         "a word behind": b"5 x" + rest,
+        "a space behind": b"5 " + rest,
+        "a space before an extension": b"5 ;a" + rest,
+        "a tab in an extension": b"5;a\t=b" + rest,
         "an underscore": b"0_5" + rest,
         "a letter beyond f": b"g" + rest,
         "nothing": rest,
@@ -190,8 +193,7 @@ def chunk_sizes() -> dict[str, tuple[bytes, Verdict]]:
     good = {
         "leading zeros": b"00000005\r\nhello\r\n0\r\n\r\n",
         "many zeros for the last one": b"5\r\nhello\r\n00000\r\n\r\n",
-        "spaces behind": b"5  \r\nhello\r\n0\r\n\r\n",
-        "extensions": b'5;a;b=c ; d="e;\\"f"\r\nhello\r\n0;last\r\n\r\n',
+        "extensions": b'5;a;b=c;d="e;\\"f"\r\nhello\r\n0;last\r\n\r\n',
         "trailers": b"5\r\nhello\r\n0\r\nX-Sum: 1\r\nX-Two: 2\r\n\r\n",
         "a request within": b"18\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"[:4]
         + b"GET / HTTP/1.1\r\nA: b\r\n\r\n\r\n0\r\n\r\n",
