@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable
 
+import pytest
 from proxied import Proxied, joined
 
 from prouter.testing import eventually
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB
+LARGE = int(os.environ.get("PROUTER_LARGE_GIB", "0")) * 1024 * MIB or SIZE
+"""What passes both ways: PROUTER_LARGE_GIB=10 for 10 GiB."""
 FLAT = 24 * MIB
 """What a daemon's peak may grow by; a body that rests in memory is several times as long."""
 
@@ -25,19 +29,20 @@ def assert_flat(job: Proxied, before: tuple[int, int]) -> None:
         assert new - old < FLAT, f"the {name} grew by {(new - old) // MIB} MiB"
 
 
-async def test_64_mib_down_and_up_with_flat_memory(fleet) -> None:
+@pytest.mark.timeout(120 + LARGE // (10 * MIB))
+async def test_64_mib_and_more_down_and_up_with_flat_memory(fleet) -> None:
     job = joined(fleet)()
     before = peaks(job)
     async with job.wired() as wire:
-        await wire.send(job.request(f"/big?bytes={SIZE}"))
+        await wire.send(job.request(f"/big?bytes={LARGE}"))
         left = int((await wire.head()).get("content-length") or "0")
-        assert left == SIZE
+        assert left == LARGE
         while left:
             left -= len(await wire.reader.read(min(left, MIB)))
         part = bytes(range(256)) * 256
-        await wire.send(job.request(f"/sink?bytes={SIZE}", f"Content-Length: {SIZE}", method="POST"))
+        await wire.send(job.request(f"/sink?bytes={LARGE}", f"Content-Length: {LARGE}", method="POST"))
         digest = hashlib.sha256()
-        for _ in range(SIZE // len(part)):
+        for _ in range(LARGE // len(part)):
             digest.update(part)
             await wire.send(part)
         assert (await wire.answer()).body == digest.hexdigest().encode()

@@ -9,6 +9,7 @@ import pytest
 from proxied import Proxied
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from wire import Wire
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +76,29 @@ async def test_another_client_with_compression(server: Proxied) -> None:
         assert (await socket.receive()).data == "x" * 100_000
         await socket.close(code=4001)
         assert socket.close_code == 4001
+
+
+async def test_a_message_of_64_mib(server: Proxied) -> None:
+    message = os.urandom(1024 * 1024) * 64
+    async with dial(server, "/", compression=None) as socket:
+        await socket.recv()
+        assert await echoed(socket, message) == message
+
+
+async def test_one_byte_at_a_time(server: Proxied) -> None:
+    """The handshake, a masked frame and a close, each byte in a segment of its own."""
+    key = f"Sec-WebSocket-Key: {'A' * 22}=="
+    asks = server.request("/", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", key)
+    frame = b"\x81\x82abcd" + bytes(a ^ b for a, b in zip(b"hi", b"ab", strict=True))
+    async with server.wired() as wire:
+        await sent_slowly(wire, asks)
+        assert (await wire.head()).status == 101
+        await sent_slowly(wire, frame)
+        assert await wire.exactly(6) == b"\x81\x00\x81\x02hi"
+        await sent_slowly(wire, b"\x88\x80abcd")
+        assert await wire.rest() == (b"\x88\x00", "end")
+
+
+async def sent_slowly(wire: Wire, data: bytes) -> None:
+    for number in range(len(data)):
+        await wire.send(data[number : number + 1])
