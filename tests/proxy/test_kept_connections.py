@@ -101,3 +101,14 @@ async def test_an_idle_pipe_of_another_job_makes_room(fleet) -> None:
     one, other = make(), make()
     for job in (one, other, one, other):
         assert (await job.ask("/x")).status == 200
+
+
+async def test_a_verb_nobody_knows_is_the_routers_to_refuse_and_the_connection_stays(job: Proxied) -> None:
+    host = "Host: {}:{}\r\n\r\n".format(*job.router.address("control")).encode()
+    async with job.wired() as wire:
+        for path in (b"/info", job.info["path"].encode() + b"/info", b"/jobs/create"):
+            await wire.send(b"FROBNICATE " + path + b" HTTP/1.1\r\n" + host)
+            answer = await wire.answer()
+            assert (answer.status, answer.get("content-type")) == (405, "application/problem+json"), path
+        await wire.send(job.request("/after"))
+        assert (await wire.answer()).body.startswith(b"GET /after ")

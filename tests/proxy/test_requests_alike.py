@@ -246,3 +246,33 @@ async def test_who_authorizes_is_asked_once_about_each(fleet: Fleet, tmp_path: P
             assert asked.read_text() == "x", said
             assert (answer.status == 200) == answer.body.startswith(b"GET /x ")
     assert found == [200, 200, 200, 403, 403, 200, 200, 500, 500, 200]
+
+
+async def test_a_kept_connection_that_had_just_been_closed_is_retried_amid_them(
+    make_job: Callable[..., Proxied],
+) -> None:
+    job = make_job()
+    async with job.wired() as wire:
+        for rest in ("/a", "/b", "/c", "/once", "/again", "/d"):
+            await wire.send(job.request(rest))
+            answer = await wire.answer()
+            assert answer.status == 200
+            assert answer.body.startswith(b"first" if rest == "/once" else f"GET {rest} ".encode())
+    assert [heard.count(b"GET /again ") for heard in job.heard if heard] == [1, 1]
+
+
+async def test_an_answer_before_the_end_of_a_body_and_a_refused_upload_leave_the_next_ones_alone(
+    make_job: Callable[..., Proxied],
+) -> None:
+    """What was learned of good requests is not asked for those whose connection is out of step."""
+    job = make_job()
+    for _ in range(3):
+        async with job.wired() as wire:
+            for rest in ("/a", "/b", "/c"):
+                await wire.send(job.request(rest))
+                assert (await wire.answer()).body.startswith(f"GET {rest} ".encode())
+            await wire.send(job.request("/early", "Content-Length: 400", method="POST") + b"x" * 10)
+            assert (await wire.answer()).status == 413
+            await wire.send(job.request("/smuggled"))
+            assert (await wire.rest())[0] == b""
+    assert not any(b"/smuggled" in heard for heard in job.heard)
