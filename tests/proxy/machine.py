@@ -11,6 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from dataclasses import replace
 from typing import Any, cast
 
 from aiohttp import web
@@ -18,7 +19,7 @@ from aiohttp import web
 from prouter.http1.framing import BodyWatch, request_framing
 from prouter.http1.request import parse_request_head
 from prouter.model.access import Peer
-from prouter.model.http import ForwardPlan, Reply
+from prouter.model.http import ForwardPlan, Reply, ResponseHead
 from prouter.model.traffic import Traffic
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.web.again import Alike
@@ -30,6 +31,8 @@ HIGH, LOW = 400, 100
 """Bytes written and not taken at which a protocol is told to pause, and to go on."""
 HELD = 200
 FIN, RESET = "fin", "reset"
+WAYS = ("", "open", "decide", "change", "change later")
+"""Pipes, decisions or changes of answers that somebody has to wait for; `change` is one that nobody waits for."""
 
 
 class _Socket:
@@ -241,8 +244,8 @@ class Machine:
     """A ConnectionHome, a Dispatcher, a pool of pipes and the client; everything moves by `turn` and `deliver`."""
 
     draining = False
-    slow_to_open = False
-    """Pipes are there a turn later only."""
+    way = ""
+    """What is not there at once: one of WAYS."""
     stalled_jobs = False
     """Jobs do not read, until all comes to its end."""
 
@@ -340,6 +343,7 @@ class Machine:
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
         target = incoming.head.target
+        await self._turns("decide")
         if target.startswith("/api/"):
             return Reply.text(target)
         if target.startswith("/serve/"):
@@ -347,7 +351,17 @@ class Machine:
         if not target.startswith("/job/"):
             return Reply.text("nothing here", status=404)
         plan = ForwardPlan(target, "job", set_headers=(("X-Request-Id", incoming.request_id),))
+        if self.way.startswith("change"):
+            return Forward(self._open, plan, change_answer=self._changed)
         return Forward(self._open, plan, lasting=lambda: Lasting("/job", lambda: True, self._take))
+
+    async def _changed(self, head: ResponseHead) -> ResponseHead:
+        await self._turns("change later")
+        return replace(head, headers=(*head.headers, ("X-Changed", "yes")))
+
+    async def _turns(self, way: str) -> None:
+        for _ in range(3 if self.way == way else 0):
+            await asyncio.sleep(0)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
@@ -357,9 +371,7 @@ class Machine:
     async def _open(self, fresh: bool) -> UpstreamPipe:
         if self.idle and not fresh:
             return self.idle.pop()
-        if self.slow_to_open:
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+        await self._turns("open")
         transport = End(self.loop)
         transport.stalled = self.stalled_jobs
         pipe = UpstreamPipe(transport, b"", b"job x http 1\n", self)

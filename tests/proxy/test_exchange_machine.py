@@ -12,7 +12,7 @@ from dataclasses import replace
 from exchanges import PIECE, REPEATABLE, THEMES, Asked, Script, Seen, pairs, read_answers, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from machine import FIN, HIGH, RESET, JobEnd, Machine
+from machine import FIN, HIGH, RESET, WAYS, JobEnd, Machine
 from smuggling import VECTORS
 from smuggling_forms import BEHIND, LAST, Answered, Read, Refused, Vector
 
@@ -73,9 +73,9 @@ class Talk:
 
 
 @contextmanager
-def talking(talk: list[tuple[Asked, Script]], *, slow: bool, stalled: str) -> Iterator[Talk]:
+def talking(talk: list[tuple[Asked, Script]], *, way: str, stalled: str) -> Iterator[Talk]:
     made = Talk(talk)
-    made.machine.slow_to_open, made.machine.stalled_jobs = slow, stalled == "jobs"
+    made.machine.way, made.machine.stalled_jobs = way, stalled == "jobs"
     made.machine.client.stalled = stalled == "client"
     try:
         yield made
@@ -84,12 +84,12 @@ def talking(talk: list[tuple[Asked, Script]], *, slow: bool, stalled: str) -> It
     assert not made.machine.errors
 
 
-@given(TALKS, st.none() | CUTS, MOVES, st.booleans(), STALLED)
+@given(TALKS, st.none() | CUTS, MOVES, st.sampled_from(WAYS), STALLED)
 @EXAMPLES
 def test_a_client_gets_to_each_request_its_answer_or_is_told_that_it_was_cut(
-    talk: list[tuple[Asked, Script]], cuts: list[float] | None, moves: list[int], slow: bool, stalled: str
+    talk: list[tuple[Asked, Script]], cuts: list[float] | None, moves: list[int], way: str, stalled: str
 ) -> None:
-    with talking(talk, slow=slow, stalled=stalled) as made:
+    with talking(talk, way=way, stalled=stalled) as made:
         exchange(made, cuts, moves)
         found, rest = made.seen()
         for number, answer in enumerate(found):
@@ -101,7 +101,7 @@ def test_a_client_gets_to_each_request_its_answer_or_is_told_that_it_was_cut(
             in_step(made)
 
 
-@given(TALKS, st.none() | CUTS, MOVES, st.floats(0, 1), st.sampled_from([FIN, RESET]), st.booleans(), STALLED)
+@given(TALKS, st.none() | CUTS, MOVES, st.floats(0, 1), st.sampled_from([FIN, RESET]), st.sampled_from(WAYS), STALLED)
 @EXAMPLES
 def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
     talk: list[tuple[Asked, Script]],
@@ -109,10 +109,10 @@ def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
     moves: list[int],
     at: float,
     how: str,
-    slow: bool,
+    way: str,
     stalled: str,
 ) -> None:
-    with talking(talk, slow=slow, stalled=stalled) as made:
+    with talking(talk, way=way, stalled=stalled) as made:
         machine = made.machine
         exchange(made, cuts, moves, int(at * len(made.raw)), how)
         found, _ = made.seen()
@@ -134,7 +134,7 @@ SPLIT = [vector for vector in VECTORS if not isinstance(vector.allowed, Answered
 def test_what_others_read_in_two_ways_is_read_in_one_however_it_is_split(
     vector: Vector, cuts: list[float], moves: list[int]
 ) -> None:
-    with talking([], slow=False, stalled="") as made:
+    with talking([], way="", stalled="") as made:
         machine = made.machine
         made.send(vector.bytes_for("/job", "x", vector.data + BEHIND + LAST), cuts)
         made.move(moves)
@@ -190,6 +190,7 @@ def check_answer(made: Talk, number: int, answer: Seen, *, gone: bool = False) -
         assert script.cut is not None or stale(made, number)
         return
     assert answer.lines["x-n"] == str(number)
+    assert ("x-changed" in answer.lines) == made.machine.way.startswith("change")
     if asked.method == "HEAD" or script.kind in ("204", "304"):
         return
     if answer.whole:
