@@ -272,9 +272,15 @@ class Machine:
         self.run(self._connect)
 
     def _connect(self) -> None:
-        connection = ClientConnection(cast("Any", self))
-        self.client.set_protocol(connection)
-        connection.connection_made(self.client)
+        self.connection = ClientConnection(cast("Any", self))
+        self.client.set_protocol(self.connection)
+        self.connection.connection_made(self.client)
+
+    def drain(self) -> None:
+        """The endpoint ends."""
+        self.draining = True
+        if not self.connections_lost:
+            self.run(self.connection.drain)
 
     # --- time ---
 

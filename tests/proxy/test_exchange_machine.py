@@ -16,7 +16,7 @@ from machine import FIN, HIGH, RESET, WAYS, JobEnd, Machine
 from smuggling import VECTORS
 from smuggling_forms import BEHIND, LAST, Answered, Read, Refused, Vector
 
-EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 TALKS = st.sampled_from(THEMES).flatmap(pairs)
 STALLED = st.sampled_from(["", "", "client", "jobs"])
 MOVES = st.lists(st.integers(0, 20), max_size=40)
@@ -124,6 +124,33 @@ def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
         assert not machine.tasks
         busy = [job for job in machine.jobs if not job.transport.ended]
         assert len(busy) == len(machine.idle)
+
+
+@given(TALKS, CUTS, MOVES, MOVES, st.sampled_from(WAYS), STALLED)
+@EXAMPLES
+def test_an_endpoint_that_ends_lets_what_is_under_way_come_to_its_end(
+    talk: list[tuple[Asked, Script]],
+    cuts: list[float],
+    moves: list[int],
+    later: list[int],
+    way: str,
+    stalled: str,
+) -> None:
+    with talking(talk, way=way, stalled=stalled) as made:
+        made.send(made.raw, cuts)
+        made.move(moves)
+        made.machine.drain()
+        made.move(later)
+        made.machine.settle()
+        client = made.machine.client
+        found, rest = made.seen()
+        assert rest == b"" or client.ended == RESET
+        for number, answer in enumerate(found):
+            if not (answer.own and answer.status == 503):
+                check_answer(made, number, answer)
+        assert client.ended or client.half
+        check_jobs(made)
+        assert sum(not job.transport.ended for job in made.machine.jobs) == len(made.machine.idle)
 
 
 SPLIT = [vector for vector in VECTORS if not isinstance(vector.allowed, Answered)]

@@ -65,7 +65,7 @@ async def test_a_client_gets_one_answer_or_is_told_that_there_is_none(
 
 
 @given(st.sampled_from(VECTORS), st.lists(st.floats(0, 1), max_size=5), st.sampled_from(["1.1", "1.0"]))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 def test_however_it_is_split(vector: Hostile, cuts: list[float], version: str) -> None:
     def play(job: JobEnd, target: str, attempt: int, whole: bool) -> None:
         if target == "/job/after":
