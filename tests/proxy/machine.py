@@ -30,6 +30,8 @@ from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome, Serve
 HIGH, LOW = 400, 100
 """Bytes written and not taken at which a protocol is told to pause, and to go on."""
 HELD = 200
+QUIET = 20
+"""Turns of the loop in which nothing arrives anywhere, after which nothing will: a request to aiohttp needs some."""
 FIN, RESET = "fin", "reset"
 WAYS = ("", "open", "decide", "change", "change later")
 """Pipes, decisions or changes of answers that somebody has to wait for; `change` is one that nobody waits for."""
@@ -297,26 +299,30 @@ class Machine:
 
     def ends(self) -> list[End]:
         """All that something can be delivered to."""
-        return [end for end in (self.client, *(job.transport for job in self.jobs)) if end.waiting]
+        return [end for end in self.all_ends() if end.waiting]
+
+    def all_ends(self) -> list[End]:
+        return [self.client, *(job.transport for job in self.jobs)]
 
     def settle(self) -> None:
         """Everybody reads, and until nothing moves any more."""
         self.stalled_jobs = False
-        for end in (self.client, *(job.transport for job in self.jobs)):
+        for end in self.all_ends():
             self.loop.call_soon(end.stall, False)
         self.rest()
 
     def rest(self) -> None:
         """Until nothing moves any more."""
-        quiet = 0
+        quiet = arrived = 0
         for _ in range(20_000):
             waiting = self.ends()
             if waiting:
                 self.run(waiting[0].deliver)
             else:
                 self.turn()
-            quiet = 0 if self.ends() else quiet + 1
-            if quiet > 12:
+            before, arrived = arrived, sum(len(end.taken) for end in self.all_ends())
+            quiet = 0 if self.ends() or arrived != before else quiet + 1
+            if quiet > QUIET:
                 return
         raise AssertionError("it does not come to rest")
 
