@@ -97,7 +97,7 @@ class Acceptor:
         if len(self._turned_away) > self.limits.turned_away:
             oldest = next(iter(self._turned_away))
             del self._turned_away[oldest]
-            oldest.drain()  # it had the most time to read its answer
+            oldest.hang_up()  # it had the most time to read its answer
 
     def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, context=context)

@@ -345,11 +345,15 @@ class ClientConnection(asyncio.Protocol):
     # --- the acceptor asks ---
 
     def drain(self) -> None:
-        """The endpoint ends: idle connections close, tunnels too, busy ones after their answer."""
-        if self._exchange is None:
-            self._transport.close()
-        else:
+        """The endpoint ends: idle connections close, tunnels too, busy ones after their answer was taken."""
+        if self._exchange is not None:
             self._exchange.endpoint_ends()
+        elif not self._lingering:
+            self._transport.close()
+
+    def hang_up(self) -> None:
+        """Whatever still comes."""
+        self._transport.close()
 
     def abort(self) -> None:
         self._transport.abort()
