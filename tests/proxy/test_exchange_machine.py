@@ -230,7 +230,7 @@ def check_answer(made: Talk, number: int, answer: Seen, *, gone: bool = False) -
 
 def stale(made: Talk, number: int) -> bool:
     """The job closed a kept connection in that moment, and the request may not be sent twice."""
-    closers = [made.scripts[f"/job/{before}"].then for before in range(number)]
+    closers = [made.scripts[f"/job/{before}"].sent("", made.asked[before].method)[1] for before in range(number)]
     once = made.asked[number].method not in REPEATABLE or made.asked[number].framing != "none"
     return once and (made.scripts[f"/job/{number}"].stale or any(closers))
 
