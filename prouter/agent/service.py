@@ -51,6 +51,7 @@ class Service:
             read_bufsize=READ_BYTES,
             max_line_size=limit,
             max_field_size=limit,
+            max_headers=limit,  # the router bounds them
         )
 
     def take(self, transport: asyncio.Transport, leftover: bytes) -> None:

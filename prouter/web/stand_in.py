@@ -18,6 +18,8 @@ from prouter.web.outcomes import Incoming, Serve
 
 FIELD_BYTES = 131072
 """aiohttp's own limits are set above ours: a head that came so far is valid."""
+FIELDS = 32768
+"""Likewise, of lines and trailers together; for what is over it aiohttp waits for ever where it is a trailer."""
 
 
 class LocalUpstream:
@@ -42,6 +44,7 @@ class LocalUpstream:
             auto_decompress=False,
             max_line_size=FIELD_BYTES,
             max_field_size=FIELD_BYTES,
+            max_headers=FIELDS,
         )
         self._protocol = server()
 

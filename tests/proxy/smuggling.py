@@ -98,6 +98,7 @@ def lines() -> dict[str, tuple[bytes, Verdict]]:
         "asterisk form of OPTIONS": (line(b"OPTIONS * HTTP/1.1"), Answered()),
         "a target too long": (line(b"GET <P>/" + b"x" * 20_000 + b" HTTP/1.1"), Refused(414)),
         "a line too long": (request(b"X: " + b"y" * 70_000), Refused(431)),
+        "as many lines as are taken": (request(*[b"X: y"] * 127), EMPTY_READ),
         "too many lines": (request(*[b"X: y"] * 200), Refused(431)),
     }
 

@@ -194,6 +194,7 @@ def chunk_sizes() -> dict[str, tuple[bytes, Verdict]]:
         "leading zeros": b"00000005\r\nhello\r\n0\r\n\r\n",
         "many zeros for the last one": b"5\r\nhello\r\n00000\r\n\r\n",
         "extensions": b'5;a;b=c;d="e;\\"f"\r\nhello\r\n0;last\r\n\r\n',
+        "many trailers": b"5\r\nhello\r\n0\r\n" + b"X: y\r\n" * 500 + b"\r\n",
         "trailers": b"5\r\nhello\r\n0\r\nX-Sum: 1\r\nX-Two: 2\r\n\r\n",
         "a request within": b"18\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"[:4]
         + b"GET / HTTP/1.1\r\nA: b\r\n\r\n\r\n0\r\n\r\n",

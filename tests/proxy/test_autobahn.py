@@ -1,7 +1,7 @@
 """Autobahn's cases for Websocket servers: through router and agent the verdict on a job is what it is without them.
 
 Most cases in a few seconds; all of them, with minutes of large and compressed messages, by `make autobahn`, which sets
-PROUTER_AUTOBAHN=all.
+PROUTER_AUTOBAHN=*; a list like 12.1.*,9.7.1 asks for those.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxied import Proxied
 
 pytest.importorskip("kosoku")
 
-ALL = os.environ.get("PROUTER_AUTOBAHN") == "all"
+ASKED_FOR = os.environ.get("PROUTER_AUTOBAHN", "")
 SHORT = [
     "1.*",
     "2.*",
@@ -38,23 +38,23 @@ RUN = """
 import asyncio, json, os, sys
 from kosoku import FailureError, run_fuzzingclient
 
-async def main(url, cases):
+async def main(url, cases, concurrency):
     try:
-        results = await run_fuzzingclient(url, cases=cases, concurrency=8)
+        results = await run_fuzzingclient(url, cases=cases, concurrency=concurrency)
     except FailureError as error:
         results = error.results
     found = {case.case_id: f"{case.behavior.value}, close {case.behavior_close.value}" for case in results}
     print(json.dumps(found), flush=True)
     os._exit(0)  # its threads do not survive an interpreter that ends
 
-asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
+asyncio.run(main(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])))
 """
 """In a process of its own: kosoku changes some of the standard library for its cases."""
 
 
-async def verdicts(url: str, cases: list[str]) -> dict[str, str]:
+async def verdicts(url: str, cases: list[str], at_once: int = 8) -> dict[str, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN, url, json.dumps(cases), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", RUN, url, json.dumps(cases), str(at_once), stdout=asyncio.subprocess.PIPE
     )
     said, _ = await process.communicate()
     assert process.returncode == 0
@@ -62,12 +62,18 @@ async def verdicts(url: str, cases: list[str]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(3600 if ALL else 120)
+@pytest.mark.timeout(3600 if ASKED_FOR else 120)
 async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied]) -> None:
     job = make_job("echo.py")
-    cases = ["*"] if ALL else SHORT
-    direct = await verdicts(f"ws://127.0.0.1:{job.port}/", cases)
-    proxied = await verdicts(job.router.url().replace("http", "ws") + job.prefix + "/", cases)
-    assert len(direct) >= (500 if ALL else 240)
+    ways = f"ws://127.0.0.1:{job.port}/", job.router.url().replace("http", "ws") + job.prefix + "/"
+    cases = ASKED_FOR.split(",") if ASKED_FOR else SHORT
+    direct, proxied = [await verdicts(url, cases) for url in ways]
+    assert len(direct) >= (1 if ASKED_FOR else 240)
     assert sum(said.startswith("OK") for said in direct.values()) > len(direct) * 0.8
+    for _ in range(3):  # a case has some seconds, and a busy machine may need more on either way
+        differing = [case for case in direct if direct[case] != proxied[case]]
+        if not differing:
+            break
+        direct |= await verdicts(ways[0], differing, 1)
+        proxied |= await verdicts(ways[1], differing, 1)
     assert proxied == direct

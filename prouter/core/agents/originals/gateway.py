@@ -105,6 +105,7 @@ class _Server(web.Server):
             read_bufsize=READ_BYTES,
             max_line_size=limit,
             max_field_size=limit,
+            max_headers=limit,
             lingering_time=0,
         )
         self._gateway = gateway
