@@ -17,7 +17,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from prouter.http1.framing import BodyWatch, request_framing
-from prouter.http1.request import parse_request_head
+from prouter.http1.request import HeadLimits, parse_request_head
 from prouter.model.access import Peer
 from prouter.model.http import ForwardPlan, Reply, ResponseHead
 from prouter.model.traffic import Traffic
@@ -211,7 +211,7 @@ class JobEnd:
                 end = data.find(b"\r\n\r\n", self._read)
                 if end < 0:
                     return
-                head = parse_request_head(bytes(data[self._read : end + 4]))
+                head = parse_request_head(bytes(data[self._read : end + 4]), HeadLimits(header_count=200))
                 self._read = end + 4
                 self._watch = BodyWatch(request_framing(head))
                 self.requests.append((head.method, head.target, b"", self._watch.complete))

@@ -225,7 +225,8 @@ def check_answer(made: Talk, number: int, answer: Seen, *, gone: bool = False) -
         assert script.cut is None or made.machine.attempts[f"/job/{number}"] == 2
     else:
         assert script.body.startswith(answer.body)
-        assert script.cut is not None or gone
+        own_fault = asked.closes and number < len(made.asked) - 1  # it sent more behind its own close
+        assert script.cut is not None or gone or own_fault
 
 
 def stale(made: Talk, number: int) -> bool:
