@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from prouter.client import Client
 from prouter.testing import Fleet, RouterDaemon, eventually
 
 DRAIN_SECONDS = 50
@@ -48,9 +49,20 @@ async def test_a_follower_of_events_that_does_not_read_is_cut(fleet: Fleet) -> N
                 await (await client.create({"type": "uid", "uid": agent.uid}, labels={"l": "x" * 15_000})).remove()
 
             await asyncio.gather(*(make() for _ in range(300)))
+            last = await client.create({"type": "uid", "uid": agent.uid})
+            await heard_of(client, last.info["uid"])
         await ended(router)
         with pytest.raises(ConnectionResetError):
             await asyncio.to_thread(read_all, slow)
+
+
+async def heard_of(client: Client, job: str) -> None:
+    """Until followers are told of this job, and so of all that was before it: news take their turns."""
+    async with asyncio.timeout(20):
+        async with client.session.get(f"{client.url}/events", headers={"Last-Event-ID": "0"}) as answer:
+            seen = b""
+            while job.encode() not in seen:
+                seen = seen[-200:] + await answer.content.readany()
 
 
 async def test_a_follower_of_events_that_reads_sees_a_clean_end(fleet: Fleet) -> None:
