@@ -7,6 +7,7 @@ script. Does not: what must come of it (test_exchange_machine.py, test_tunnel_ma
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from aiohttp import web
+from hypothesis import HealthCheck, settings
 
 from prouter.http1.framing import BodyWatch, request_framing
 from prouter.http1.request import HeadLimits, parse_request_head
@@ -27,6 +29,11 @@ from prouter.web.connection import ClientConnection
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome, Serve
 
+MORE = int(os.environ.get("PROUTER_EXAMPLES", "0"))
+EXAMPLES = settings(
+    max_examples=MORE or 200, derandomize=not MORE, deadline=None, suppress_health_check=list(HealthCheck)
+)
+"""The same ones at each run; PROUTER_EXAMPLES=5000 looks for new ones."""
 HIGH, LOW = 400, 100
 """Bytes written and not taken at which a protocol is told to pause, and to go on."""
 HELD = 200

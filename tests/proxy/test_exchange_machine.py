@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from exchanges import PIECE, REPEATABLE, THEMES, Asked, Script, Seen, pairs, read_answers, small
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from machine import FIN, HIGH, RESET, WAYS, JobEnd, Machine
+from machine import EXAMPLES, FIN, HIGH, RESET, WAYS, JobEnd, Machine
 from smuggling import VECTORS
 from smuggling_forms import BEHIND, LAST, Answered, Read, Refused, Vector
 
-EXAMPLES = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 TALKS = st.sampled_from(THEMES).flatmap(pairs)
 STALLED = st.sampled_from(["", "", "client", "jobs"])
 MOVES = st.lists(st.integers(0, 20), max_size=40)

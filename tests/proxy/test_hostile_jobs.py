@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 from exchanges import Seen, read_answers
 from hostile_jobs import VECTORS, Cut, Hostile, NoAnswer, One
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from machine import FIN, RESET, JobEnd, Machine
+from machine import EXAMPLES, FIN, RESET, JobEnd, Machine
 from proxied import Proxied
 
 
@@ -65,7 +65,7 @@ async def test_a_client_gets_one_answer_or_is_told_that_there_is_none(
 
 
 @given(st.sampled_from(VECTORS), st.lists(st.floats(0, 1), max_size=5), st.sampled_from(["1.1", "1.0"]))
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@EXAMPLES
 def test_however_it_is_split(vector: Hostile, cuts: list[float], version: str) -> None:
     def play(job: JobEnd, target: str, attempt: int, whole: bool) -> None:
         if target == "/job/after":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 from exchanges import read_answers, small
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from machine import JobEnd, Machine
+from machine import EXAMPLES, JobEnd, Machine
 from smuggling import VECTORS
 from smuggling_forms import BEHIND, LAST, Answered, Read, Refused, Vector
 
@@ -70,6 +70,6 @@ def test_of_all_vectors() -> None:
 
 
 @given(st.sampled_from(SEEN), st.lists(st.floats(0, 1), max_size=6))
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@EXAMPLES
 def test_however_they_are_split(vector: Vector, cuts: list[float]) -> None:
     run(vector, cuts)

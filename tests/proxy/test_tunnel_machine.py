@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from machine import FIN, HIGH, RESET, End, JobEnd, Machine
+from machine import EXAMPLES, FIN, HIGH, RESET, End, JobEnd, Machine
 
-EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 PIECES = st.lists(st.binary(min_size=1, max_size=5) | st.just(b"z" * 250), max_size=8)
 ENDS = st.sampled_from(["", FIN, FIN, RESET])
 MOVES = st.lists(st.integers(0, 20), max_size=40)
