@@ -140,7 +140,7 @@ async def test_a_plugin_that_breaks_while_the_router_runs_breaks_what_it_was_ask
 async def named(router: RouterDaemon, before: int, hook: str, way: str) -> None:
     line = f"plugin switched failed in {hook} after "
     if way == "blocks":
-        line = "plugin switched held the event loop for 0.5"
+        line = "plugin switched held the event loop for "
     await eventually(lambda: line in router.log[before:], what=f"{line} ({way})")
 
 
@@ -173,7 +173,7 @@ async def test_selectors_routes_and_tasks_that_break_are_named(fleet: Fleet, tmp
     for way in ("raises", "exits", "interrupts"):
         assert f"plugin contributes: {way} failed" in router.log
     for what in ("GET /handled/blocks", "GET /relayed/blocks", "its selector blocks", "its task blocks"):
-        assert re.search(f"plugin contributes held the event loop for 0.[4-9]. s in {what}", router.log), what
+        assert re.search(f"plugin contributes held the event loop for \\d+\\.\\d\\d s in {what}", router.log), what
 
 
 STARTS = {
