@@ -31,7 +31,7 @@ from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome, Serve
 
 MORE = int(os.environ.get("PROUTER_EXAMPLES", "0"))
 EXAMPLES = settings(
-    max_examples=MORE or 200, derandomize=not MORE, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=MORE or 100, derandomize=not MORE, deadline=None, suppress_health_check=list(HealthCheck)
 )
 """The same ones at each run; PROUTER_EXAMPLES=5000 looks for new ones."""
 HIGH, LOW = 400, 100

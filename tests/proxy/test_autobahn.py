@@ -69,7 +69,7 @@ async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied]) 
     cases = ASKED_FOR.split(",") if ASKED_FOR else SHORT
     direct, proxied = [await verdicts(url, cases) for url in ways]
     assert len(direct) >= (1 if ASKED_FOR else 240)
-    assert sum(said.startswith("OK") for said in direct.values()) > len(direct) * 0.8
+    assert ASKED_FOR or sum(said.startswith("OK") for said in direct.values()) > len(direct) * 0.8
     for _ in range(3):  # a case has some seconds, and a busy machine may need more on either way
         differing = [case for case in direct if direct[case] != proxied[case]]
         if not differing:

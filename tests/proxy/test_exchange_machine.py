@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
 from exchanges import PIECE, REPEATABLE, THEMES, Asked, Script, Seen, pairs, read_answers, small
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from machine import EXAMPLES, FIN, HIGH, RESET, WAYS, JobEnd, Machine
 from smuggling import VECTORS
 from smuggling_forms import BEHIND, LAST, Answered, Read, Refused, Vector
 
-TALKS = st.sampled_from(THEMES).flatmap(pairs)
+OF_A_THEME = st.data()
+THEMED = pytest.mark.parametrize("theme", THEMES)
+ENDS = st.sampled_from([FIN, RESET])
 STALLED = st.sampled_from(["", "", "client", "jobs"])
 MOVES = st.lists(st.integers(0, 20), max_size=40)
 CUTS = st.lists(st.floats(0, 1), max_size=6)
@@ -83,12 +86,13 @@ def talking(talk: list[tuple[Asked, Script]], *, way: str, stalled: str) -> Iter
     assert not made.machine.errors
 
 
-@given(TALKS, st.none() | CUTS, MOVES, st.sampled_from(WAYS), STALLED)
+@THEMED
+@given(OF_A_THEME, st.none() | CUTS, MOVES, st.sampled_from(WAYS), STALLED)
 @EXAMPLES
 def test_a_client_gets_to_each_request_its_answer_or_is_told_that_it_was_cut(
-    talk: list[tuple[Asked, Script]], cuts: list[float] | None, moves: list[int], way: str, stalled: str
+    theme: str, data: st.DataObject, cuts: list[float] | None, moves: list[int], way: str, stalled: str
 ) -> None:
-    with talking(talk, way=way, stalled=stalled) as made:
+    with talking(data.draw(pairs(theme)), way=way, stalled=stalled) as made:
         exchange(made, cuts, moves)
         found, rest = made.seen()
         for number, answer in enumerate(found):
@@ -100,10 +104,14 @@ def test_a_client_gets_to_each_request_its_answer_or_is_told_that_it_was_cut(
             in_step(made)
 
 
-@given(TALKS, st.none() | CUTS, MOVES, st.floats(0, 1), st.sampled_from([FIN, RESET]), st.sampled_from(WAYS), STALLED)
+@THEMED
+@given(
+    OF_A_THEME, st.none() | CUTS, MOVES, st.floats(0, 1), st.sampled_from([FIN, RESET]), st.sampled_from(WAYS), STALLED
+)
 @EXAMPLES
 def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
-    talk: list[tuple[Asked, Script]],
+    theme: str,
+    data: st.DataObject,
     cuts: list[float] | None,
     moves: list[int],
     at: float,
@@ -111,7 +119,7 @@ def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
     way: str,
     stalled: str,
 ) -> None:
-    with talking(talk, way=way, stalled=stalled) as made:
+    with talking(data.draw(pairs(theme)), way=way, stalled=stalled) as made:
         machine = made.machine
         exchange(made, cuts, moves, int(at * len(made.raw)), how)
         found, _ = made.seen()
@@ -125,17 +133,19 @@ def test_a_client_that_goes_away_anywhere_leaves_nothing_behind(
         assert len(busy) == len(machine.idle)
 
 
-@given(TALKS, CUTS, MOVES, MOVES, st.sampled_from(WAYS), STALLED)
+@THEMED
+@given(OF_A_THEME, CUTS, MOVES, MOVES, st.sampled_from(WAYS), STALLED)
 @EXAMPLES
 def test_an_endpoint_that_ends_lets_what_is_under_way_come_to_its_end(
-    talk: list[tuple[Asked, Script]],
+    theme: str,
+    data: st.DataObject,
     cuts: list[float],
     moves: list[int],
     later: list[int],
     way: str,
     stalled: str,
 ) -> None:
-    with talking(talk, way=way, stalled=stalled) as made:
+    with talking(data.draw(pairs(theme)), way=way, stalled=stalled) as made:
         made.send(made.raw, cuts)
         made.move(moves)
         made.machine.drain()
