@@ -89,7 +89,7 @@ class Environment:
         return str(wheel)
 
     def unpack(self, wheel: str) -> None:
-        """All that installing a wheel of Python alone comes to (binary distribution format 1.0), without pip's start."""
+        """All that installing a wheel of Python alone comes to (binary distribution format 1.0), without pip itself."""
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(self.packages)
 
