@@ -59,6 +59,8 @@ async def test_a_client_gets_one_answer_or_is_told_that_there_is_none(
         with contextlib.suppress(ConnectionError):  # a cut may come before that
             await wire.send(target.request("/after", "Connection: close"))
         data, how = await wire.rest()
+    if how != "end" and not data and isinstance(vector.allowed, Cut):
+        return  # a reset takes with it what had come and was not read yet: that is a cut, too
     judge(vector, *read_answers(data, ["GET", "GET"], FIN if how == "end" else RESET))
     if version == "1.0":
         assert b"HTTP/1.1 103" not in data
