@@ -24,6 +24,8 @@ from prouter.web.outcomes import Lasting
 _REST = re.compile(rb"/[!-\"$-~]*")
 """As in http1/request.py: no spaces, no controls, no fragment."""
 _VERSION = b" HTTP/1.1\r\n"
+MAX_HEAD_BYTES = 4096
+"""Of what is learned of. Larger heads are rare, and what they would take in memory is theirs to choose."""
 MAX_JOBS = 8
 """That are asked with the same header lines; of more, those that were learned last."""
 
@@ -78,6 +80,7 @@ class Alike:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._count = 0
         self._seen: dict[int, None] = {}
         """Marks of requests; that two have one is rare, and does no harm."""
         self._known: dict[tuple[str, bool, bytes], tuple[Again, ...]] = {}
@@ -102,10 +105,12 @@ class Alike:
 
     def keep(self, again: Again, peer: Peer) -> None:
         key = (peer.host, peer.secure, again.end)
-        others = [known for known in self._known.pop(key, ()) if known.start != again.start]
+        before = self._known.pop(key, ())
+        others = [known for known in before if known.start != again.start]
         self._known[key] = (again, *others[: MAX_JOBS - 1])
-        if len(self._known) > self._most:
-            del self._known[next(iter(self._known))]
+        self._count += len(self._known[key]) - len(before)
+        while self._count > self._most:
+            self._count -= len(self._known.pop(next(iter(self._known))))
 
 
 def learn(
@@ -119,6 +124,8 @@ def learn(
     fresh: Callable[[bool], Awaitable[UpstreamPipe]],
 ) -> Again | None:
     """From a request (`block`, its head as it came) and what the job got (`request`). None: it is not like that."""
+    if len(block) > MAX_HEAD_BYTES:
+        return None
     line, version, fields = block.partition(_VERSION)
     start = f"{head.method} {lasting.prefix}".encode("ascii")
     rest = line[len(start) :]

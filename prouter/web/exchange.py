@@ -49,6 +49,7 @@ class Exchange(Accounted):
     _held: tuple[bytes, ...] = ()
     """The body's bytes that came before there was an upstream."""
     _held_bytes = 0
+    _rest = b""
     _again: Again | None = None
     """What was known of this request before it came."""
     _policy = AnswerPolicy()
@@ -154,7 +155,9 @@ class Exchange(Accounted):
 
     def begin_again(self, again: Again, rest: bytes) -> None:
         """For a request like the one before: all is decided."""
-        self._again = again
+        self._again, self._rest = again, rest
+        if log.isEnabledFor(logging.DEBUG):
+            self._name_itself()
         self._policy = again.policy
         self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id)
         judge = again.lasting.judge
@@ -164,6 +167,11 @@ class Exchange(Accounted):
         else:
             self._context.run(context.request_id.set, self._incoming.request_id)
             self._go(self._guarded(self._opened(again) if judge is None else self._judged(again, judge())))
+
+    def _name_itself(self) -> None:
+        """Who reads of this request wants to know it by its own target, which nobody needed until now."""
+        if self._again is not None:
+            self._incoming.head = self._again.head_of(self._rest)
 
     async def _opened(self, again: Again) -> None:
         self._carry(await again.fresh(False), self._request)
@@ -259,6 +267,7 @@ class Exchange(Accounted):
         self._account()
 
     def _problem(self, error: ProuterError) -> None:
+        self._name_itself()
         note(error, self._id(), self._incoming.head)
         self._cut_by = error.detail
         self._carrying = self._changing = False

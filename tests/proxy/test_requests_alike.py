@@ -276,3 +276,15 @@ async def test_an_answer_before_the_end_of_a_body_and_a_refused_upload_leave_the
             await wire.send(job.request("/smuggled"))
             assert (await wire.rest())[0] == b""
     assert not any(b"/smuggled" in heard for heard in job.heard)
+
+
+async def test_what_goes_wrong_is_told_of_the_request_that_it_was(job: Proxied) -> None:
+    job.says("nonsense", b"this is no answer\r\n\r\n")
+    async with job.wired() as wire:
+        for _ in range(3):
+            await wire.send(job.request("/good"))
+            assert (await wire.answer()).status == 200
+        await wire.send(job.request("/say/nonsense"))
+        assert (await wire.answer()).status == 502
+    await eventually(lambda: f"GET {job.prefix}/say/nonsense: 502" in job.router.log)
+    assert f"GET {job.prefix}/good: 502" not in job.router.log

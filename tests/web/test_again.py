@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from prouter.errors import RequestError
 from prouter.http1.policy import forward_request
 from prouter.http1.request import HeadLimits, find_head_end, parse_request_head
+from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, ForwardPlan
-from prouter.web.again import Again, learn
+from prouter.web.again import MAX_HEAD_BYTES, Again, Alike, learn
 from prouter.web.outcomes import Lasting
 
 PREFIX = "/jobs/a/j/http"
@@ -110,3 +111,19 @@ def test_a_request_with_an_id_of_its_own_or_a_plan_of_another_kind_teaches_nothi
     assert learned(plan=ForwardPlan("/other", "h", set_headers=(("X-Request-Id", "r-1"),))) is None
     assert learned(plan=ForwardPlan("/first?x=1", "r-1", set_headers=(("X-Request-Id", "r-1"),))) is None
     assert learned(plan=ForwardPlan("/first?x=1", "h")) is None
+
+
+def test_what_is_kept_is_bounded_in_number_and_in_size() -> None:
+    alike, peer = Alike(3), Peer("127.0.0.1", 1)
+    for number in range(5):
+        for job in range(2):
+            block = f"GET /jobs/a/{job}/http/x HTTP/1.1\r\nHost: h\r\nX-N: {number}\r\n\r\n".encode()
+            head = parse_request_head(block, LIMITS)
+            lasting = Lasting(f"/jobs/a/{job}/http", lambda: True, lambda: None)
+            request = forward_request(head, ForwardPlan("/x", "h", set_headers=(("X-Request-Id", "r-1"),)))
+            found = learn(block, head, request, "r-1", 100, lasting, AnswerPolicy(), never)  # type: ignore[arg-type]
+            assert found is not None
+            alike.keep(found, peer)
+            assert alike.find(block, peer) is found
+    assert sum(len(known) for known in alike._known.values()) <= 3
+    assert learned(block=FIRST.replace(b"Accept: */*", b"Accept: " + b"a" * MAX_HEAD_BYTES)) is None
