@@ -15,8 +15,6 @@ from collections.abc import Callable
 import pytest
 from proxied import Proxied
 
-pytest.importorskip("kosoku")
-
 ASKED_FOR = os.environ.get("PROUTER_AUTOBAHN", "")
 SHORT = [
     "1.*",

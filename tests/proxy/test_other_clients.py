@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
+import httpx
 import pytest
 from proxied import Proxied
 
@@ -72,8 +73,6 @@ async def test_curl_is_refused_what_is_not_spoken_here(job: Proxied) -> None:
 
 
 async def test_httpx_streams_both_ways_on_one_connection(job: Proxied) -> None:
-    httpx = pytest.importorskip("httpx")
-
     async def parts() -> AsyncIterator[bytes]:
         for at in range(0, len(DATA), 100_000):
             yield DATA[at : at + 100_000]
