@@ -1,7 +1,7 @@
 # The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
 PYTHON ?= python3
 
-.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics clean
+.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics bench-reliability clean
 
 .venv/bin/prouter: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -42,6 +42,10 @@ bench-basics: .venv/bin/prouter  ## what a proxied GET, a job's start and a down
 
 bench-hooks:  ## what plugins cost a proxied GET and a start here
 	@.venv/bin/python benchmarks/hooks.py
+
+bench-reliability: .venv/bin/prouter  ## what must hold under pressure and faults, at full size; hours; figures in out/reliability.json
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@PROUTER_RELIABILITY=long PROUTER_NO_SKIPS=1 .venv/bin/pytest -q tests/faults
 
 clean:
 	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

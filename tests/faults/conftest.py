@@ -1,0 +1,45 @@
+"""The harness of all tests that break something or press hard: what they measured, and that none is left out.
+
+`figures` writes down what was measured (figures.py); sampling.py looks at processes; prouter.testing has the daemons
+(`fleet`) and the bad network (BrokenNetwork). A test is named by what it promises; the promise's id is in its docstring
+and in what it records. Each has a short form for the gate, timers compressed by configuration, and a long one for
+`make bench-reliability` (figures.LONG). Namespaces, disks and clocks, once something needs them, are fixtures of their
+own beside these, each undoing what it did however the test ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from figures import LONG, Figures
+
+sys.path.append(str(Path(__file__).parent.parent / "proxy"))  # raw clients and the torture application are there
+
+NONE_LEFT_OUT = "PROUTER_NO_SKIPS" in os.environ
+"""Where the gate runs, a test of this directory that is skipped has failed: what was not tried is not known to hold."""
+LONG_SECONDS = 3600.0
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """`figures.record("R9", "router growth", value, goal=32, unit="MiB", holds=value <= 32)`; assert by yourself."""
+    return Figures(request.config.rootpath / "out" / "reliability.json", request.node.nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if LONG and here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    if NONE_LEFT_OUT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped where none may be: {report.longrepr}"
+    return report
