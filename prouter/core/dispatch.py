@@ -16,6 +16,7 @@ from prouter.core.agents.directory import AgentDirectory
 from prouter.core.origin import Origins
 from prouter.core.told import Told
 from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
+from prouter.http1.framing import NO_BODY, request_framing
 from prouter.http1.policy import end_to_end, reframed, without_credentials
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
@@ -157,7 +158,7 @@ class ControlDispatcher:
             return plan
         self._told.of_proxied(incoming, target)
         return Forward(
-            self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head.method),
+            self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head),
             _without_cookies(plan, principal),
             without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
@@ -209,9 +210,10 @@ class ControlDispatcher:
 
         return change
 
-    def _opener(self, agent: str, binding: Binding, method: str) -> Callable[[bool], Awaitable[UpstreamPipe]]:
+    def _opener(self, agent: str, binding: Binding, head: RequestHead) -> Callable[[bool], Awaitable[UpstreamPipe]]:
         """How the relay gets a pipe: from the agent's newest link at that moment."""
-        idle = KEPT_IDLE_SECONDS if method in REPEATABLE else UNREPEATABLE_IDLE_SECONDS
+        repeatable = head.method in REPEATABLE and request_framing(head) is NO_BODY
+        idle = KEPT_IDLE_SECONDS if repeatable else UNREPEATABLE_IDLE_SECONDS
 
         async def take(fresh: bool) -> UpstreamPipe:
             link = self._directory.connected(agent)
@@ -314,10 +316,10 @@ class ControlDispatcher:
     def _relay(self, relay: Relay, call: Call) -> Forward:
         target = relay.target
         if isinstance(target, AgentService):
-            opener = self._opener(target.agent, AgentBinding(0), call.head.method)
+            opener = self._opener(target.agent, AgentBinding(0), call.head)
         else:
             assert isinstance(target, JobPort)
-            opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head.method)
+            opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head)
         plan = _without_cookies(relay.plan, call.principal)
         head = without_credentials(call.head, call.head, call.principal.used_headers)
         return Forward(opener, plan, head, follows=relay.follows)

@@ -145,9 +145,9 @@ class Exchange(Accounted):
         self._change = outcome.change_answer
         self._follows = outcome.follows
         request = forward_request(outcome.head or head, outcome.plan)
-        if head.method in REPEATABLE and self._client.body_complete and not self._held and not head.upgrade:
+        if head.method in REPEATABLE and self._client.body_complete and not self._held:
             self._repeat, self._request = outcome.open, request
-            if outcome.lasting is not None and self._client.wants_to_learn():
+            if outcome.lasting is not None and not head.upgrade and self._client.wants_to_learn():
                 lasting = outcome.lasting()
                 if lasting is not None:
                     self._client.learn(head, request, self._id(), lasting, self._policy, outcome.open)

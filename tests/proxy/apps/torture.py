@@ -1,8 +1,8 @@
 """A web server that says what tests want, byte by byte, and writes down what it hears, byte by byte.
 
 It runs as a job, in the job's sandbox. `heard/N` is all that came on its Nth connection. `/say/NAME?then=WHAT` sends
-the file NAME and then waits (`keep`, for the next request), closes, resets, hangs, or kills its own process. Every path
-that is not named here is answered with the request's head as it came.
+the file NAME and then waits (`keep`, for the next request), closes, resets, hangs, sends back what comes (`echo`), or
+kills its own process. Every path that is not named here is answered with the request's head as it came.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Visit:
     def __init__(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.file = (HEARD / str(number)).open("wb", buffering=0)
+        self.patience: float | None = None
+        """Seconds without a request after which it closes."""
 
     def heard(self, data: bytes) -> bytes:
         self.file.write(data)
@@ -33,7 +35,7 @@ class Visit:
         try:
             while await self.one_request():
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             pass
         finally:
             self.file.close()
@@ -41,7 +43,8 @@ class Visit:
 
     async def one_request(self) -> bool:
         """False: the connection is over."""
-        head = self.heard(await self.reader.readuntil(b"\r\n\r\n"))
+        async with asyncio.timeout(self.patience):
+            head = self.heard(await self.reader.readuntil(b"\r\n\r\n"))
         place, _, query = head.split(b" ")[1].decode().partition("?")
         name = place.strip("/").partition("/")[0]
         handler = getattr(self, "do_" + name, None)
@@ -88,6 +91,9 @@ class Visit:
                 self.reset()
             case "hang":
                 await self.until_gone()
+            case "echo":
+                while data := self.heard(await self.reader.read(65536)):
+                    self.writer.write(data)
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "killed-by-test":
@@ -133,6 +139,11 @@ class Visit:
         self.writer.write(b"data: two\n\n")
         return False
 
+    async def do_final(self, head: bytes, place: str, query: dict[str, str]) -> bool:
+        """Says no to a body that waits for a 100, and would read on."""
+        self.writer.write(b"HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno")
+        return True
+
     async def do_tunnel(self, head: bytes, place: str, query: dict[str, str]) -> bool:
         """Another protocol: what comes is sent back, and the end too."""
         self.writer.write(
@@ -144,10 +155,20 @@ class Visit:
         return False
 
     async def do_once(self, head: bytes, place: str, query: dict[str, str]) -> bool:
-        """Lets itself be kept, and closes as soon as a second request is there."""
+        """Lets itself be kept, and closes as soon as a second request is there; or resets, or has begun to answer."""
         await self.answer(b"first", await self.body(head))
         self.heard(await self.reader.readuntil(b"\r\n\r\n"))
+        if query.get("then") == "reset":
+            self.reset()
+        elif query.get("then") == "begin":
+            self.writer.write(b"HTTP/1.1 2")
         return False
+
+    async def do_fickle(self, head: bytes, place: str, query: dict[str, str]) -> bool:
+        """Lets itself be kept for some milliseconds."""
+        await self.answer(head, await self.body(head))
+        self.patience = float(query["ms"]) / 1000
+        return True
 
     async def do_mute(self, head: bytes, place: str, query: dict[str, str]) -> bool:
         """Closes without a byte of an answer."""
