@@ -62,7 +62,7 @@ class RouterDoor:
 
     def _redeem(self, ticket: str) -> Accept | None:
         link = self._links.shared.tickets.redeem(ticket)
-        return link.take_pipe if link is not None else None
+        return link.take_pipe if link is not None and link.up else None
 
     async def _serve(self, channel: AcceptedChannel, peer: Peer) -> None:
         link = self._links.new("SERVER", f"{peer.host}:{peer.port}")

@@ -20,7 +20,7 @@ from prouter.model.jobs import Sender
 from prouter.model.skew import why_apart
 from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
 from prouter.pipe.bind import BindRefused
-from prouter.pipe.opening import open_pipe
+from prouter.pipe.dialing import PipeDialer
 from prouter.pipe.tickets import TicketBook
 from prouter.pluginkit import context
 from prouter.pluginkit.tasks import TaskOwner
@@ -59,7 +59,9 @@ class RouterLink:
         self.rpc: Link | None = None
         self._shared = shared
         self._links = links
-        self._dial_to: tuple[str, int] | None = None
+        self._dialer: PipeDialer | None = None
+        self._websockets = False
+        """The newest pipe is one."""
         self.at_end: Callable[[], Coroutine[Any, Any, None]] | None = None
         """What is to be done once it has ended."""
 
@@ -67,20 +69,29 @@ class RouterLink:
         """Who jobs made over this link are from."""
         return Sender(self.direction, self.router.uid, self.router.name)
 
+    @property
+    def up(self) -> bool:
+        return self.rpc is not None and not self.rpc.closed
+
+    @property
+    def pipes_over(self) -> str:
+        """How its pipes come, as /connections shows it."""
+        return "websocket" if self._websockets else "tcp"
+
     def dials_to(self, host: str, port: int) -> None:
         """Where pipes are dialed: to the address that the link was."""
-        self._dial_to = host, port
+        self._dialer = PipeDialer(host, port)
 
     def dial_pipes(self, tickets: Sequence[str]) -> None:
         """In the background. Raises LinkError on a link that the router dialed."""
-        if self._dial_to is None:
+        if self._dialer is None:
             raise LinkError("this agent does not dial pipes over a link that it did not dial")
         for ticket in tickets[:MAX_TICKETS]:
-            self._shared.tasks.start(f"pipe of link {self.number}", self._dial_pipe(*self._dial_to, str(ticket)))
+            self._shared.tasks.start(f"pipe of link {self.number}", self._dial_pipe(self._dialer, str(ticket)))
 
-    async def _dial_pipe(self, host: str, port: int, ticket: str) -> None:
+    async def _dial_pipe(self, dialer: PipeDialer, ticket: str) -> None:
         try:
-            transport, leftover = await open_pipe(host, port, ticket)
+            transport, leftover = await dialer.open(ticket)
         except LinkError as error:
             log.warning("no pipe for link %s: %s", self.number, error.detail)
             return
@@ -93,10 +104,11 @@ class RouterLink:
     def take_pipe(self, transport: asyncio.Transport, leftover: bytes) -> None:
         """A pipe is open."""
         shared = self._shared
+        self._websockets = bool(transport.get_extra_info("websocket"))
         pipe = AgentPipe(
             transport, leftover, self.number, shared.targets, shared.tasks, shared.times, self._links.pipe_over
         )
-        if self.rpc is None or self.rpc.closed:
+        if not self.up:
             pipe.close()
         elif len(self._links.pipes) >= shared.max_pipes:
             pipe.refuse(BindRefused(503, f"the agent has {shared.max_pipes} pipes, which is its limit"))
@@ -182,6 +194,7 @@ class Links:
 
     def connections(self) -> list[Mapping[str, Any]]:
         """As the control API shows them; no tokens."""
+        owners = list(self.pipes.values())
         return [
             {
                 "uid": link.rpc.connection_id if link.rpc is not None else "",
@@ -192,6 +205,7 @@ class Links:
                     "properties": dict(link.router.properties),
                 },
                 "address": link.address,
+                "pipes": {"open": owners.count(link), "over": link.pipes_over},
             }
             for link in self
         ]

@@ -149,10 +149,18 @@ SECTIONS: tuple[ConfigSection, ...] = (
     ConfigSection(
         "pipes",
         {
-            "warm": _count("Data connections to an agent that are kept open ahead of use.", 4, 0),
-            "per_agent": _count("Data connections to one agent.", 4096),
-            "idle_per_target": _count("Idle data connections kept for one port of a job.", 64, 0),
-            "idle_seconds": _seconds("Seconds after which an idle data connection closes.", 30, 1),
+            "warm": _count("Data connections to an agent that are kept open ahead of use, once it is used.", 2, 0),
+            "warm_most": _count("As many as that while requests take many at once.", 8, 0),
+            "per_agent": _count("Data connections to one agent; beyond it requests are 503.", 4096),
+            "total": _count("Data connections to all agents together; beyond it requests are 503.", 16384),
+            "idle_seconds": _seconds(
+                "Seconds after which a data connection closes that nobody used; so there are as many as were in use "
+                "at once within them.",
+                30,
+                1,
+            ),
+            "ticket_seconds": _seconds("Seconds within which an agent must open a data connection.", 10, 0.1),
+            "wait_seconds": _seconds("Seconds for which a request waits for a data connection.", 10, 0.1),
         },
     ),
     ConfigSection(
@@ -184,6 +192,13 @@ SECTIONS: tuple[ConfigSection, ...] = (
             "head_bytes": _count("Bytes of a request's head.", 65536, 1024),
             "target_bytes": _count("Bytes of a request's target.", 16384, 256),
             "header_count": _count("Header lines of a request.", 128, 8),
+            "body_rate": {
+                "type": "number",
+                "minimum": 0,
+                "default": 240,
+                "description": "Bytes a second that a request's body must bring, over each timeouts.body seconds, "
+                "until its answer begins; 0: any.",
+            },
             "connections": _count("Client connections at the same time.", 10000),
         },
     ),
@@ -191,9 +206,21 @@ SECTIONS: tuple[ConfigSection, ...] = (
         "timeouts",
         {
             "head": _seconds("Seconds within which a request's head must be complete.", 10, 0.1),
-            "body": _seconds("Seconds within which a JSON request body must be complete.", 60, 0.1),
+            "body": _seconds(
+                "Seconds within which a JSON request body must be complete, and over which limits.body_rate counts.",
+                60,
+                0.1,
+            ),
             "idle": _seconds("Seconds for which a connection may be idle between requests.", 75, 0.1),
-            "relay_idle": _seconds("Seconds for which a proxied request may carry nothing either way.", 600, 0.1),
+            "relay_idle": _seconds(
+                "Seconds for which a proxied request may carry nothing either way, and a client may read nothing of "
+                "any answer.",
+                600,
+                0.1,
+            ),
+            "half_close": _seconds(
+                "Seconds for which a tunnel (a Websocket, say) may be silent after one of its sides closed.", 60, 0.1
+            ),
         },
     ),
     ConfigSection(

@@ -1,7 +1,12 @@
 """The router's pipes to one agent over one control link: unbound ones kept warm, bound idle ones kept for reuse.
 
 What is always true: a bound pipe is never bound to something else; never more pipes are asked for than there are
-waiters plus the warm target; losing the link closes what is unbound or idle, while busy pipes finish what they carry.
+waiters plus the warm target; pipes that are open or asked for are within the agent's limit and the router's (total.py);
+losing the link closes what is unbound or idle, while busy pipes finish what they carry.
+
+How pools follow use. Of the idle pipes of a target the youngest is taken first, and one that nobody took for
+`idle_seconds` closes: so there are as many as were in use at the same time within these seconds, without counting.
+Unbound ones double when one was wanted and none was there, and of them closes what nobody took within these seconds.
 """
 
 from __future__ import annotations
@@ -10,149 +15,111 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from prouter.errors import LinkError, RemoteProtocolError, TimedOut, Unavailable, UpstreamFailed
+from prouter.errors import ProuterError, RemoteProtocolError, TimedOut, Unavailable, UpstreamFailed
 from prouter.model.services import Tasks
 from prouter.pipe.bind import parse_verdict
 from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
+from prouter.pipe.total import PipeTotal, Pool
 from prouter.pipe.upstream import UpstreamPipe
 
 log = logging.getLogger(__name__)
 
 Opened = tuple[asyncio.Transport, bytes]
-PipeSource = Callable[[int], Awaitable[Sequence[Opened]]]
-"""Get so many pipes, or fewer; returns when no more will come. Raises LinkError when the agent can not be asked."""
+Place = Callable[[asyncio.Transport, bytes], None]
+"""Takes a pipe that opened: reading is paused, and what came already."""
+PipeSource = Callable[[int, Place], Awaitable[None]]
+"""Get so many pipes, or fewer, and place each as it opens; returns when no more will come. Raises LinkError when the
+agent can not be asked."""
+
+AT_ONCE = 64
+"""Pipes asked for in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of one agent's pool."""
+    """Bounds of pools."""
 
-    warm: int = 4
-    """Unbound pipes kept open, so that a request does not wait for one to be dialed."""
+    warm: int = 2
+    """Unbound pipes kept open once an agent is used, so that a request does not wait for one to be dialed."""
+    warm_most: int = 8
+    """As many as that while many are taken at once."""
     per_agent: int = 4096
     """Pipes of all kinds to one agent; beyond it requests are 503."""
-    idle_per_target: int = 64
-    """Bound pipes kept for one port (nginx `keepalive` suggests tens)."""
+    total: int = 16384
+    """The same for all agents together."""
     idle_seconds: float = 30.0
     """A kept pipe that nobody used for so long closes."""
     wait_seconds: float = 10.0
     """How long a request waits for a pipe."""
+    ticket_seconds: float = 10.0
+    """Within which a pipe must open that an agent was asked for."""
 
 
 class PipePool:
-    """Pipes to one agent over one control link."""
+    """Pipes to one agent over one control link. `total` is shared by all pools of the router."""
 
-    def __init__(self, source: PipeSource, tasks: Tasks, limits: PoolLimits, agent: str) -> None:
+    def __init__(
+        self, source: PipeSource, tasks: Tasks, limits: PoolLimits, agent: str, total: PipeTotal | None = None
+    ) -> None:
         self._source = source
         self._tasks = tasks
         self._limits = limits
         self._agent = agent
+        self._total = total or PipeTotal(limits.total)
         self._warm: dict[_Warm, None] = {}
+        self._target = limits.warm
+        """Unbound pipes that there should be."""
+        self._spare = 0
+        """The fewest of them that there were since `_spare_since`: nobody needed these."""
+        self._spare_since = 0.0
         self._idle: dict[bytes, deque[UpstreamPipe]] = {}
         self._lines: dict[UpstreamPipe, bytes] = {}
         """Every bound pipe, busy or idle, and its bind line."""
         self._streams: set[PipeStream] = set()
         self._waiters: deque[asyncio.Future[Opened]] = deque()
+        self._open = 0
         self._asked = 0
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
-        """While anything is idle: one timer for all."""
+        """While anything is idle, or more is warm than always: one timer for all."""
+        self.websockets = False
+        """The newest pipe is a websocket: nothing else passes on the way."""
 
     @property
     def size(self) -> int:
         """Open pipes of this link."""
-        return len(self._lines) + len(self._warm) + len(self._streams)
+        return self._open
+
+    def counts(self) -> Mapping[str, Any]:
+        """As /connections shows them."""
+        idle = sum(map(len, self._idle.values()))
+        return {
+            "open": self._open,
+            "busy": self._open - idle - len(self._warm),
+            "idle": idle,
+            "warm": len(self._warm),
+            "waiting": len(self._waiters),
+            "over": "websocket" if self.websockets else "tcp",
+        }
 
     async def take(self, line: bytes, *, max_idle_seconds: float) -> UpstreamPipe:
         """A pipe bound by `line`; a kept one only when it was idle for no longer than `max_idle_seconds`.
 
-        Raises Unavailable when the link is gone or the agent has too many, TimedOut when none came in time.
+        Raises Unavailable when the link is gone or there are too many, TimedOut when none came in time.
         """
         kept = self.take_kept(line, max_idle_seconds=max_idle_seconds)
         if kept is not None:
             return kept
-        self._make_room(len(self._lines))
         transport, leftover = await self._unbound()
         pipe = UpstreamPipe(transport, leftover, line, self)
         self._lines[pipe] = line
         return pipe
-
-    @asynccontextmanager
-    async def stream(self, line: bytes) -> AsyncIterator[PipeStream]:
-        """A pipe of its own, bound by `line`, as a stream of bytes; reset when the context ends by an error.
-
-        Raises what `take` raises, and what the agent's refusal means.
-        """
-        self._make_room(self.size)
-        stream = PipeStream(*await self._unbound())
-        self._streams.add(stream)
-        try:
-            async with asyncio.timeout(self._limits.wait_seconds):
-                await stream.bind(line)
-            yield stream
-        except BaseException:
-            stream.abort()
-            raise
-        finally:
-            self._streams.discard(stream)
-            stream.close()
-
-    def returned(self, pipe: UpstreamPipe) -> None:
-        """PipeHome: the pipe carried its exchange to the end and is in step."""
-        line = self._lines.get(pipe)
-        idle = self._idle.setdefault(line, deque()) if line is not None else None
-        if self._closed or idle is None or len(idle) >= self._limits.idle_per_target:
-            pipe.close()
-            return
-        idle.append(pipe)
-        if self._sweeper is None:
-            self._sweep_in(self._limits.idle_seconds)
-
-    def lost(self, pipe: UpstreamPipe) -> None:
-        """PipeHome: the pipe is closed."""
-        line = self._lines.pop(pipe, None)
-        idle = self._idle.get(line) if line is not None else None
-        if idle is not None and pipe in idle:
-            idle.remove(pipe)
-        if line is not None and not idle:
-            self._idle.pop(line, None)
-
-    def close(self) -> None:
-        """The link is gone: what is unbound or idle closes, whoever waits is told."""
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        for warm in list(self._warm):
-            warm.transport.abort()
-        for idle in list(self._idle.values()):
-            for pipe in list(idle):
-                pipe.close()
-        self._fail_waiters(f"the link to agent {self._agent!r} ended")
-
-    def abort(self) -> None:
-        """Reset all pipes, busy ones too."""
-        self.close()
-        for pipe in list(self._lines):
-            pipe.cut(UpstreamFailed("the router ended the link to the agent"))
-        for stream in list(self._streams):
-            stream.abort()
-
-    def _make_room(self, used: int) -> None:
-        """For one more pipe: at the limit an idle one of any target goes first. Raises Unavailable."""
-        if used + len(self._waiters) < self._limits.per_agent:
-            return
-        for idle in self._idle.values():
-            oldest = idle[0]
-            self.lost(oldest)
-            oldest.close()
-            return
-        raise Unavailable(f"agent {self._agent!r} has {used} open pipes, which is the limit")
 
     def take_kept(self, line: bytes, *, max_idle_seconds: float) -> UpstreamPipe | None:
         """One that is bound by `line` and idle, without waiting."""
@@ -164,15 +131,88 @@ class PipePool:
             del self._idle[line]
         return pipe
 
+    @asynccontextmanager
+    async def stream(self, line: bytes) -> AsyncIterator[PipeStream]:
+        """A pipe of its own, bound by `line`, as a stream of bytes; reset when the context ends by an error.
+
+        Raises what `take` raises, and what the agent's refusal means.
+        """
+        stream = PipeStream(*await self._unbound())
+        self._streams.add(stream)
+        try:
+            async with asyncio.timeout(self._limits.wait_seconds):
+                await stream.bind(line)
+            yield stream
+        except BaseException:
+            stream.abort()
+            raise
+        finally:
+            self._streams.discard(stream)
+            self._gone()
+            stream.close()
+
+    def returned(self, pipe: UpstreamPipe) -> None:
+        """PipeHome: the pipe carried its exchange to the end and is in step."""
+        line = self._lines.get(pipe)
+        if line is None or self._closed:
+            pipe.close()
+            return
+        idle = self._idle.get(line)
+        if idle is None:
+            self._idle[line] = deque((pipe,))
+        else:
+            idle.append(pipe)
+        if self._sweeper is None:
+            self._sweep_in(self._limits.idle_seconds)
+
+    def lost(self, pipe: UpstreamPipe) -> None:
+        """PipeHome: the pipe is closed."""
+        line = self._lines.pop(pipe, None)
+        if line is None:
+            return
+        self._gone()
+        idle = self._idle.get(line)
+        if idle is not None and pipe in idle:
+            idle.remove(pipe)
+            if not idle:
+                del self._idle[line]
+
+    def close(self) -> None:
+        """The link is gone: what is unbound or idle closes, whoever waits is told."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for warm in list(self._warm):
+            self._drop_warm(warm)
+        while self._close_an_idle():
+            pass
+        self._fail_waiters(0, f"the link to agent {self._agent!r} ended")
+
+    def abort(self) -> None:
+        """Reset all pipes, busy ones too."""
+        self.close()
+        for pipe in list(self._lines):
+            pipe.cut(UpstreamFailed("the router ended the link to the agent"))
+        for stream in list(self._streams):
+            stream.abort()
+
+    # --- getting one ---
+
     async def _unbound(self) -> Opened:
         if self._closed:
             raise Unavailable(f"the link to agent {self._agent!r} ended")
         if self._warm:
             warm = next(iter(self._warm))
             del self._warm[warm]
+            self._spare = min(self._spare, len(self._warm))
             self._ask()
             return warm.hand_over()
         await in_a_task()
+        if self._open or self._asked:  # the first one of all says nothing of how many are used
+            self._target = max(self._target, min(2 * self._target or 1, self._limits.warm_most))
+        if len(self._waiters) >= self._asked:
+            self._make_room()
         waiter: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._ask()
@@ -183,80 +223,164 @@ class PipePool:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._place(*waiter.result())
+                self._hand_out(*waiter.result())
             if isinstance(error, TimeoutError):
                 raise TimedOut(f"agent {self._agent!r} opened no pipe in {self._limits.wait_seconds:g} s") from None
             raise
 
+    def _make_room(self) -> None:
+        """For one more pipe: at a limit one that nobody uses goes first. Raises Unavailable."""
+        limits = self._limits
+        if self._open + self._asked >= limits.per_agent and not self.close_unused(self):
+            raise Unavailable(
+                f"agent {self._agent!r} has {self._open} open pipes, and the limit is {limits.per_agent} "
+                "(pipes.per_agent)"
+            )
+        if self._total.full and not self._total.close_unused(self):
+            raise Unavailable(
+                f"there are {self._total.used} open pipes to all agents, and the limit is {self._total.limit} "
+                "(pipes.total)"
+            )
+
+    def close_unused(self, whose: Pool) -> bool:
+        """PipeTotal: close a pipe that nobody uses, so that `whose` pool can have one more; whether there was one."""
+        if self._close_an_idle():
+            return True
+        if whose is self or not self._warm:
+            return False
+        self._drop_warm(next(iter(self._warm)))
+        return True
+
     def _ask(self) -> None:
         """Ask for what is missing: a pipe for each waiter and the warm target, less what is under way."""
-        missing = len(self._waiters) + self._limits.warm - len(self._warm) - self._asked
-        if missing > 0 and not self._closed:
-            self._asked += missing
-            self._tasks.start(f"pipes of {self._agent}", self._fetch(missing))
+        missing = len(self._waiters) + self._target - len(self._warm) - self._asked
+        missing = min(missing, self._limits.per_agent - self._open - self._asked, self._total.free)
+        while missing > 0 and not self._closed:
+            count = min(missing, AT_ONCE)
+            missing -= count
+            self._asked += count
+            self._total.count(self, count)
+            self._tasks.start(f"pipes of {self._agent}", self._fetch(count))
 
     async def _fetch(self, count: int) -> None:
-        opened: Sequence[Opened] = ()
+        left = count
+
+        def place(transport: asyncio.Transport, leftover: bytes) -> None:
+            nonlocal left
+            if left == 0 or transport.is_closing():
+                transport.abort()  # nobody asked for this one
+                return
+            left -= 1
+            self._asked -= 1
+            self._open += 1
+            self._place(transport, leftover)
+
         why = "none came"
         try:
-            opened = await self._source(count)
-        except LinkError as error:
+            await self._source(count, place)
+        except ProuterError as error:
             why = error.detail
         finally:
-            self._asked -= count
-        for transport, leftover in opened:
-            self._place(transport, leftover)
-        if opened:
+            self._asked -= left
+            self._total.count(self, -left)
+        if left < count:
             self._ask()
         elif not self._closed:
             log.warning("agent %s opened no pipes: %s", self._agent, why)
-            self._fail_waiters(f"agent {self._agent!r} opened no pipe: {why}")
+        self._fail_waiters(self._asked, f"agent {self._agent!r} opened no pipe: {why}")
 
-    def _fail_waiters(self, why: str) -> None:
-        while self._waiters:
+    def _fail_waiters(self, left: int, why: str) -> None:
+        """All but `left` of them, for which pipes are still to come."""
+        while len(self._waiters) > left:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(Unavailable(why))
 
     def _place(self, transport: asyncio.Transport, leftover: bytes) -> None:
-        if self._closed:
-            transport.abort()
-            return
+        self.websockets = bool(transport.get_extra_info("websocket"))
+        self._hand_out(transport, leftover)
+        if self._target > self._limits.warm and self._sweeper is None:
+            self._count_spare()
+            self._sweep_in(self._limits.idle_seconds)
+
+    def _hand_out(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        """An open pipe that nobody has: to who waits, else it is warm, else it is one too many."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result((transport, leftover))
                 return
-        self._warm[_Warm(self, transport)] = None
+        if self._closed or len(self._warm) >= self._target:
+            self._gone()
+            transport.abort()
+        else:
+            self._warm[_Warm(self, transport, leftover)] = None
 
-    def forget_warm(self, warm: _Warm) -> None:
+    # --- losing them ---
+
+    def _gone(self) -> None:
+        self._open -= 1
+        self._total.count(self, -1)
+
+    def warm_lost(self, warm: _Warm) -> None:
         """A warm pipe closed by itself."""
-        self._warm.pop(warm, None)
+        if warm in self._warm:
+            del self._warm[warm]
+            self._spare = min(self._spare, len(self._warm))
+            self._gone()
+
+    def _drop_warm(self, warm: _Warm) -> None:
+        del self._warm[warm]
+        self._gone()
+        warm.transport.abort()
+
+    def _close_an_idle(self) -> bool:
+        """The one of some target that was idle for longest; whether there was one."""
+        for idle in self._idle.values():
+            oldest = idle[0]
+            self.lost(oldest)
+            oldest.close()
+            return True
+        return False
 
     def _sweep_in(self, seconds: float) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
-        """Close what was idle for too long, and look again when the next one is due."""
+        """Close what nobody used for too long, and look again when the next one is due."""
         self._sweeper = None
         begun_by = time.monotonic() - self._limits.idle_seconds
         for idle in list(self._idle.values()):
-            for pipe in [pipe for pipe in idle if pipe.idle_since <= begun_by]:
-                pipe.close()
-        left = [pipe.idle_since for idle in self._idle.values() for pipe in idle if pipe.idle_since > begun_by]
-        if left:
-            self._sweep_in(max(min(left) - begun_by, 0.01))
+            while idle and idle[0].idle_since <= begun_by:
+                oldest = idle[0]
+                self.lost(oldest)
+                oldest.close()
+        if self._spare_since <= begun_by:
+            self._target = max(self._limits.warm, self._target - self._spare)
+            while len(self._warm) > self._target:
+                self._drop_warm(next(iter(self._warm)))
+            self._count_spare()
+        due = [idle[0].idle_since - begun_by for idle in self._idle.values()]
+        if self._target > self._limits.warm:
+            due.append(self._spare_since - begun_by)
+        if due:
+            self._sweep_in(max(min(due), 0.01))
+
+    def _count_spare(self) -> None:
+        self._spare, self._spare_since = len(self._warm), time.monotonic()
 
 
 class _Warm(asyncio.Protocol):
     """Holds an unbound pipe and watches that it stays open and silent."""
 
-    def __init__(self, pool: PipePool, transport: asyncio.Transport) -> None:
+    def __init__(self, pool: PipePool, transport: asyncio.Transport, leftover: bytes) -> None:
         self.transport = transport
         self._pool = pool
         transport.set_protocol(self)
         if not transport.is_reading():
             transport.resume_reading()
+        if leftover:
+            self.data_received(leftover)
 
     def hand_over(self) -> Opened:
         self.transport.pause_reading()
@@ -274,4 +398,4 @@ class _Warm(asyncio.Protocol):
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.forget_warm(self)
+        self._pool.warm_lost(self)

@@ -23,7 +23,7 @@ class TicketBook(Generic[Scope]):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
         self._clock = clock
-        self._lifetime_seconds = lifetime_seconds
+        self.lifetime_seconds = lifetime_seconds
         self._outstanding: dict[bytes, tuple[float, Scope]] = {}
 
     def issue(self, scope: Scope) -> str:
@@ -33,7 +33,7 @@ class TicketBook(Generic[Scope]):
         while len(self._outstanding) >= MAX_OUTSTANDING:
             del self._outstanding[next(iter(self._outstanding))]
         ticket = secrets.token_hex(16)
-        self._outstanding[_digest(ticket)] = (now + self._lifetime_seconds, scope)
+        self._outstanding[_digest(ticket)] = (now + self.lifetime_seconds, scope)
         return ticket
 
     def redeem(self, ticket: str) -> Scope | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from prouter.errors import InvalidRequest, RouteNotFound
 from prouter.model.access import Peer
-from prouter.model.http import Reply, RequestHead
+from prouter.model.http import Headers, Reply, RequestHead
 from prouter.pipe.opening import PATH as PIPE_PATH
 from prouter.pipe.opening import UPGRADE
 from prouter.pipe.steps import in_a_task
+from prouter.pipe.websocket import SUBPROTOCOL, WebsocketTransport, accept_value
 from prouter.rpc import websocket
 from prouter.rpc.limits import Limits
 from prouter.web.outcomes import Allowance, Incoming, Outcome, Serve, Tunnel
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 HANDSHAKE_ALLOWANCE_BYTES = 2 * Limits().handshake_bytes
 """Of a websocket before its peer was let in: one handshake, frame headers and pings with it."""
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""Of a websocket: sixteen bytes."""
 
 Accept = Callable[[asyncio.Transport, bytes], None]
 """Takes a pipe that was opened: its transport, reading paused, and what came behind its head."""
@@ -58,11 +62,18 @@ class LinkDoor:
 
     def _pipe(self, head: RequestHead) -> Tunnel | None:
         scheme, _, ticket = (head.get("authorization") or "").partition(" ")
-        asked = head.upgrade == UPGRADE and scheme.lower() == "ticket"
-        accept = self._redeem(ticket.strip()) if asked else None
+        switch = _switch(head)
+        accept = self._redeem(ticket.strip()) if switch and scheme.lower() == "ticket" else None
         if accept is None:
             return None
-        return Tunnel((("Connection", "Upgrade"), ("Upgrade", UPGRADE)), accept)
+        if head.upgrade == UPGRADE:
+            return Tunnel(switch, accept)
+
+        def through_frames(raw: asyncio.Transport, leftover: bytes) -> None:
+            transport = WebsocketTransport(raw, dialed=False)
+            accept(transport, transport.early(leftover))
+
+        return Tunnel(switch, through_frames)
 
     async def _link(self, request: web.BaseRequest, incoming: Incoming, allowance: Allowance) -> web.StreamResponse:
         try:
@@ -73,3 +84,19 @@ class LinkDoor:
             return response(problem(error, incoming.request_id))
         await self._serve(channel, incoming.peer)
         return channel.response
+
+
+def _switch(head: RequestHead) -> Headers:
+    """What the 101 says; nothing for a request that opens no pipe (for a websocket: RFC 6455 4.2.1)."""
+    if head.upgrade == UPGRADE:
+        return (("Connection", "Upgrade"), ("Upgrade", UPGRADE))
+    offered = {name.strip() for line in head.all("sec-websocket-protocol") for name in line.split(",")}
+    key, version = head.get("sec-websocket-key") or "", head.get("sec-websocket-version")
+    if head.upgrade != "websocket" or SUBPROTOCOL not in offered or version != "13" or not _KEY.fullmatch(key):
+        return ()
+    return (
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Accept", accept_value(key)),
+        ("Sec-WebSocket-Protocol", SUBPROTOCOL),
+    )

@@ -11,7 +11,7 @@ import pytest
 from hand_made import HandMadeAgent, hello
 
 from prouter.client.client import RequestFailed
-from prouter.errors import LinkClosed
+from prouter.errors import LinkClosed, LinkError
 from prouter.pipe.opening import open_pipe
 from prouter.testing import eventually
 from prouter.testing.fake_agent import linked
@@ -146,7 +146,7 @@ async def test_a_router_has_one_link_to_an_agent_that_it_dials(fleet) -> None:
 async def a_ticket_of_an_old_link_opens_nothing(address: tuple[str, int], ticket: str) -> None:
     try:
         transport, _ = await open_pipe(*address, ticket)
-    except LinkClosed:
+    except LinkError:
         return
     transport.set_protocol(asyncio.StreamReaderProtocol(reader := asyncio.StreamReader()))
     transport.resume_reading()

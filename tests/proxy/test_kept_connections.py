@@ -83,7 +83,7 @@ async def test_what_may_not_be_sent_twice_is_502_instead(make_job: Callable[...,
 
 
 async def test_pipes_to_an_agent_are_bounded_and_one_more_request_is_503(fleet) -> None:
-    job = joined(fleet, "pipes.per_agent=3", "pipes.warm=0")()
+    job = joined(fleet, "pipes.per_agent=3", "pipes.warm=0", "pipes.warm_most=0")()
     job.says("nothing", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
     contexts = [job.wired() for _ in range(3)]
     wires = [await context.__aenter__() for context in contexts]
@@ -97,7 +97,7 @@ async def test_pipes_to_an_agent_are_bounded_and_one_more_request_is_503(fleet) 
 
 
 async def test_an_idle_pipe_of_another_job_makes_room(fleet) -> None:
-    make = joined(fleet, "pipes.per_agent=1", "pipes.warm=0")
+    make = joined(fleet, "pipes.per_agent=1", "pipes.warm=0", "pipes.warm_most=0")
     one, other = make(), make()
     for job in (one, other, one, other):
         assert (await job.ask("/x")).status == 200

@@ -258,7 +258,15 @@ class AgentDirectory:
                     "platform": dict(link.hello.platform),
                     "properties": dict(link.hello.properties),
                 }
-                shown.append({"uid": link.rpc.connection_id, "mode": link.mode, "peer": peer, "address": link.address})
+                shown.append(
+                    {
+                        "uid": link.rpc.connection_id,
+                        "mode": link.mode,
+                        "peer": peer,
+                        "address": link.address,
+                        "pipes": link.pool.counts(),
+                    }
+                )
         return shown
 
     def end_waits(self) -> None:

@@ -35,7 +35,7 @@ class AgentEndpoint:
 
     def _redeem(self, ticket: str) -> Accept | None:
         batch = self._fleet.tickets.redeem(ticket)
-        return batch.accept if batch is not None else None
+        return batch.accept if batch is not None and not batch.over else None
 
     async def _serve(self, channel: AcceptedChannel, peer: Peer) -> None:
         try:

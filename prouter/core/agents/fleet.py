@@ -26,6 +26,7 @@ from prouter.model.jobs import JobRecord
 from prouter.model.skew import NEEDED, why_apart
 from prouter.pipe.pool import PipePool, PipeSource, PoolLimits
 from prouter.pipe.tickets import TicketBook
+from prouter.pipe.total import PipeTotal
 from prouter.pluginkit import context
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.connection import Link
@@ -44,6 +45,7 @@ class Fleet:
     tickets: TicketBook[Batch]
     tasks: TaskOwner
     pool_limits: PoolLimits
+    pipes: PipeTotal
     spill_limits: SpillLimits
     boot: str
 
@@ -58,7 +60,9 @@ class Fleet:
         pool_limits: PoolLimits,
         spill_limits: SpillLimits,
     ) -> Fleet:
-        return cls(identity, version, settings, directory, TicketBook(), tasks, pool_limits, spill_limits, new_uid())
+        tickets: TicketBook[Batch] = TicketBook(lifetime_seconds=pool_limits.ticket_seconds)
+        total = PipeTotal(pool_limits.total)
+        return cls(identity, version, settings, directory, tickets, tasks, pool_limits, total, spill_limits, new_uid())
 
     def hello(self, token: str = "") -> Hello:
         """What we say of ourselves in a handshake."""
@@ -116,11 +120,12 @@ class Fleet:
         """Give the link what its agent speaks; an original's pipes end in our gateway, which the caller closes."""
         uid = AgentUid(link.hello.uid)
         if not link.hello.original:
-            link.equip(PipePool(source(link), self.tasks, self.pool_limits, uid), OurJobs(link))
+            link.equip(PipePool(source(link), self.tasks, self.pool_limits, uid, self.pipes), OurJobs(link))
             return None
         gateway = Gateway(link, self.spill_limits)
         jobs = OriginalJobs(link, lambda: self.directory.entry(uid).mirror, self.tasks)
-        link.equip(PipePool(gateway, self.tasks, replace(self.pool_limits, warm=0), uid), jobs)
+        unwarmed = replace(self.pool_limits, warm=0, warm_most=0)
+        link.equip(PipePool(gateway, self.tasks, unwarmed, uid, self.pipes), jobs)
         return gateway
 
     async def _run(self, rpc: Link) -> None:

@@ -7,37 +7,32 @@ from collections.abc import Sequence
 
 from prouter.core.agents.link import AgentLink
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
-from prouter.pipe.opening import open_pipe
-from prouter.pipe.pool import Opened
+from prouter.pipe.dialing import PipeDialer
+from prouter.pipe.pool import Place
 from prouter.pipe.tickets import LIFETIME_SECONDS, TicketBook
-
-MAX_AT_ONCE = 64
-"""Pipes asked for in one call."""
 
 
 class Batch:
-    """Pipes that one call asked for and that arrive at the agent endpoint."""
+    """Pipes that one call asked for and that arrive at the agent endpoint; each is placed as it arrives."""
 
-    def __init__(self, count: int) -> None:
-        self.arrived: list[Opened] = []
+    def __init__(self, count: int, place: Place) -> None:
+        self.arrived = False
         self.complete = asyncio.Event()
+        self.over = False
+        """Nobody waits for more of them: their tickets open nothing."""
+        self._place = place
         self._missing = count
-        self._over = False
 
     def accept(self, transport: asyncio.Transport, leftover: bytes) -> None:
         """One arrived; reading is paused."""
-        if self._over:
+        if self.over:
             transport.abort()
             return
-        self.arrived.append((transport, leftover))
+        self.arrived = True
         self._missing -= 1
         if self._missing == 0:
             self.complete.set()
-
-    def take(self) -> list[Opened]:
-        self._over = True
-        arrived, self.arrived = self.arrived, []
-        return arrived
+        self._place(transport, leftover)
 
 
 class AskedBack:
@@ -47,24 +42,21 @@ class AskedBack:
         self._link = link
         self._book = book
 
-    async def __call__(self, count: int) -> Sequence[Opened]:
-        count = min(count, MAX_AT_ONCE)
-        batch = Batch(count)
+    async def __call__(self, count: int, place: Place) -> None:
+        batch = Batch(count, place)
+        seconds = self._book.lifetime_seconds
         tickets = [self._book.issue(batch) for _ in range(count)]
         try:
-            await self._link.call("pipe_dial", tickets, timeout_seconds=LIFETIME_SECONDS)
-            async with asyncio.timeout(LIFETIME_SECONDS):
+            await self._link.call("pipe_dial", tickets, timeout_seconds=seconds)
+            async with asyncio.timeout(seconds):
                 await batch.complete.wait()
         except TimeoutError:
             pass  # what has arrived by now is good
         except ProuterError as error:
             if not batch.arrived:
                 raise LinkClosed(f"the agent could not be asked for pipes: {error.detail}") from error
-        except BaseException:
-            for transport, _ in batch.take():
-                transport.abort()
-            raise
-        return batch.take()
+        finally:
+            batch.over = True
 
 
 class DialedOut:
@@ -72,21 +64,26 @@ class DialedOut:
 
     def __init__(self, link: AgentLink, host: str, port: int) -> None:
         self._link = link
-        self._host = host
-        self._port = port
+        self._dialer = PipeDialer(host, port)
 
-    async def __call__(self, count: int) -> Sequence[Opened]:
-        count = min(count, MAX_AT_ONCE)
+    async def __call__(self, count: int, place: Place) -> None:
         tickets = await self._link.call("pipe_tickets", count, timeout_seconds=LIFETIME_SECONDS)
         if not isinstance(tickets, Sequence) or not all(_is_ticket(ticket) for ticket in tickets):
             raise RemoteProtocolError("the agent sent tickets that are none")
-        opened = await asyncio.gather(
-            *(open_pipe(self._host, self._port, ticket) for ticket in list(tickets)[:count]), return_exceptions=True
+        outcomes = await asyncio.gather(
+            *(self._one(ticket, place) for ticket in list(tickets)[:count]), return_exceptions=True
         )
-        good = [pipe for pipe in opened if not isinstance(pipe, BaseException)]
-        if not good:
-            raise LinkClosed(f"no pipe could be opened to {self._host}:{self._port}")
-        return good
+        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if len(failed) == len(outcomes):
+            raise LinkClosed(_why(failed))
+
+    async def _one(self, ticket: str, place: Place) -> None:
+        place(*await self._dialer.open(ticket))
+
+
+def _why(failed: Sequence[BaseException]) -> str:
+    details = [error.detail for error in failed if isinstance(error, ProuterError)]
+    return details[0] if details else "the agent handed out no tickets"
 
 
 def _is_ticket(value: object) -> bool:

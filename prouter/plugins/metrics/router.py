@@ -115,11 +115,27 @@ def _agents(router: Router) -> Iterator[Metric]:
     yield known
     yield GaugeMetricFamily("prouter_links", "Control links to agents.", value=linked)
     yield GaugeMetricFamily("prouter_pipes", "Data connections to agents.", value=sum(a.pipes for a in agents))
+    yield from _pipes(router)
     counts = Counter(record.state for _, record in router.jobs.list())
     jobs = GaugeMetricFamily("prouter_jobs", "Jobs by state.", labels=["state"])
     for state in STATES:
         jobs.add_metric([state.value], counts[state])
     yield jobs
+
+
+def _pipes(router: Router) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    counts: Counter[str] = Counter()
+    for link in router.agents.connections():
+        counts.update({name: link["pipes"][name] for name in ("busy", "idle", "warm", "waiting")})
+    uses = GaugeMetricFamily("prouter_pipes_by_use", "Data connections to agents by what they do.", labels=["use"])
+    for use in ("busy", "idle", "warm"):
+        uses.add_metric([use], counts[use])
+    yield uses
+    yield GaugeMetricFamily(
+        "prouter_pipes_waiting", "Requests that wait for a data connection.", value=counts["waiting"]
+    )
 
 
 def _requests(router: Router) -> Iterator[Metric]:

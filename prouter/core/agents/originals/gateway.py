@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
 from typing import cast
 
 from aiohttp import web
@@ -22,7 +21,7 @@ from prouter.http1.request import HeadLimits
 from prouter.model import unexpected
 from prouter.model.ids import JobUid, new_uid
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, Binding, BindRefused, JobBinding, parse_binding
-from prouter.pipe.pool import Opened
+from prouter.pipe.pool import Place
 from prouter.web.problem import problem
 from prouter.web.serve import begun, response
 
@@ -41,18 +40,17 @@ class Gateway:
         self._limits = limits
         self._servers: set[_Server] = set()
 
-    async def __call__(self, count: int) -> Sequence[Opened]:
+    async def __call__(self, count: int, place: Place) -> None:
         loop = asyncio.get_running_loop()
-        opened: list[Opened] = []
         try:
             for _ in range(count):
                 near, far = socket.socketpair()
                 transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
                 await loop.connect_accepted_socket(lambda: _Unbound(self), sock=far)
-                opened.append((transport, b""))
+                transport.pause_reading()
+                place(transport, b"")
         except OSError as error:
             raise LinkClosed(f"no pipe could be made: {error.strerror}") from error
-        return opened
 
     def bound(self, binding: Binding, transport: asyncio.Transport, leftover: bytes) -> None:
         """A pipe's first line came: from here on it is HTTP."""
