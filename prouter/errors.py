@@ -177,7 +177,7 @@ class NotAcceptable(RequestError):
 
 
 class TooSlow(RequestError):
-    """A request's head, or a JSON body, did not come in time (RFC 9110 15.5.9)."""
+    """A request's head or body did not come in time, or as fast as it must (RFC 9110 15.5.9)."""
 
     code = "too-slow"
     status = 408

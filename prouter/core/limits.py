@@ -41,5 +41,8 @@ def web_limits(section: Section) -> WebLimits:
         connections=limits["connections"],
         head_seconds=timeouts["head"],
         idle_seconds=timeouts["idle"],
+        body_seconds=timeouts["body"],
+        body_rate=limits["body_rate"],
         relay_idle_seconds=timeouts["relay_idle"],
+        half_close_seconds=timeouts["half_close"],
     )

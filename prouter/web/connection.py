@@ -117,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
             if not self._buffer and self._begin_again(data):
                 return
             self._buffer += data
-            self._next_request(fresh=len(self._buffer) == len(data))
+            self._next_request()
         else:
             self._more(data)
 
@@ -155,8 +155,8 @@ class ClientConnection(asyncio.Protocol):
 
     # --- requests ---
 
-    def _next_request(self, *, fresh: bool) -> None:
-        """Begin an exchange if a whole head is there. `fresh`: its first bytes came just now."""
+    def _next_request(self) -> None:
+        """Begin an exchange if a whole head is there; its deadline runs from its first byte, empty lines apart."""
         if self._slow:
             self._pauses.add("slow")
             self._arm(self._limits.idle_seconds, self.abort)
@@ -166,9 +166,10 @@ class ClientConnection(asyncio.Protocol):
         end = find_head_end(self._buffer, self._scanned)
         try:
             if end < 0:
-                if fresh and self._buffer:
+                begun = 0 if self._buffer == b"\r" else len(self._buffer)
+                if begun and not self._scanned:
                     self._arm(self._limits.head_seconds, self._head_late)
-                self._scanned = len(self._buffer)
+                self._scanned = begun
                 check_unfinished(self._buffer, self._limits.head)
                 return
             block = self._block = bytes(self._buffer[:end])
@@ -205,11 +206,11 @@ class ClientConnection(asyncio.Protocol):
             self, Incoming(head, self._peer, request_id), self._home.dispatcher, self._limits, self._home.traffic
         )
         self._exchange = exchange
-        self._arm(self._limits.relay_idle_seconds, exchange.look)
         if self._buffer:
             waiting = bytes(self._buffer)
             self._buffer.clear()
             self._more(waiting)
+        self._arm(exchange.first_look(), exchange.look)
         exchange.begin()
 
     def _more(self, data: bytes) -> None:
@@ -362,13 +363,13 @@ class ClientConnection(asyncio.Protocol):
 
     def _resume_pipelined(self) -> None:
         if self._exchange is None and self._buffer and not self._lingering and not self._transport.is_closing():
-            self._next_request(fresh=True)
+            self._next_request()
 
     def _head_late(self) -> None:
         if self._buffer:
             self._refuse(TooSlow(f"the request's head was not complete within {self._limits.head_seconds:g} s"))
         else:
-            self._transport.close()
+            self._close()
 
     def _linger(self, *, more_may_come: bool) -> None:
         """Close behind our last answer. What still comes is dropped for a while: a reset would eat the answer."""

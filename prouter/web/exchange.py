@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable, UpstreamFailed
+from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, TooSlow, Unavailable, UpstreamFailed
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder, wants_close
 from prouter.http1.policy import forward_request, forward_response, keep_framing
 from prouter.http1.reply import write_reply
@@ -28,6 +28,7 @@ from prouter.web.again import Again
 from prouter.web.client import Client
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Forward, Incoming, Serve, Tunnel
+from prouter.web.pace import BodyPace
 from prouter.web.problem import note, problem
 from prouter.web.stand_in import LocalUpstream
 
@@ -81,6 +82,8 @@ class Exchange(Accounted):
     _broken: ProuterError | None = None
     """What was wrong with the body before there was an upstream."""
     _moved_at = 0.0
+    _pace: BodyPace | None = None
+    """Of a request with a body that must come at some rate."""
     _task: asyncio.Task[None] | None = None
     """What waits for something."""
 
@@ -339,6 +342,8 @@ class Exchange(Accounted):
     # --- the upstream tells (Carrier) ---
 
     def informed(self, head: ResponseHead) -> None:
+        if self._pace is not None:
+            self._pace.asked_for()
         if self._incoming.head.version == "1.1" and not self._head_sent:
             self._client.write(
                 forward_response(head, AnswerPolicy(), framing=NO_BODY, keep_alive=True, old_client=False)
@@ -408,9 +413,13 @@ class Exchange(Accounted):
         self._finish(error, untouched=untouched)
 
     def body_pause(self) -> None:
+        if self._pace is not None:
+            self._pace.hold()
         self._client.pause_body("upstream")
 
     def body_resume(self) -> None:
+        if self._pace is not None:
+            self._pace.go_on()
         self._client.resume_body("upstream")
 
     # --- its parts ---
@@ -480,18 +489,42 @@ class Exchange(Accounted):
 
     # --- the connection looks ---
 
+    def first_look(self) -> float:
+        """In how many seconds; asked once, when it begins."""
+        limits = self._limits
+        if self._client.body_complete or not limits.body_rate:
+            return limits.relay_idle_seconds
+        expects = self._incoming.head.get("expect") is not None
+        self._pace = BodyPace(limits.body_rate, limits.body_seconds, self._begun_at, waits=expects)
+        return min(limits.body_seconds, limits.relay_idle_seconds)
+
     def look(self) -> None:
-        """Whether nothing moved for too long; else the connection is told when to look again."""
-        if self._over or self._served or (self._follows and not self._eofs):
+        """Whether something takes too long; else the connection is told when to look again."""
+        if self._over:
             return
-        limit = self._limits.half_close_seconds if self._eofs else self._limits.relay_idle_seconds
-        left = max(self._moved_at, self._begun_at) + limit - self._loop.time()
-        if left > 0:
-            self._client.look_again(left)
-        elif self._eofs:
+        now, limits = self._loop.time(), self._limits
+        left = max(self._moved_at, self._begun_at) - now
+        left += limits.half_close_seconds if self._eofs else limits.relay_idle_seconds
+        if (self._served or self._follows) and not (self._eofs or self._slow):
+            left = limits.relay_idle_seconds  # an answer that is waited for; who reads is looked at again
+        due = self._body_due(now)
+        if left <= 0 and self._eofs:
             self._finish(None)
+        elif left <= 0:
+            self._finish(TimedOut(f"nothing was sent either way for {limits.relay_idle_seconds:g} s"), abort=True)
+        elif due <= 0:
+            pace = f"{limits.body_rate:g} bytes a second over {limits.body_seconds:g} s"
+            self._finish(TooSlow(f"the body came with less than {pace}"), abort=True)
         else:
-            self._finish(TimedOut(f"nothing was sent either way for {limit:g} s"), abort=True)
+            self._client.look_again(min(left, due))
+
+    def _body_due(self, now: float) -> float:
+        """Seconds until the body's pace is to be looked at; 0: it is too slow."""
+        pace = self._pace
+        if pace is None or self._client.body_complete or self._head_sent:
+            self._pace = None
+            return self._limits.relay_idle_seconds
+        return pace.look(now, self._bytes_in, taken=self._upstream is not None)
 
 
 def _switching(headers: Headers) -> bytes:

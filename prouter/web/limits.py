@@ -27,8 +27,12 @@ class WebLimits:
     """Between requests; nginx's `keepalive_timeout`."""
     alike: int = 1024
     """Kinds of proxied requests of which is remembered what was decided (again.py), each some KiB."""
+    body_seconds: float = 60.0
+    """Over each of which a body must bring `body_rate`."""
+    body_rate: float = 240.0
+    """Bytes a second of a request's body, until the answer begins (Kestrel's `MinRequestBodyDataRate`); 0: any."""
     relay_idle_seconds: float = 600.0
-    """For which a relayed request may carry nothing either way."""
+    """For which a relayed request may carry nothing either way, and any client may read nothing of its answer."""
     held_bytes: int = 65536
     """Of a body or of pipelined requests that are read before anybody takes them."""
     linger_seconds: float = 2.0
