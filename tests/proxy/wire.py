@@ -36,6 +36,11 @@ class Wire:
         async with asyncio.timeout(SECONDS):
             return await self.reader.readexactly(count)
 
+    async def some(self) -> bytes:
+        """What came; nothing at the end."""
+        async with asyncio.timeout(SECONDS):
+            return await self.reader.read(65536)
+
     async def head(self) -> Answer:
         async with asyncio.timeout(SECONDS):
             first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
