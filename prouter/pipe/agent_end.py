@@ -149,12 +149,11 @@ class AgentPipe(asyncio.Protocol):
             return
         cut_at_close(self._transport)
         self._transport.write(OK)
-        if rest:
-            pipe.flow.passed(len(rest))
-            job.transport.write(rest)
         self._transport.set_protocol(pipe)
         pipe.connection_made(self._transport)
         self._transport.resume_reading()
+        if rest:
+            pipe.data_received(rest)  # last: a job that takes little of it pauses what was joined
 
 
 class _End(asyncio.Protocol):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -30,6 +30,8 @@ class Ends:
         self.listener.setblocking(False)
         self.dying = False
         """Whether the job is being killed when its stream ends."""
+        self.small_buffers = False
+        """The kernel takes little for the job, as on a unix socket."""
         self.over = asyncio.Event()
         self.router: socket.socket
         self.server: asyncio.Server
@@ -55,7 +57,16 @@ class Ends:
         async def is_cut() -> bool:
             return self.dying
 
-        return JobSocket(lambda made: loop.create_connection(made, host, port), is_cut)
+        async def connect(made: Callable[[], asyncio.Protocol]) -> object:
+            if not self.small_buffers:
+                return await loop.create_connection(made, host, port)
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            connection.setblocking(False)
+            await loop.sock_connect(connection, (host, port))
+            return await loop.create_connection(made, sock=connection)
+
+        return JobSocket(connect, is_cut)
 
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         transport.write(b"served " + leftover)
@@ -155,6 +166,32 @@ async def test_a_line_may_come_in_pieces_with_bytes_behind_it(ends: Ends) -> Non
         assert await ends.receive(job) == b"behind"
     assert await ends.everything(ends.router) == b"ok\n"
     ends.router.close()
+
+
+async def test_a_job_that_reads_nothing_of_what_came_with_the_line_is_waited_for(ends: Ends) -> None:
+    """What came with the line is more than the kernel takes: from then on the rest stays with the router."""
+    ends.small_buffers = True
+    ends.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    piece = bytes(range(256)) * 4096
+    await ends.send(ends.router, BIND + piece)
+    job, _ = await asyncio.get_running_loop().sock_accept(ends.listener)
+    sent = len(piece)
+    with contextlib.closing(job):
+        assert await ends.receive(ends.router, 3) == b"ok\n"
+        with contextlib.suppress(TimeoutError):
+            for _ in range(64):
+                async with asyncio.timeout(0.5):
+                    await ends.send(ends.router, piece)
+                sent += len(piece)
+        assert sent < 32 * len(piece), "all is taken for a job that reads nothing"
+        got = 0
+        while got < sent:
+            data = await ends.receive(job)
+            assert data == (piece + piece)[got % 256 :][: len(data)]
+            got += len(data)
+        assert failed == []
 
 
 async def test_the_agents_own_service_gets_the_pipe_with_what_followed(ends: Ends) -> None:
