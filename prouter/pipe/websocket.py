@@ -126,8 +126,9 @@ class WebsocketTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """A reset: without close 1000 the peer takes it for nothing else."""
-        self._closing = True
-        reset(self._raw)
+        if not self._lost:  # asyncio's own fails once it is
+            self._closing = True
+            reset(self._raw)
 
     def get_write_buffer_size(self) -> int:
         return self._raw.get_write_buffer_size()
