@@ -24,7 +24,7 @@ from prouter.testing import Fleet, RouterDaemon, eventually
 
 ROOM = 3
 """Times a deadline, for a machine that is busy."""
-PRESSED = Path(__file__).parent / "apps" / "pressed.py"
+STREAMS = Path(__file__).parent / "streaming_job.py"
 COUNTED = 'prouter_connections{endpoint="control"} '
 BODY = "timeouts.body=0.5"
 
@@ -71,7 +71,7 @@ async def unread(address: tuple[str, int], request: bytes) -> AsyncIterator[sock
 
 
 def pressed_beside(other: Proxied) -> Proxied:
-    return new_job(other.router, other.agent, "", str(PRESSED))
+    return new_job(other.router, other.agent, "", str(STREAMS))
 
 
 async def count(router: RouterDaemon) -> int:
