@@ -54,6 +54,46 @@ class PlainHead:
         return b"".join((self.block[:-2], name, b": ", value, b"\r\n\r\n"))
 
 
+MAX_KNOWN_BYTES = 2048
+"""Of a head that is remembered, to know the next one like it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """What is known of an answer that came in one piece: a plain head with a length, and all of its body.
+
+    Most of a server's answers begin with the same bytes: one of the same size with the same head was validated with
+    this one, and the same is known of it.
+    """
+
+    head: bytes
+    size: int
+    """Bytes of head and body."""
+    status: int
+    length: int
+    """Bytes of the body."""
+    opening: bytes
+    """What the client gets of the head before the request's id."""
+    rest_at: int
+    """Where in the answer begins what the client gets behind it: the end of a line, the empty line, the body."""
+
+    def marked(self, data: bytes, mark: bytes) -> bytes:
+        """The answer in `data`, with the request's id as the last line of its head."""
+        return b"".join((self.opening, mark, data[self.rest_at :]))
+
+
+def whole_answer(data: bytes) -> WholeAnswer | None:
+    """What is known of it, where `data` is exactly one such answer to anything but HEAD."""
+    end = data.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= MAX_KNOWN_BYTES:
+        return None
+    head = plain_head(data[:end])
+    if head is None or head.framing is CHUNKED or end + head.framing.length != len(data):
+        return None
+    opening = head.block[:-2] + b"X-Request-Id: "
+    return WholeAnswer(head.block, len(data), head.status, head.framing.length, opening, end - 4)
+
+
 def plain_head(block: bytes) -> PlainHead | None:
     """The head in `block`, which ends with the empty line, where it is of that kind; most are."""
     found = PLAIN.fullmatch(block)

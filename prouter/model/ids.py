@@ -22,13 +22,18 @@ def new_uid() -> str:
     return secrets.token_hex(16)
 
 
-_RUN = secrets.token_hex(8)
+_RUN = f"{secrets.token_hex(8)}%016x".encode("ascii")
 _requests = itertools.count(int.from_bytes(secrets.token_bytes(4)))
 
 
 def new_request_id() -> str:
     """32 hex digits that no other request has, here or elsewhere. They can be guessed: no tickets, no tokens."""
-    return f"{_RUN}{next(_requests):016x}"
+    return new_request_mark().decode("ascii")
+
+
+def new_request_mark() -> bytes:
+    """The same as it stands in a head."""
+    return _RUN % next(_requests)
 
 
 def is_job_uid(text: str) -> bool:

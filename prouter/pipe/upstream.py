@@ -20,7 +20,7 @@ from prouter.errors import (
     UpstreamFailed,
 )
 from prouter.http1.framing import BodyKind
-from prouter.http1.response import PlainHead
+from prouter.http1.response import PlainHead, WholeAnswer, whole_answer
 from prouter.model.http import ResponseHead
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.answer import AnswerReader
@@ -56,6 +56,16 @@ class Carrier(Protocol):
         """Send no more for the moment."""
 
     def body_resume(self) -> None: ...
+
+
+class Asker(Protocol):
+    """Wants an answer that comes whole and plain; any other, and whatever else happens, goes to a carrier."""
+
+    def answered_whole(self, known: WholeAnswer, data: bytes) -> bool:
+        """The whole answer. False: it has to go to a carrier all the same."""
+
+    def in_full(self) -> None:
+        """It is no such answer: put a carrier in place, by the pipe's `carry`."""
 
 
 class Upstream(Protocol):
@@ -129,6 +139,10 @@ class UpstreamPipe(asyncio.Protocol):
         """What came of the agent's verdict; None once it was ok."""
         self._home = home
         self._carrier: Carrier | None = None
+        self._asker: Asker | None = None
+        """In a carrier's place, as long as nothing but a whole answer comes."""
+        self._known: WholeAnswer | None = None
+        """What the last answer of that kind was like."""
         self._paused: set[str] = set()
         cut_at_close(transport)
         transport.set_protocol(self)
@@ -146,6 +160,18 @@ class UpstreamPipe(asyncio.Protocol):
         self._carrier = carrier
         line, self._unsent_line = self._unsent_line, b""
         self._transport.write(line + head)
+
+    def ask(self, asker: Asker, request: bytes) -> None:
+        """As `begin`, on a pipe that was used before, for a request without a body that is not HEAD."""
+        self.uses += 1
+        self._asker = asker
+        self._transport.write(request)
+
+    def carry(self, carrier: Carrier, method: str) -> None:
+        """From now on the answer to what was asked goes to a carrier."""
+        self._asker = None
+        self.reader = AnswerReader(method, plain=True)
+        self._carrier = carrier
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -194,6 +220,11 @@ class UpstreamPipe(asyncio.Protocol):
     # --- the agent's side tells ---
 
     def data_received(self, data: bytes) -> None:
+        asker = self._asker
+        if asker is not None:
+            if self._answer_whole(asker, data):
+                return
+            asker.in_full()
         carrier = self._carrier
         if carrier is not None and self.reader.tunneled:
             carrier.carried(data)
@@ -211,7 +242,22 @@ class UpstreamPipe(asyncio.Protocol):
         except UpstreamFailed as error:
             self._fail(error)
 
+    def _answer_whole(self, asker: Asker, data: bytes) -> bool:
+        """Whether `data` was all of the answer, and nothing more is to be done."""
+        known = self._known
+        if known is None or len(data) != known.size or not data.startswith(known.head):
+            known = self._known = whole_answer(data)
+            if known is None:
+                return False
+        if self._transport.get_write_buffer_size() or not asker.answered_whole(known, data):
+            return False  # an answer to what was not sent yet is none
+        self._asker = None
+        self.idle_since = time.monotonic()
+        self._home.returned(self)
+        return True
+
     def eof_received(self) -> bool:
+        self._be_carried()
         carrier = self._carrier
         if carrier is None:
             return False
@@ -223,11 +269,13 @@ class UpstreamPipe(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._be_carried()
         if self._carrier is not None:
             self._fail(self._cut(), untouched=self._stale())
         self._home.lost(self)
 
     def pause_writing(self) -> None:
+        self._be_carried()
         if self._carrier is not None:
             self._carrier.body_pause()
 
@@ -264,7 +312,12 @@ class UpstreamPipe(asyncio.Protocol):
             return UpstreamFailed("the job's server closed the connection amid its answer")
         return UpstreamFailed("the job's server closed the connection without an answer")
 
+    def _be_carried(self) -> None:
+        if self._asker is not None:
+            self._asker.in_full()
+
     def _fail(self, error: ProuterError, *, untouched: bool = False) -> None:
+        self._be_carried()
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.failed(error, untouched=untouched)

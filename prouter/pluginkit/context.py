@@ -23,6 +23,13 @@ def about(*, request: str | None = None, job: str | None = None, agent: str | No
             variable.reset(token)
 
 
+def begin_about(request: str) -> None:
+    """For all of a context that was copied from where something else was done."""
+    request_id.set(request)
+    job_id.set("")
+    agent_id.set("")
+
+
 def stay_about(job: str, agent: str) -> None:
     """For the rest of the task that answers a request."""
     job_id.set(job)

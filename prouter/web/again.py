@@ -38,6 +38,10 @@ class Again:
     """Verb and target, up to where the rest begins with its slash."""
     end: bytes
     """What follows the target: the version, the header lines, the empty line."""
+    rest_at: int
+    """How long that is."""
+    end_bytes: int
+    """How long what follows is."""
     most: int
     """Bytes that the rest may have."""
     lasting: Lasting
@@ -51,23 +55,23 @@ class Again:
     """The first request's."""
     closes: bool
     """Whether the client closes the connection after it."""
+    short: bool
+    """Whether it may go without an exchange: the client stays, and has a body where the head says so."""
     policy: AnswerPolicy
     fresh: Callable[[bool], Awaitable[UpstreamPipe]]
     """How a pipe is opened where none is kept."""
 
-    def matched(self, data: bytes | bytearray) -> bytes | None:
+    def matched(self, data: bytes) -> bytes | None:
         """The rest of the target, where `data` is such a request and what was decided holds."""
-        start, end = self.start, self.end
-        if not (data.startswith(start) and data.endswith(end)):
-            return None
-        rest = bytes(data[len(start) : len(data) - len(end)])
-        if len(rest) > self.most or _REST.fullmatch(rest) is None or not self.lasting.holds():
-            return None
-        return rest
+        if data.startswith(self.start) and data.endswith(self.end):
+            begin, stop = self.rest_at, len(data) - self.end_bytes
+            if stop - begin <= self.most and _REST.fullmatch(data, begin, stop) is not None and self.lasting.holds():
+                return data[begin:stop]
+        return None
 
-    def request(self, rest: bytes, request_id: str) -> bytes:
-        """The head that the job gets."""
-        return b"".join((self.before, rest, self.behind, request_id.encode("ascii"), self.last))
+    def request(self, rest: bytes, mark: bytes) -> bytes:
+        """The head that the job gets; `mark` is the request's id."""
+        return b"".join((self.before, rest, self.behind, mark, self.last))
 
     def head_of(self, rest: bytes) -> RequestHead:
         """As it was parsed, had it been."""
@@ -141,6 +145,8 @@ def learn(
     return Again(
         start,
         version + fields,
+        len(start),
+        len(version) + len(fields),
         most,
         lasting,
         before,
@@ -148,6 +154,7 @@ def learn(
         last,
         head,
         wants_close(head),
+        lasting.judge is None and head.method != "HEAD" and not wants_close(head),
         policy,
         fresh,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
@@ -19,9 +20,10 @@ from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
 from prouter.http1.framing import NO_BODY, BadBody, BodyWatch, request_framing, wants_close
 from prouter.http1.reply import write_reply
 from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
+from prouter.http1.response import WholeAnswer
 from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, RequestHead
-from prouter.model.ids import is_request_id, new_request_id, new_uid
+from prouter.model.ids import is_request_id, new_request_id, new_request_mark, new_uid
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.upstream import UpstreamPipe
@@ -61,6 +63,10 @@ class ConnectionHome(Protocol):
     def lost(self, connection: ClientConnection) -> None: ...
 
 
+Short = tuple[Again, bytes, bytes, bytes, UpstreamPipe, float]
+"""What is known of the request, the rest of its target, what the job got, its id, the pipe, when it began."""
+
+
 class ClientConnection(asyncio.Protocol):
     """One connection of a client. An exchange's Client."""
 
@@ -84,11 +90,14 @@ class ClientConnection(asyncio.Protocol):
         self._slow = False
         """Much is written that the client has not read: the next request waits."""
         self._exchange: Exchange | None = None
+        self._short: Short | None = None
+        """A request that was sent on without an exchange."""
         self._tunnel = False
         self._ends_by_close = False
         self._lingering = 0
         """Bytes dropped so far, plus one; 0 while not lingering."""
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._late: Callable[[], None] | None = None
         """What is done at the deadline; None: nothing, whenever the timer is due."""
         self._late_at = 0.0
@@ -107,6 +116,15 @@ class ClientConnection(asyncio.Protocol):
             self._home.turn_away(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._short is not None:
+            self.in_full()
+        elif (
+            (again := self._again) is not None
+            and self._exchange is None
+            and not (self._buffer or self._slow or self._lingering)
+            and self._begin_short(again, data)
+        ):
+            return
         if self._tunnel and self._exchange is not None:
             self._exchange.body(data)
         elif self._lingering:
@@ -122,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
             self._more(data)
 
     def eof_received(self) -> bool:
-        exchange = self._exchange
+        exchange = self._engaged()
         if exchange is None:
             return False
         if self._tunnel:
@@ -133,17 +151,16 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self._cancel()
         self._buffer.clear()
         self._home.lost(self)
 
     def pause_writing(self) -> None:
         self._slow = True
-        if self._exchange is not None:
-            self._exchange.client_slow()
+        exchange = self._engaged()
+        if exchange is not None:
+            exchange.client_slow()
 
     def resume_writing(self) -> None:
         self._slow = False
@@ -183,12 +200,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin_again(self, data: bytes) -> bool:
         """Begin an exchange for a request like one before, where it is one."""
-        again = self._again or self._home.alike.find(data, self._peer)
-        rest = again.matched(data) if again is not None and not self._slow else None
-        if again is None or rest is None:
-            self._again = None
+        known = self._again
+        again = known or self._home.alike.find(data, self._peer)
+        if again is None or self._slow:
             return False
         self._again = again
+        if known is None and self._begin_short(again, data):
+            return True
+        if (rest := again.matched(data)) is None:
+            self._again = None
+            return False
         self._watch = None
         incoming = Incoming(again.head, self._peer, new_request_id(), PROXIED)
         exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
@@ -196,6 +217,52 @@ class ClientConnection(asyncio.Protocol):
         self._arm(self._limits.relay_idle_seconds, exchange.look)
         exchange.begin_again(again, rest)
         return True
+
+    # --- the short way: a request like one before, a pipe that is kept, an answer that comes in one piece ---
+
+    def _begin_short(self, again: Again, data: bytes) -> bool:
+        """Send it on, where it is one. Nothing is made for it but what is needed to make an exchange, should anything
+        else happen."""
+        if not again.short or (rest := again.matched(data)) is None or (pipe := again.lasting.take()) is None:
+            return False
+        mark = new_request_mark()
+        request = again.request(rest, mark)
+        self._short = (again, rest, request, mark, pipe, self._loop.time())
+        pipe.ask(self, request)
+        return True
+
+    def answered_whole(self, known: WholeAnswer, data: bytes) -> bool:
+        """Asker."""
+        home, short = self._home, self._short
+        if short is None or home.draining:
+            return False
+        self._short = None
+        self._transport.write(known.marked(data, short[3]))
+        now = self._loop.time()
+        home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length)
+        self._late_at = at = now + self._limits.idle_seconds
+        if at < self._timer_at:
+            self._set_timer(at)
+        return True
+
+    def in_full(self) -> None:
+        """Asker: something else than a whole answer, or before it; from now on there is an exchange."""
+        short, self._short = self._short, None
+        if short is None:
+            return
+        again, rest, request, mark, pipe, begun = short
+        incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED)
+        exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
+        self._arm_at(begun + self._limits.relay_idle_seconds, exchange.look)
+        exchange.take_over(again, rest, request, pipe, begun)
+
+    def _engaged(self) -> Exchange | None:
+        """The exchange that is under way, made now for a request that had none."""
+        if self._short is not None:
+            self.in_full()
+        return self._exchange
+
+    # --- any other way ---
 
     def _begin(self, head: RequestHead) -> None:
         sent = head.get("x-request-id")
@@ -347,8 +414,9 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The endpoint ends: idle connections close, tunnels too, busy ones after their answer was taken."""
-        if self._exchange is not None:
-            self._exchange.endpoint_ends()
+        exchange = self._engaged()
+        if exchange is not None:
+            exchange.endpoint_ends()
         elif not self._lingering:
             self._transport.close()
 
@@ -366,7 +434,9 @@ class ClientConnection(asyncio.Protocol):
             self._next_request()
 
     def _head_late(self) -> None:
-        if self._buffer:
+        if self._short is not None:  # the job takes its time, which has a limit of its own
+            self.in_full()
+        elif self._buffer:
             self._refuse(TooSlow(f"the request's head was not complete within {self._limits.head_seconds:g} s"))
         else:
             self._close()
@@ -387,27 +457,39 @@ class ClientConnection(asyncio.Protocol):
         self._arm(self._limits.idle_seconds, self._transport.abort)
 
     def _cancel(self) -> None:
+        self._engaged()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
 
     def _arm(self, seconds: float, late: Callable[[], None]) -> None:
-        """In so many seconds, in place of what was armed before. One timer serves many: nearly none is ever due, and
-        making one for each step of each request costs more than the step."""
-        self._late, self._late_at = late, self._loop.time() + seconds
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._late_at, self._due)
-        elif self._timer.when() > self._late_at:
+        """In so many seconds, in place of what was armed before."""
+        self._arm_at(self._loop.time() + seconds, late)
+
+    def _arm_at(self, at: float, late: Callable[[], None]) -> None:
+        """One timer serves many deadlines: nearly none is ever due, and making one for each step of each request costs
+        more than the step."""
+        self._late, self._late_at = late, at
+        if at < self._timer_at:
+            self._set_timer(at)
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._late_at, self._due)
+        self._timer, self._timer_at = self._loop.call_at(at, self._due), at
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, math.inf
 
     def _due(self) -> None:
-        self._timer = None
+        self._stop_timer()
         late = self._late
         if late is None:
             return
         if self._loop.time() < self._late_at:
-            self._timer = self._loop.call_at(self._late_at, self._due)
+            self._set_timer(self._late_at)
         else:
             self._late = None
             late()

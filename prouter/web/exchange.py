@@ -21,7 +21,7 @@ from prouter.model import unexpected
 from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, ResponseHead
 from prouter.model.traffic import Traffic
 from prouter.pipe.steps import begin
-from prouter.pipe.upstream import Upstream
+from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
 from prouter.web.accounting import Accounted
 from prouter.web.again import Again
@@ -162,7 +162,7 @@ class Exchange(Accounted):
         if log.isEnabledFor(logging.DEBUG):
             self._name_itself()
         self._policy = again.policy
-        self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id)
+        self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id.encode("ascii"))
         judge = again.lasting.judge
         pipe = again.lasting.take() if judge is None else None
         if pipe is not None:
@@ -170,6 +170,15 @@ class Exchange(Accounted):
         else:
             self._context.run(context.request_id.set, self._incoming.request_id)
             self._go(self._guarded(self._opened(again) if judge is None else self._judged(again, judge())))
+
+    def take_over(self, again: Again, rest: bytes, request: bytes, pipe: UpstreamPipe, begun_at: float) -> None:
+        """For such a request that was sent without an exchange (connection.py), and needs one now."""
+        self._context.run(context.begin_about, self._id())
+        self._again, self._rest = again, rest
+        self._policy, self._repeat, self._request = again.policy, again.fresh, request
+        self._begun_at = self._moved_at = begun_at
+        self._upstream, self._carrying = pipe, True
+        pipe.carry(self, self._incoming.head.method)
 
     def _name_itself(self) -> None:
         """Who reads of this request wants to know it by its own target, which nobody needed until now."""

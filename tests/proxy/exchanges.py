@@ -171,7 +171,7 @@ def _body(data: bytes, fields: dict[str, str], *, bodyless: bool, ended: str) ->
     return data, b"", ended == FIN
 
 
-THEMES = ("alike", "bodies", "kinds", "cuts", "slow")
+THEMES = ("alike", "short", "bodies", "kinds", "cuts", "slow")
 """What a run is mostly about: of all at once, the rare things would hardly ever meet."""
 FRACTIONS = st.floats(0, 1, exclude_max=True)
 KINDS = ["length", "chunked", "204", "304", "until close", "1.0", "1.0 kept", "1.0 with length"]
@@ -223,5 +223,40 @@ def scripts(draw: st.DrawFn, theme: str) -> Script:
     )
 
 
+PLAIN = [Script(), Script(body=b"other"), Script(body=b"yy" * 90)]
+ODD = [
+    Script("chunked"),
+    Script("204"),
+    Script("until close"),
+    Script("1.0"),
+    Script(cookie=True),
+    Script(says_close=True),
+    Script(interim=1),
+    Script(stale=True),
+    Script(then=FIN),
+    Script(then=RESET),
+    Script(extra=b"HTTP/1.1 200 OK\r\n\r\n"),
+    Script(splits=(0.3,)),
+    Script(splits=(0.9,)),
+    Script(cut=0.0),
+    Script(cut=0.5),
+    Script(cut=0.9, cut_by=RESET),
+    Script(early=True),
+    Script(body=b"y" * 2000),
+]
+
+
+@st.composite
+def short_talks(draw: st.DrawFn) -> list[tuple[Asked, Script]]:
+    """Many that need no exchange, and one of another kind somewhere among them."""
+    alike = st.tuples(st.just(Asked()), st.sampled_from(PLAIN))
+    talk = draw(st.lists(alike, min_size=3, max_size=8))
+    odd = (draw(st.sampled_from([Asked(), Asked(), Asked(), Asked("HEAD"), Asked("POST")])), draw(st.sampled_from(ODD)))
+    talk.insert(draw(st.integers(2, len(talk))), odd)
+    return talk
+
+
 def pairs(theme: str) -> st.SearchStrategy[list[tuple[Asked, Script]]]:
+    if theme == "short":
+        return short_talks()
     return st.lists(st.tuples(asked(theme), scripts(theme)), min_size=1, max_size=12 if theme == "slow" else 5)

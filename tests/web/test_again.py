@@ -75,7 +75,7 @@ def test_what_is_taken_is_what_the_parser_takes_and_is_sent_on_as_it_would_be(re
     head = parse_request_head(data, LIMITS)
     assert again.head_of(found) == head
     plan = ForwardPlan(rest, PLAN.host, set_headers=(("X-Request-Id", "r-2"), ("X-Forwarded-Host", "h")))
-    assert again.request(found, "r-2") == forward_request(head, plan)
+    assert again.request(found, b"r-2") == forward_request(head, plan)
 
 
 @given(st.binary(max_size=60))
