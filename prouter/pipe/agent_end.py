@@ -7,6 +7,7 @@ ports there are, and the agent's own HTTP service (both given as `Targets`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.unsent import hold_little
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,9 @@ class AgentPipe(asyncio.Protocol):
             async with asyncio.timeout(self._times.connect_seconds):
                 await target.connect(lambda: job)
         except OSError as error:  # TimeoutError is one
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self.refuse(BindRefused(503, "the agent has no more descriptors"))
+                return
             self.refuse(BindRefused(502, f"nothing answers at the job's port: {error.strerror or 'no answer'}"))
             return
         except BaseException:
@@ -171,6 +176,7 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        hold_little(self.transport)
 
     def data_received(self, data: bytes) -> None:
         flow = self.flow  # counted here and not by `passed`: this is all that an agent does for most bytes

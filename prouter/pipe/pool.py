@@ -85,6 +85,7 @@ class PipePool:
         self._waiters: deque[asyncio.Future[Opened]] = deque()
         self._open = 0
         self._asked = 0
+        self._fetches: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         """While anything is idle, or more is warm than always: one timer for all."""
@@ -183,6 +184,8 @@ class PipePool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        for fetch in self._fetches:
+            fetch.cancel()
         for warm in list(self._warm):
             self._drop_warm(warm)
         while self._close_an_idle():
@@ -276,17 +279,25 @@ class PipePool:
             self._place(transport, leftover)
 
         why = "none came"
+        task = asyncio.current_task()
+        assert task is not None
+        self._fetches.add(task)
         try:
-            await self._source(count, place)
+            if not self._closed:
+                await self._source(count, place)
         except ProuterError as error:
             why = error.detail
         finally:
+            self._fetches.discard(task)
             self._asked -= left
             self._total.count(self, -left)
         if left < count:
+            self._failing = False
             self._ask()
         elif not self._closed:
-            log.warning("agent %s opened no pipes: %s", self._agent, why)
+            level = logging.DEBUG if self._failing else logging.WARNING  # once, however often it is asked again
+            log.log(level, "agent %s opened no pipes: %s", self._agent, why)
+            self._failing = True
         self._fail_waiters(self._asked, f"agent {self._agent!r} opened no pipe: {why}")
 
     def _fail_waiters(self, left: int, why: str) -> None:

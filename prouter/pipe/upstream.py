@@ -26,6 +26,7 @@ from prouter.pipe.alive import probe_peer
 from prouter.pipe.answer import AnswerReader
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.unsent import hold_little
 
 
 class Carrier(Protocol):
@@ -146,6 +147,7 @@ class UpstreamPipe(asyncio.Protocol):
         self._paused: set[str] = set()
         cut_at_close(transport)
         transport.set_protocol(self)
+        hold_little(transport)
         probe_peer(transport)
         if not transport.is_reading():
             transport.resume_reading()
