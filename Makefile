@@ -37,11 +37,12 @@ bench-quick: .venv/bin/prouter  ## the same in two minutes
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fast]'
 	@.venv/bin/python -m benchmarks.proxies.run --quick
 
-bench-basics: .venv/bin/prouter  ## what a proxied GET, a job's start and a download cost here, of one pair
-	@.venv/bin/python benchmarks/basics.py
+bench-basics: .venv/bin/prouter  ## starting jobs and daemons, files, original agents, being idle; three minutes
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fast]'
+	@.venv/bin/python -m benchmarks.basics.run
 
 bench-hooks:  ## what plugins cost a proxied GET and a start here
-	@.venv/bin/python benchmarks/hooks.py
+	@.venv/bin/python -m benchmarks.hooks
 
 bench-reliability: .venv/bin/prouter  ## what must hold under pressure and faults, at full size; hours; figures in out/reliability.json
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'

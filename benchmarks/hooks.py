@@ -1,6 +1,6 @@
 """What plugins cost here: a proxied GET beside none, beside 30 of other hooks, through one hook; a start with 50.
 
-    python benchmarks/hooks.py [--rounds 100] [--seconds 0.15] [--starts 9]
+    python -m benchmarks.hooks [--rounds 100] [--seconds 0.15] [--starts 9]
 
 Each variant is a router with an agent and a job of its own; short rounds take turns, so that a machine that slows down
 slows all of them. CPU is that of the router's event loop alone, from /proc, in ns. Compare within one run only: ratios,
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -22,9 +20,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from basics import JOB, Daemon, one_connection
-
-from prouter.client import Client
+from benchmarks.daemons import Daemon, flags, running
+from benchmarks.proxies.systems import UPSTREAM
 
 CONNECTIONS = 16
 OTHER_HOOKS = """
@@ -102,33 +99,27 @@ def written(place: Path, texts: Sequence[str]) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def running(base: Path, texts: Sequence[str]) -> AsyncIterator[tuple[Daemon, str]]:
+async def job_behind(base: Path, texts: Sequence[str]) -> AsyncIterator[tuple[Daemon, str]]:
     """A router with these plugins, and the URL of a job behind it that answers 100 bytes."""
-    for name in ("router", "agent"):
-        (base / name).mkdir(parents=True)
-    token = os.urandom(16).hex()
-    settings = [f"state.directory={base / 'router' / 'state'}", f"plugins.load={written(base, texts)!r}"]
-    flags = [word for setting in settings for word in ("--set", setting)]
-    router = Daemon(flags, base / "router", {"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([token])})
-    agent = None
-    try:
-        where = await router.where()
-        address = f"{where['server']['host']}:{where['server']['port']}"
-        settings = ["client.enabled=True", f"client.address={address}", f"jobs.root={base / 'agent' / 'jobs'}"]
-        flags = [word for setting in settings for word in ("--set", setting)]
-        agent = Daemon(["agent", *flags], base / "agent", {"PAGENT_CLIENT__TOKEN": token})
-        await agent.where()
-        async with Client(where["control"]["url"]) as client:
-            while not (agents := await client.agents()):
-                await asyncio.sleep(0.02)
-            job = await client.create({"type": "uid", "uid": agents[0]["uid"]}, "hundred bytes")
-            await job.start([sys.executable, "-c", JOB], port={"mode": "assign"})
-            yield router, job.url()
-            await job.remove()
-    finally:
-        if agent is not None:
-            agent.stop()
-        router.stop()
+    base.mkdir()
+    async with running(base, {"plugins.load": written(base, texts)}) as pair:
+        job = await pair.client.create({"type": "uid", "uid": pair.uid}, "hundred bytes")
+        await job.start([sys.executable, str(UPSTREAM)], port={"mode": "assign"})
+        yield pair.router, job.url()
+        await job.remove()
+
+
+async def one_connection(host: str, port: int, request: bytes, until: float, latencies: list[float]) -> None:
+    reader, writer = await asyncio.open_connection(host, port)
+    while time.perf_counter() < until:
+        begun = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        await reader.readexactly(100)
+        latencies.append(time.perf_counter() - begun)
+    writer.close()
+    await writer.wait_closed()
 
 
 def loop_seconds(router: Daemon) -> float:
@@ -157,7 +148,7 @@ async def proxied(base: Path, rounds: int, seconds: float) -> None:
     async with contextlib.AsyncExitStack() as stack:
         there = {}
         for number, (name, texts) in enumerate(VARIANTS.items()):
-            there[name] = await stack.enter_async_context(running(base / f"variant-{number}", texts))
+            there[name] = await stack.enter_async_context(job_behind(base / f"variant-{number}", texts))
         for router, url in there.values():
             await one_round(router, url, seconds / 2)
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
@@ -193,9 +184,9 @@ async def started(base: Path, number: int, texts: Sequence[str]) -> float:
     """Seconds from the command to the ready file."""
     place = base / f"start-{number}"
     place.mkdir()
-    settings = [f"state.directory={place / 'state'}", f"plugins.load={written(place, texts)!r}"]
+    words = flags({"state.directory": str(place / "state"), "plugins.load": written(place, texts)})
     begun = time.perf_counter()
-    router = Daemon([word for setting in settings for word in ("--set", setting)], place, {})
+    router = Daemon(words, place, {})
     try:
         while not router.ready.exists():
             if router.process.poll() is not None:

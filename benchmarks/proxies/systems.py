@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import importlib.util
 import os
 import secrets
 import shutil
@@ -17,12 +17,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.proxies.costs import family
-from prouter.client import Client
+from benchmarks import machine
+from benchmarks.costs import family
+from benchmarks.daemons import jobs_aside, running
 
-HERE = Path(__file__).resolve().parent
+UPSTREAM = Path(__file__).resolve().parent / "upstream.py"
 START_SECONDS = 30.0
-CHP_PACKAGE = "configurable-http-proxy@5"
+CHP_PACKAGE = "configurable-http-proxy@5.3.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ async def listening(port: int) -> None:
 @contextlib.asynccontextmanager
 async def upstream(place: Path) -> AsyncIterator[int]:
     port = free_port()
-    with process([sys.executable, str(HERE / "upstream.py"), str(port)], place):
+    with process([sys.executable, str(UPSTREAM), str(port)], place):
         await listening(port)
         yield port
 
@@ -112,10 +113,11 @@ http {{
   client_body_temp_path {place}/b-{port}; proxy_temp_path {place}/p-{port};
   fastcgi_temp_path {place}/f-{port}; uwsgi_temp_path {place}/u-{port}; scgi_temp_path {place}/s-{port};
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-  upstream up {{ server 127.0.0.1:{to}; keepalive 512; }}
+  upstream up {{ server 127.0.0.1:{to}; keepalive 512; keepalive_requests 100000000; keepalive_timeout 1h; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     keepalive_requests 100000000;
+    keepalive_timeout 1h;
     location / {{
       proxy_pass http://up;
       proxy_http_version 1.1;
@@ -198,6 +200,13 @@ def chp_program() -> str:
     return str(program)
 
 
+def chp_version() -> str:
+    try:
+        return machine.said([chp_program(), "--version"])
+    except (Missing, subprocess.SubprocessError):
+        return "not there"
+
+
 @contextlib.asynccontextmanager
 async def chp(place: Path, hops: int) -> AsyncIterator[System]:
     program = chp_program()
@@ -208,7 +217,7 @@ async def chp(place: Path, hops: int) -> AsyncIterator[System]:
             port, api = free_port(), free_port()
             words = [program, "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(api)]
             words += ["--default-target", f"http://127.0.0.1:{to}", "--log-level", "warn"]
-            environ = {"CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16)}
+            environ = {"CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16), "NODE_ENV": "production"}
             pids.append(stack.enter_context(process(words, place, environ)).pid)
             await listening(port)
             to = port
@@ -216,52 +225,44 @@ async def chp(place: Path, hops: int) -> AsyncIterator[System]:
 
 
 @contextlib.asynccontextmanager
-async def prouter(place: Path, loop: str, *settings: str) -> AsyncIterator[System]:
-    """A router and an agent with all that ships, a job that is the upstream: two hops."""
-    name, environ = f"prouter ({loop})", {"PROUTER_NO_UVLOOP": "1"} if loop == "asyncio" else {}
-    if loop == "uvloop":
-        try:
-            import uvloop  # noqa: F401
-        except ImportError:
-            raise Missing("uvloop is not installed") from None
-    token = secrets.token_hex(16)
+async def prouter(place: Path, loop: str, more: str = "", plugin: str = "") -> AsyncIterator[System]:
+    """A router and an agent with all that ships, a job that is the upstream: two hops.
+
+    `more` is said behind its name, `plugin` is the text of a further plugin of the router.
+    """
+    if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        raise Missing("uvloop is not installed")
+    environ = {"PROUTER_NO_UVLOOP": "1"} if loop == "asyncio" else {}
     own = Path(tempfile.mkdtemp(dir=place))
-    common = ["--log-level", "warning"]
-    router_words = ["--ready-file", str(own / "router.json"), "--set", f"state.directory={str(own / 'router')!r}"]
-    router_words += [word for setting in settings for word in ("--set", setting)]
-    secret = {"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([token])}
-    prefix = [sys.executable, "-m", "prouter"]
-    with process([*prefix, *router_words, *common], own, environ | secret) as router:
-        where = await ready(own / "router.json")
-        dial = f"{where['server']['host']}:{where['server']['port']}"
-        agent_words = ["agent", "--ready-file", str(own / "agent.json"), "--set", f"jobs.root={str(own / 'agent')!r}"]
-        agent_words += ["--set", "client.enabled=True", "--set", f"client.address={dial!r}"]
-        secret = {"PAGENT_CLIENT__TOKEN": token}
-        with process([*prefix, *agent_words, *common], own, environ | secret) as agent:
-            found = await ready(own / "agent.json")
-            async with Client(where["control"]["url"]) as client:
-                deadline = time.monotonic() + START_SECONDS
-                while not any(known["connected"] for known in await client.agents()):
-                    if time.monotonic() > deadline:
-                        raise SystemExit("the agent did not come")
-                    await asyncio.sleep(0.05)
-                job = await client.create({"type": "uid", "uid": found["uid"]}, "upstream")
-                await job.start([sys.executable, str(HERE / "upstream.py")], port={"mode": "assign"})
-            control = where["control"]
-            path = job.url("").removeprefix(control["url"]).rstrip("/")
-            yield System(name, control["host"], int(control["port"]), path, (router.pid, agent.pid))
+    settings = {}
+    if plugin:
+        (own / "one_more.py").write_text(plugin.replace("PLACE", str(own)))
+        settings["plugins.load"] = [str(own / "one_more.py")]
+    async with running(own, settings, environ) as pair:
+        job = await pair.client.create({"type": "uid", "uid": pair.uid}, "upstream")
+        await job.start([sys.executable, str(UPSTREAM)], port={"mode": "assign"})
+        host, port = pair.control["host"], int(pair.control["port"])
+        path = job.url("").removeprefix(pair.control["url"]).rstrip("/")
+        pids = sorted({pair.router.pid, *jobs_aside(pair.agent, str(UPSTREAM))})
+        yield System(f"prouter ({loop}){more}", host, port, path, pids)
 
 
-async def ready(file: Path) -> dict[str, dict[str, str]]:
-    deadline = time.monotonic() + START_SECONDS
-    while not file.exists():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{file} did not come")
-        await asyncio.sleep(0.05)
-    found: dict[str, dict[str, str]] = json.loads(file.read_text())
-    return found
+REQUEST_HOOK = """
+from prouter import hookimpl
 
+@hookimpl
+def prouter_proxy_request(head, target):
+    return None
+"""
+ACCESS_LOG = """
+from prouter import hookimpl
 
+LINES = open("PLACE/access.log", "w", buffering=1)
+
+@hookimpl
+def prouter_proxy_finished(finished):
+    LINES.write(f"{finished.target.ref.job} {finished.status} {finished.response_bytes}\\n")
+"""
 Maker = Callable[[Path], contextlib.AbstractAsyncContextManager[System]]
 SYSTEMS: dict[str, Maker] = {
     "direct": direct,
@@ -273,3 +274,9 @@ SYSTEMS: dict[str, Maker] = {
     "prouter (uvloop)": lambda place: prouter(place, "uvloop"),
     "prouter (asyncio)": lambda place: prouter(place, "asyncio"),
 }
+"""Under all loads."""
+USED: dict[str, Maker] = {
+    "prouter (uvloop), request hook": lambda place: prouter(place, "uvloop", ", request hook", REQUEST_HOOK),
+    "prouter (uvloop), access log": lambda place: prouter(place, "uvloop", ", access log", ACCESS_LOG),
+}
+"""Under one load: what it costs when somebody uses it."""

@@ -1,161 +1,191 @@
-"""Of raw rows: medians, ratios, the table, the chart, the goals, and the lines of README and docs between two marks."""
+"""What raw rows say, for pages: tables, who is slower than whom, which goals hold. Made of the rows alone."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from benchmarks.proxies.loads import LOADS
-
-ROOT = Path(__file__).resolve().parents[2]
-OURS, ASYNCIO, CHP, NGINX = "prouter (uvloop)", "prouter (asyncio)", "configurable-http-proxy x1", "nginx x2"
-FIGURES = {
-    "get32": ("rate", "cpu_us", "p99_ms"),
-    "get256": ("rate", "cpu_us", "p99_ms"),
-    "headers": ("rate", "cpu_us", "p99_ms"),
-    "new": ("rate", "cpu_us", "p99_ms"),
-    "down": ("gib_s", "cpu_s_gib"),
-    "up": ("gib_s", "cpu_s_gib"),
-    "sockets": ("rate", "cpu_us", "p99_ms"),
-    "beside": ("rate", "p99_ms"),
-    "idle": ("mib",),
-}
-UNITS = {
-    "rate": "a second",
-    "cpu_us": "us of CPU each",
-    "p99_ms": "ms p99",
-    "gib_s": "GiB/s",
-    "cpu_s_gib": "s of CPU a GiB",
-    "mib": "MiB",
-}
-GOALS: tuple[tuple[str, str, str, str, str, float], ...] = (
-    ("get32", OURS, "cpu_us", CHP, "<=", 0.20),
-    ("get32", OURS, "rate", CHP, ">=", 5.0),
-    ("get32", OURS, "p99_ms", CHP, "<=", 0.4),
-    ("get32", OURS, "cpu_us", NGINX, "<=", 1.25),
-    ("get256", OURS, "rate", CHP, ">=", 5.0),
-    ("headers", OURS, "cpu_us", CHP, "<=", 0.20),
-    ("headers", OURS, "cpu_us", NGINX, "<=", 1.4),
-    ("new", OURS, "cpu_us", CHP, "<=", 0.35),
-    ("new", OURS, "rate", CHP, ">=", 3.0),
-    ("down", OURS, "cpu_s_gib", CHP, "<=", 0.4),
-    ("up", OURS, "cpu_s_gib", CHP, "<=", 0.6),
-    ("sockets", OURS, "cpu_us", CHP, "<=", 0.8),
-    ("sockets", OURS, "rate", CHP, ">=", 1.0),
-    ("beside", OURS, "p99_ms", CHP, "<=", 0.4),
-    ("get32", ASYNCIO, "rate", CHP, ">=", 4.0),
+from benchmarks import machine, pages
+from benchmarks.proxies.chart import chart, shown
+from benchmarks.proxies.figures import (
+    ASYNCIO,
+    CHP,
+    GOALS,
+    NGINX,
+    OTHERS,
+    OURS,
+    TOLD,
+    UNITS,
+    errors,
+    loads,
+    ratio,
+    rounds,
+    systems,
 )
-"""Load, system, figure, against whom, and how the ratio should be."""
-IDLE_MIB = 12.0
-BEGIN, END = "<!-- the benchmark's table begins -->", "<!-- the benchmark's table ends -->"
-Document = Mapping[str, Any]
+from benchmarks.rows import Measured, in_order
+
+MARK = "the benchmark's table"
+IMAGE = pages.IMAGES / "benchmark.svg"
+SHORT = (NGINX, "haproxy x2", CHP, OURS, ASYNCIO)
+"""The columns of the README."""
+SHORT_FIGURES = {"cpu_us": "us", "rate": "/s", "cpu_s_gib": "s", "gib_s": "GiB/s", "p99_ms": "ms p99", "mib": "MiB"}
+VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 
 
-def median(document: Document, load: str, system: str, figure: str) -> float | None:
-    """Over the rounds; None where it was not measured."""
-    found = [
-        row[figure] for row in document["rows"] if row["load"] == load and row["system"] == system and figure in row
+def short(measured: Measured) -> str:
+    """For the README."""
+    return "\n\n".join(
+        (
+            short_table(measured),
+            f"CPU time of one request (of one GiB) in all processes of a proxy, and how much went through. "
+            f"Medians of interleaved rounds ({rounds(measured)}) on one machine with {measured.about['cpus']} CPUs, "
+            f"{measured.about['at'][:10]}; prouter is two hops with all its plugins on.",
+            beside(measured, [name for name in OTHERS if name in SHORT]),
+            goals_in_short(measured),
+            went_wrong(measured),
+        )
+    )
+
+
+def whole(measured: Measured) -> str:
+    """For the page about performance."""
+    seconds = measured.about["options"]["seconds"]
+    parts = [
+        machine.told(measured.about),
+        f"Medians of interleaved rounds ({rounds(measured)}) of {seconds} s for each load.",
+        table(measured),
+        "### Who is slower than whom",
+        beside(measured),
+        "### The goals",
+        goals(measured),
     ]
-    return statistics.median(found) if found else None
+    if used(measured):
+        parts += ["### What is paid for when it is used", used(measured)]
+    return "\n\n".join([*parts, "### What went wrong", went_wrong(measured)])
 
 
-def ratio(document: Document, load: str, ours: str, figure: str, theirs: str) -> float | None:
-    """The median of the rounds' ratios: both were measured next to each other in each."""
-    pairs: dict[int, dict[str, float]] = {}
-    for row in document["rows"]:
-        if row["load"] == load and row["system"] in (ours, theirs) and figure in row:
-            pairs.setdefault(row["round"], {})[row["system"]] = row[figure]
-    ratios = [pair[ours] / pair[theirs] for pair in pairs.values() if len(pair) == 2 and pair[theirs]]
-    return statistics.median(ratios) if ratios else None
-
-
-def goals_missed(document: Document) -> list[str]:
-    missed = []
-    for load, ours, figure, theirs, sign, bound in GOALS:
-        found = ratio(document, load, ours, figure, theirs)
-        if found is not None and (found > bound if sign == "<=" else found < bound):
-            missed.append(f"{load}: {figure} of {ours} is {found:.2f} of {theirs}, the goal is {sign} {bound}")
-    for load in ("get32", "get256"):
-        lost = sum(row["errors"] for row in document["rows"] if row["load"] == load and row["system"] == OURS)
-        if lost:
-            missed.append(f"{load}: {lost:g} errors")
-    idle = median(document, "idle", OURS, "mib")
-    if idle is not None and idle > IDLE_MIB:
-        missed.append(f"idle: {idle:.1f} MiB, the goal is <= {IDLE_MIB}")
-    return missed
-
-
-def systems(document: Document) -> list[str]:
-    return list(dict.fromkeys(row["system"] for row in document["rows"]))
-
-
-def table(document: Document) -> str:
-    """Markdown: a row for each load and figure, a column for each system."""
-    names = systems(document)
-    lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for load in dict.fromkeys(row["load"] for row in document["rows"]):
-        for figure in FIGURES[load]:
-            values = [median(document, load, name, figure) for name in names]
-            cells = " | ".join("" if value is None else shown(value) for value in values)
-            lines.append(f"| {LOADS[load][0]}: {UNITS[figure]} | {cells} |")
+def short_table(measured: Measured) -> str:
+    names = [name for name in SHORT if name in systems(measured)]
+    lines = _head(["", *names])
+    for load in loads(measured):
+        cells = [_cell(measured, load, name) for name in names]
+        lines.append(f"| {TOLD[load].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def shown(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+def _cell(measured: Measured, load: str, name: str) -> str:
+    figures = in_order((TOLD[load].main, TOLD[load].figures[0]))
+    values = [(figure, measured.median(figure, load=load, system=name)) for figure in figures]
+    told = [f"{shown(value)} {SHORT_FIGURES[figure]}" for figure, value in values if value is not None]
+    return " · ".join(told).replace(" /s", "/s")
 
 
-def chart(document: Document) -> str:
-    """SVG: CPU of a request by system, for the loads that are requests; shorter is better."""
-    loads = [
-        load for load in ("get32", "headers", "new", "sockets") if any(row["load"] == load for row in document["rows"])
+def table(measured: Measured) -> str:
+    """A row for each load and figure, a column for each system."""
+    names = systems(measured)
+    lines = _head(["", *names])
+    for load in loads(measured):
+        for figure in TOLD[load].figures:
+            cells = [_figure(measured, load, figure, name) for name in names]
+            lines.append(f"| {TOLD[load].title}: {UNITS[figure]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _figure(measured: Measured, load: str, figure: str, name: str) -> str:
+    if name == "direct" and figure in ("cpu_us", "cpu_s_gib", "mib", "memory_mib"):
+        return ""  # without a proxy there is nothing that a proxy costs
+    value = measured.median(figure, load=load, system=name)
+    return "" if value is None else shown(value)
+
+
+def _head(names: list[str]) -> list[str]:
+    return [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+
+
+def beside(measured: Measured, others: Iterable[str] = OTHERS) -> str:
+    """A line for each of the others: in what prouter costs more, in what less, by the main figure of each load."""
+    lines = []
+    for theirs in (name for name in others if name in systems(measured)):
+        found = {load: ratio(measured, load, TOLD[load].main, OURS, theirs) for load in loads(measured)}
+        known = {load: value for load, value in found.items() if value is not None}
+        more = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value > 1]
+        less = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value <= 1]
+        parts = [f"{word}: {', '.join(each)}" for word, each in (("dearer", more), ("cheaper", less)) if each]
+        lines.append(f"- **{theirs}**, {'; '.join(parts)}.")
+    return "How many times what they cost prouter on uvloop costs, beside\n\n" + "\n".join(lines)
+
+
+def _what(load: str) -> str:
+    kind = {"p99_ms": "p99 of ", "mib": "memory of "}.get(TOLD[load].main, "")
+    return f"{kind}{TOLD[load].title}"
+
+
+def goals(measured: Measured) -> str:
+    lines = _head(["goal", "is to be", "is", "in the rounds", "holds"])
+    for goal in GOALS:
+        found = goal.found(measured)
+        median, span = ("", "") if not found else (shown(statistics.median(found)), _span(found))
+        verdict = VERDICTS[goal.holds(measured)]
+        lines.append(f"| {goal.text()} | {goal.sign} {goal.bound:g} | {median} | {span} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _span(found: list[float]) -> str:
+    return f"{shown(min(found))} to {shown(max(found))}" if len(found) > 1 else ""
+
+
+def goals_missed(measured: Measured) -> list[str]:
+    """A line for each goal that was measured and does not hold."""
+    missed = [goal for goal in GOALS if goal.holds(measured) is False]
+    return [
+        f"{goal.text()} is {shown(statistics.median(goal.found(measured)))}, to be {goal.sign} {goal.bound:g}"
+        for goal in missed
     ]
-    names = [name for name in systems(document) if name != "direct"]
-    parts, y = [], 30
-    for load in loads:
-        values = {name: median(document, load, name, "cpu_us") or 0.0 for name in names}
-        most = max(values.values()) or 1.0
-        parts.append(f'<text x="10" y="{y}" font-weight="600">{escape(LOADS[load][0])}: us of CPU each</text>')
-        y += 10
-        for name, value in values.items():
-            color = "#15803d" if name.startswith("prouter") else "#9ca3af"
-            width = value / most * 420
-            parts.append(f'<text x="210" y="{y + 13}" text-anchor="end">{escape(name)}</text>')
-            parts.append(f'<rect x="220" y="{y}" width="{width:.0f}" height="16" rx="3" fill="{color}"/>')
-            parts.append(f'<text x="{226 + width:.0f}" y="{y + 13}">{shown(value)}</text>')
-            y += 22
-        y += 24
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {y}" width="720" height="{y}" font-size="12" '
-        f'font-family="ui-sans-serif, system-ui, sans-serif" role="img" aria-label="CPU of a request, by proxy">'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>\n'
-    )
 
 
-def machine_text(document: Document) -> str:
-    machine = document["machine"]
-    versions = "; ".join(machine["versions"].values())
-    rounds = 1 + max(row["round"] for row in document["rows"])
-    return (
-        f"{machine['cpus']} CPUs ({machine['model']}), {machine['system']}, Python {machine['python']}; {versions}. "
-        f"Medians of {rounds} interleaved rounds in one run; compare columns, never runs."
-    )
+def goals_in_short(measured: Measured) -> str:
+    verdicts = [goal.holds(measured) for goal in GOALS]
+    goals_link = f"{len(GOALS)} [goals](docs/performance.md#the-goals)"
+    text = f"Of the {goals_link} that we have set ourselves {verdicts.count(True)} hold"
+    if None in verdicts:
+        text += f", {verdicts.count(None)} were not measured"
+    missed = in_order(TOLD[goal.load].title for goal in GOALS if goal.holds(measured) is False)
+    return f"{text}." if not missed else f"{text}; not reached is one or more for each of: {', '.join(missed)}."
 
 
-def write(document: Document, place: Path, *, into_pages: bool) -> None:
-    """The table and the chart beside the raw rows; into README and docs where they are the published ones."""
-    (place / "table.md").write_text(f"{table(document)}\n\n{machine_text(document)}\n")
-    (place / "cpu.svg").write_text(chart(document))
-    if into_pages:
-        (ROOT / "docs" / "images" / "benchmark.svg").write_text(chart(document))
-        for page in (ROOT / "README.md", ROOT / "docs" / "performance.md"):
-            if page.exists() and BEGIN in (text := page.read_text("utf-8")):
-                before, _, rest = text.partition(BEGIN)
-                after = rest.partition(END)[2]
-                middle = f"{BEGIN}\n\n{table(document)}\n\n{machine_text(document)}\n\n{END}"
-                page.write_text(before + middle + after, "utf-8")
+def used(measured: Measured) -> str:
+    """What prouter alone costs while somebody uses more of it, beside when nobody does; empty when not measured."""
+    lines = _head(["GET over 32 connections", "us of CPU each", "a second", "times the CPU"])
+    for load, system in in_order_of_use(measured):
+        cpu, rate = (measured.median(figure, load=load, system=system) for figure in ("cpu_us", "rate"))
+        bare = measured.median("cpu_us", load="get32", system=OURS)
+        if cpu is not None and rate is not None and bare:
+            name = system if load == "get32" else f"{system}, /metrics read each second"
+            lines.append(f"| {name} | {shown(cpu)} | {shown(rate)} | {cpu / bare:.2f} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def in_order_of_use(measured: Measured) -> list[tuple[str, str]]:
+    """Loads and systems that are no comparison."""
+    known = systems(measured)
+    found = {(row["load"], row["system"]): None for row in measured.rows}
+    return [pair for pair in found if pair[0] == "scraped" or pair[1] not in known]
+
+
+def went_wrong(measured: Measured) -> str:
+    lines = errors(measured)
+    return "No request failed." if not lines else "Failed: " + "; ".join(lines) + "."
+
+
+def write(measured: Measured, place: Path) -> None:
+    """The tables and the chart beside the raw rows."""
+    (place / "proxies.md").write_text(f"{whole(measured)}\n")
+    (place / "proxies.svg").write_text(chart(measured))
+
+
+def publish(measured: Measured) -> None:
+    """Into README, docs/performance.md and the image that both show."""
+    IMAGE.write_text(chart(measured))
+    pages.fill(pages.README, MARK, short(measured))
+    pages.fill(pages.PERFORMANCE, MARK, whole(measured))

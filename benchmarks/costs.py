@@ -48,13 +48,13 @@ def _precise(pid: int) -> float:
         return 0.0
 
 
-def memory_mib(pids: Iterable[int]) -> float:
-    """Proportional set size, so that what processes share is counted once."""
+def memory_mib(pids: Iterable[int], kind: str = "Pss") -> float:
+    """Proportional set size, so that what processes share is counted once; with "Rss" all that each has."""
     total = 0
     for pid in pids:
         try:
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
+                if line.startswith(f"{kind}:"):
                     total += int(line.split()[1])
         except OSError:
             continue
