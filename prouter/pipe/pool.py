@@ -79,6 +79,7 @@ class PipePool:
         """The fewest of them that there were since `_spare_since`: nobody needed these."""
         self._spare_since = 0.0
         self._idle: dict[bytes, deque[UpstreamPipe]] = {}
+        """By bind line, the youngest last; what is empty goes with the next sweep."""
         self._lines: dict[UpstreamPipe, bytes] = {}
         """Every bound pipe, busy or idle, and its bind line."""
         self._streams: set[PipeStream] = set()
@@ -127,10 +128,7 @@ class PipePool:
         idle = self._idle.get(line)
         if not idle or time.monotonic() - idle[-1].idle_since > max_idle_seconds:
             return None
-        pipe = idle.pop()
-        if not idle:
-            del self._idle[line]
-        return pipe
+        return idle.pop()
 
     @asynccontextmanager
     async def stream(self, line: bytes) -> AsyncIterator[PipeStream]:
@@ -175,8 +173,6 @@ class PipePool:
         idle = self._idle.get(line)
         if idle is not None and pipe in idle:
             idle.remove(pipe)
-            if not idle:
-                del self._idle[line]
 
     def close(self) -> None:
         """The link is gone: what is unbound or idle closes, whoever waits is told."""
@@ -347,12 +343,12 @@ class PipePool:
 
     def _close_an_idle(self) -> bool:
         """The one of some target that was idle for longest; whether there was one."""
-        for idle in self._idle.values():
-            oldest = idle[0]
-            self.lost(oldest)
-            oldest.close()
-            return True
-        return False
+        oldest = next((idle[0] for idle in self._idle.values() if idle), None)
+        if oldest is None:
+            return False
+        self.lost(oldest)
+        oldest.close()
+        return True
 
     def _sweep_in(self, seconds: float) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(seconds, self._sweep)
@@ -361,11 +357,13 @@ class PipePool:
         """Close what nobody used for too long, and look again when the next one is due."""
         self._sweeper = None
         begun_by = time.monotonic() - self._limits.idle_seconds
-        for idle in list(self._idle.values()):
+        for line, idle in list(self._idle.items()):
             while idle and idle[0].idle_since <= begun_by:
                 oldest = idle[0]
                 self.lost(oldest)
                 oldest.close()
+            if not idle:
+                del self._idle[line]
         if self._spare_since <= begun_by:
             self._target = max(self._limits.warm, self._target - self._spare)
             while len(self._warm) > self._target:

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from prouter.errors import RemoteProtocolError
-from prouter.pipe.opening import open_pipe, opening_request
+from prouter.model.agents import PRODUCT_CAPABILITIES, Hello
+from prouter.pipe.opening import open_pipe, open_websocket_pipe, opening_request
 from prouter.pipe.tickets import TicketBook
+from prouter.testing.fake_agent import linked
 from prouter.web.acceptor import Acceptor
 from prouter.web.limits import WebLimits
 from prouter.web.link_door import Accept, LinkDoor
@@ -106,3 +108,28 @@ async def test_both_daemons_take_no_pipe_without_a_ticket(fleet) -> None:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def test_a_ticket_of_an_agent_that_we_dialed_opens_one_pipe_of_its_link(fleet) -> None:
+    agent = fleet.agent()
+    hello = Hello(
+        "router", "router", agent.token, version="1", boot="boot", capabilities=frozenset(PRODUCT_CAPABILITIES)
+    )
+    address = agent.address("server")
+    async with linked(address, hello) as rpc:
+        number = Hello.from_wire(rpc.peer).link
+        once, other, late = await rpc.call("pipe_tickets", 3, timeout_seconds=20)
+        for bound, ticket in ((number, once), (number + 1, other)):
+            transport, leftover = await open_pipe(*address, ticket)
+            transport.set_protocol(asyncio.StreamReaderProtocol(reader := asyncio.StreamReader()))
+            reader.feed_data(leftover)
+            transport.write(f"agent {bound}\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            transport.resume_reading()
+            async with asyncio.timeout(20):
+                said = await reader.readline()
+            assert said == (b"ok\n" if bound == number else b"no 503 the line is of another link\n")
+            transport.abort()
+        with pytest.raises(RemoteProtocolError):
+            await open_websocket_pipe(*address, once)
+    with pytest.raises(RemoteProtocolError):
+        await open_pipe(*address, late)
