@@ -96,6 +96,7 @@ class AgentPipe(asyncio.Protocol):
         line, newline, rest = bytes(self._line).partition(b"\n")
         if newline:
             self._late.cancel()
+            self._line.clear()  # what came with it would be kept for as long as the pipe is
             self._bind(line, rest)
         elif len(self._line) > MAX_LINE_BYTES:
             self._transport.abort()

@@ -26,6 +26,7 @@ from prouter.model.http import AnswerPolicy, RequestHead
 from prouter.model.ids import is_request_id, new_request_id, new_request_mark, new_uid
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.unsent import hold_little
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.web.again import Again, Alike, learn
@@ -106,6 +107,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        hold_little(self._transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(peer[0]), int(peer[1]), transport.get_extra_info("sslcontext") is not None)
         self._pauses = Pauses(self._transport)

@@ -179,6 +179,9 @@ class End(asyncio.Transport):
     def is_reading(self) -> bool:
         return self._reading
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """HIGH and LOW stay."""
+
     def get_write_buffer_size(self) -> int:
         return len(self._unsent)
 
