@@ -87,6 +87,8 @@ class PipePool:
         self._open = 0
         self._asked = 0
         self._fetches: set[asyncio.Task[Any]] = set()
+        self._failing = False
+        """The last time none came."""
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         """While anything is idle, or more is warm than always: one timer for all."""
