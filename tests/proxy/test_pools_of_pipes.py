@@ -55,7 +55,7 @@ async def test_as_many_are_kept_as_were_in_use_at_once_and_none_is_dialed_again(
     for _ in range(3):
         await at_once(job, 100)
         assert (pipes(job)["busy"], pipes(job)["idle"]) == (0, 100)
-    assert len(job.heard) <= 100 + 1  # the one that found the port served
+    assert sum(bool(heard) for heard in job.heard) == 100
 
 
 async def test_idle_and_unbound_pipes_close_that_nobody_used_and_one_in_use_stays(fleet: Fleet) -> None:
