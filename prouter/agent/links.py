@@ -23,6 +23,7 @@ from prouter.pipe.bind import BindRefused
 from prouter.pipe.dialing import PipeDialer
 from prouter.pipe.tickets import TicketBook
 from prouter.pluginkit import context
+from prouter.pluginkit.seldom import SeldomLog
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.connection import Link
 from prouter.rpc.machine import IdCounter
@@ -82,20 +83,32 @@ class RouterLink:
         """Where pipes are dialed: to the address that the link was."""
         self._dialer = PipeDialer(host, port)
 
-    def dial_pipes(self, tickets: Sequence[str]) -> None:
-        """In the background. Raises LinkError on a link that the router dialed."""
+    async def dial_pipes(self, tickets: Sequence[str]) -> int:
+        """How many are open, once each was tried; nobody needs to wait for that. Raises LinkError on a link that the
+        router dialed."""
         if self._dialer is None:
             raise LinkError("this agent does not dial pipes over a link that it did not dial")
+        tried = []
         for ticket in tickets[:MAX_TICKETS]:
-            self._shared.tasks.start(f"pipe of link {self.number}", self._dial_pipe(self._dialer, str(ticket)))
+            opened: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            tried.append(opened)
+            self._shared.tasks.start(
+                f"pipe of link {self.number}", self._dial_pipe(self._dialer, str(ticket), opened.set_result)
+            )
+        if tried:
+            await asyncio.wait(tried)
+        return sum(opened.result() for opened in tried)
 
-    async def _dial_pipe(self, dialer: PipeDialer, ticket: str) -> None:
+    async def _dial_pipe(self, dialer: PipeDialer, ticket: str, tell: Callable[[bool], None]) -> None:
+        opened = False
         try:
             transport, leftover = await dialer.open(ticket)
+            self.take_pipe(transport, leftover)
+            opened = True
         except LinkError as error:
-            log.warning("no pipe for link %s: %s", self.number, error.detail)
-            return
-        self.take_pipe(transport, leftover)
+            self._links.no_pipe.warn("no pipe for link %s: %s", self.number, error.detail)
+        finally:
+            tell(opened)
 
     def issue_tickets(self, count: int) -> list[str]:
         """For a router that dialed us."""
@@ -128,6 +141,7 @@ class Links:
         self._by_router: dict[str, RouterLink] = {}
         self._all: set[RouterLink] = set()
         self._registering = asyncio.Lock()
+        self.no_pipe = SeldomLog(log)
         self.closed = False
         """The agent is ending."""
 

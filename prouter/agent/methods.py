@@ -211,10 +211,11 @@ class _Prouter:
     async def prouter_remove(self, context: CallContext, uid: str) -> Any:
         return (await self._methods.jobs.find(uid).remove()).to_wire()
 
-    async def pipe_dial(self, context: CallContext, tickets: Any) -> None:
+    async def pipe_dial(self, context: CallContext, tickets: Any) -> int:
+        """How many were opened, once all were tried; a router that knows that need not wait for what will not come."""
         if not isinstance(tickets, Sequence) or not all(_is_ticket(ticket) for ticket in tickets):
             raise InvalidRequest("Invalid request: these are no tickets")
-        self._link.dial_pipes(tickets)
+        return await self._link.dial_pipes(tickets)
 
     async def pipe_tickets(self, context: CallContext, count: Any) -> list[str]:
         if not isinstance(count, int):

@@ -47,7 +47,9 @@ class AskedBack:
         seconds = self._book.lifetime_seconds
         tickets = [self._book.issue(batch) for _ in range(count)]
         try:
-            await self._link.call("pipe_dial", tickets, timeout_seconds=seconds)
+            opened = await self._link.call("pipe_dial", tickets, timeout_seconds=seconds)
+            if isinstance(opened, int):  # it has tried them all, and none is under way
+                return
             async with asyncio.timeout(seconds):
                 await batch.complete.wait()
         except TimeoutError:
