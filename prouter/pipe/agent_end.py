@@ -19,7 +19,7 @@ from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
-from prouter.pipe.unsent import hold_little
+from prouter.pipe.unsent import hold_little, hold_little_below
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class AgentPipe(asyncio.Protocol):
         line, newline, rest = bytes(self._line).partition(b"\n")
         if newline:
             self._late.cancel()
+            self._late = None
             self._line.clear()  # what came with it would be kept for as long as the pipe is
             self._bind(line, rest)
         elif len(self._line) > MAX_LINE_BYTES:
@@ -154,6 +155,7 @@ class AgentPipe(asyncio.Protocol):
         if self._transport.is_closing():
             pair.cut()
             return
+        hold_little_below(job.transport.get_extra_info("socket"))
         cut_at_close(self._transport)
         self._transport.write(OK)
         self._transport.set_protocol(pipe)

@@ -13,6 +13,7 @@ import ssl as ssl_module
 from typing import cast
 
 from prouter.errors import LinkClosed, RemoteProtocolError
+from prouter.pipe.unsent import hold_little_below
 from prouter.pipe.websocket import SUBPROTOCOL, WebsocketTransport, accept_value
 
 PATH = "/pipe/v1"
@@ -85,6 +86,7 @@ async def _open(
     try:
         async with asyncio.timeout(deadline_seconds):
             transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=ssl)
+            hold_little_below(transport.get_extra_info("socket"))
             transport.write(request)
             return transport, await protocol.answered
     except BaseException as error:

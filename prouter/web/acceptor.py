@@ -10,6 +10,7 @@ from typing import Any
 
 from prouter.errors import StartupError
 from prouter.model.traffic import Traffic
+from prouter.pipe.unsent import hold_little_below
 from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.web.again import Alike
@@ -50,6 +51,8 @@ class Acceptor:
         except (OSError, OverflowError) as error:
             why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             raise StartupError(f"can not listen on {host}:{port} ({self.name}): {why}") from None
+        for listener in self._server.sockets:
+            hold_little_below(listener)
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 

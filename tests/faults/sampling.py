@@ -46,6 +46,21 @@ class Sampler:
                 found += (self._place / "fd" / name).readlink().name.startswith("socket:")
         return found
 
+    def unsent_bytes(self) -> list[int]:
+        """What the kernel holds of each of its TCP connections that its peer has not taken: where there is any."""
+        mine = set()
+        for name in os.listdir(self._place / "fd"):
+            with contextlib.suppress(OSError):
+                mine.add((self._place / "fd" / name).readlink().name)
+        found = []
+        for table in ("tcp", "tcp6"):
+            for line in (self._place / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                queued = int(fields[4].partition(":")[0], 16)
+                if queued and fields[3] != "0A" and f"socket:[{fields[9]}]" in mine:  # 0A: listens
+                    found.append(queued)
+        return found
+
     def threads(self) -> int:
         return self._status("Threads")
 
