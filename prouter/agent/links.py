@@ -22,6 +22,7 @@ from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
 from prouter.pipe.bind import BindRefused
 from prouter.pipe.dialing import PipeDialer
 from prouter.pipe.tickets import TicketBook
+from prouter.pipe.websocket import over
 from prouter.pluginkit import context
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.pluginkit.tasks import TaskOwner
@@ -61,8 +62,8 @@ class RouterLink:
         self._shared = shared
         self._links = links
         self._dialer: PipeDialer | None = None
-        self._websockets = False
-        """The newest pipe is one."""
+        self.pipes_over: str | None = None
+        """What its newest pipe is (pipe.websocket.over)."""
         self.at_end: Callable[[], Coroutine[Any, Any, None]] | None = None
         """What is to be done once it has ended."""
 
@@ -73,11 +74,6 @@ class RouterLink:
     @property
     def up(self) -> bool:
         return self.rpc is not None and not self.rpc.closed
-
-    @property
-    def pipes_over(self) -> str:
-        """How its pipes come, as /connections shows it."""
-        return "websocket" if self._websockets else "tcp"
 
     def dials_to(self, host: str, port: int) -> None:
         """Where pipes are dialed: to the address that the link was."""
@@ -117,7 +113,7 @@ class RouterLink:
     def take_pipe(self, transport: asyncio.Transport, leftover: bytes) -> None:
         """A pipe is open."""
         shared = self._shared
-        self._websockets = bool(transport.get_extra_info("websocket"))
+        self.pipes_over = over(transport)
         pipe = AgentPipe(
             transport, leftover, self.number, shared.targets, shared.tasks, shared.times, self._links.pipe_over
         )

@@ -233,7 +233,18 @@ PLUGINS = _object(
         }
     }
 )
-CONNECTIONS = _object({"connections": {"type": "array", "items": {"type": "object"}}})
+PIPES = _object(
+    {
+        "open": {"type": "integer"},
+        "busy": {"type": "integer", "description": "That carry something now."},
+        "idle": {"type": "integer", "description": "That are kept for the next request to the same port."},
+        "warm": {"type": "integer", "description": "Dialed ahead of use."},
+        "waiting": {"type": "integer", "description": "Requests that wait for one."},
+        "over": {"enum": ["tcp", "websocket", None], "description": "What passes on the way; null: none came yet."},
+    },
+    description="Data connections to the agent.",
+)
+CONNECTIONS = _object({"connections": {"type": "array", "items": {"type": "object", "properties": {"pipes": PIPES}}}})
 UPLOADED = _object({"size": {"type": "integer"}, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
 FILE_ENTRY = _object(
     {

@@ -27,6 +27,7 @@ from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.total import PipeTotal, Pool
 from prouter.pipe.upstream import UpstreamPipe
+from prouter.pipe.websocket import over
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,8 @@ class PipePool:
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         """While anything is idle, or more is warm than always: one timer for all."""
-        self.websockets = False
-        """The newest pipe is a websocket: nothing else passes on the way."""
+        self._over: str | None = None
+        """What the newest pipe is; a websocket where nothing else passes on the way."""
 
     @property
     def size(self) -> int:
@@ -109,7 +110,7 @@ class PipePool:
             "idle": idle,
             "warm": len(self._warm),
             "waiting": len(self._waiters),
-            "over": "websocket" if self.websockets else "tcp",
+            "over": self._over,
         }
 
     async def take(self, line: bytes, *, max_idle_seconds: float) -> UpstreamPipe:
@@ -306,7 +307,7 @@ class PipePool:
                 waiter.set_exception(Unavailable(why))
 
     def _place(self, transport: asyncio.Transport, leftover: bytes) -> None:
-        self.websockets = bool(transport.get_extra_info("websocket"))
+        self._over = over(transport)
         self._hand_out(transport, leftover)
         if self._target > self._limits.warm and self._sweeper is None:
             self._count_spare()

@@ -306,8 +306,8 @@ class UpstreamPipe(asyncio.Protocol):
         return rest
 
     def _stale(self) -> bool:
-        """Whether it was kept from an earlier exchange and closed before a byte of this one's answer came."""
-        return self.uses > 1 and not self.reader.begun
+        """Whether it closed before a byte of the answer came, and was kept from an earlier exchange or never bound."""
+        return (self.uses > 1 or self._verdict is not None) and not self.reader.begun
 
     def _cut(self) -> ProuterError:
         if self.reader.begun:

@@ -31,6 +31,11 @@ def accept_value(key: str) -> str:
     return base64.b64encode(hashlib.sha1((key + _GUID).encode("ascii"), usedforsecurity=False).digest()).decode("ascii")
 
 
+def over(transport: asyncio.BaseTransport) -> str:
+    """What a pipe is, as /connections shows it: tcp or websocket."""
+    return "websocket" if transport.get_extra_info("websocket") else "tcp"
+
+
 class WebsocketTransport(asyncio.Transport):
     """Made on a connection that has just switched, reading paused. `dialed`: by us, so that we mask, and ping.
 

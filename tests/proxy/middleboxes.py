@@ -55,7 +55,7 @@ class Middlebox:
             command = ["nginx", "-p", str(place), "-c", str(place / "nginx.conf")]
         else:
             relay = Path(__file__).with_name("strict_relay.py")
-            command = [sys.executable, str(relay), str(self.port), str(target), str(self.log)]
+            command = [sys.executable, str(relay), str(self.port), str(target), str(self.log), kind]
         self.said = place / "log"
         with self.said.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)

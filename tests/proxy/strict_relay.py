@@ -1,6 +1,7 @@
 """A middlebox that lets nothing but websockets pass, and cuts them at the first frame that is none (RFC 6455).
 
-`python strict_relay.py LISTEN_PORT TARGET_PORT LOG`. Frames are read by the library websockets, so that it is not our
+`python strict_relay.py LISTEN_PORT TARGET_PORT LOG KIND`; of the kind "losing" it passes other requests on, and knows
+nothing to do with their answers. Frames are read by the library websockets, so that it is not our
 own idea of a frame that is held against ours. As nginx does, it ends both sides when one has ended.
 """
 
@@ -61,6 +62,11 @@ async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         upgrade = fields(asked).get("upgrade", "")
         if upgrade != "websocket":
             note(f"refused {upgrade}")
+            if sys.argv[4] == "losing":
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[2]))
+                writers.append(far_writer)
+                far_writer.write(asked)
+                await far_reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\nConnection: close\r\n\r\nwebsoc\n")
             await writer.drain()
             return

@@ -154,6 +154,19 @@ async def test_files_archives_and_output_go_the_same_way(behind: Behind, tmp_pat
     assert shown["pipes"]["over"] == "websocket"
 
 
+async def test_a_middlebox_that_loses_the_answer_costs_no_get_that_comes_first(fleet: Fleet) -> None:
+    """The router has a pipe then that is none."""
+    behind = Behind(fleet, "losing", "agent")
+    try:
+        job = behind.job()
+        assert (await job.ask("/first")).status == 200
+        assert [(await job.ask("/x", "Content-Length: 0", method="POST")).status for _ in range(3)] == [200] * 3
+        (shown,) = call(behind.router, "GET", "/connections")["connections"]
+        assert shown["pipes"]["over"] == "websocket"
+    finally:
+        behind.close()
+
+
 def test_the_strict_relay_saw_nothing_that_is_no_websocket(behind: Behind) -> None:
     """Last of these tests: it has read every frame of them."""
     if behind.box.kind == "strict":
