@@ -12,7 +12,7 @@ UNSENT_BYTES = 4096
 up to 256 KiB and is written whole: with asyncio's own 64 KiB a stalled stream kept 320 KiB in each daemon. What keeps a
 connection busy is the kernel's buffer below, not this."""
 UNSENT_BELOW_BYTES = 128 * 1024
-"""In the kernel, not counting what is on its way to the peer, which bandwidth and distance need. The kernel itself takes
+"""In the kernel, not counting what is on its way to the peer, which bandwidth and distance need. By itself it takes
 4 MiB of each stalled stream, and all connections of a machine suffer once a few hundred of them use up its memory."""
 
 

@@ -44,6 +44,10 @@ class Reader(asyncio.Protocol):
         assert self.wrong is None, self.wrong
         assert self.came >= size, f"{self.end} after {self.came} of {size} bytes"
 
+    def expect_again(self) -> None:
+        """What comes next is the stream from its beginning: counting begins anew."""
+        self.came = 0
+
     async def until_end(self, seconds: float = SECONDS) -> str:
         """How the connection ended."""
         async with asyncio.timeout(seconds):

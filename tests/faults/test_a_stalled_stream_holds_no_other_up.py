@@ -1,0 +1,123 @@
+"""R8: of a thousand streams of one agent some stall; the others go on as before, and those that stalled are not killed
+before their idle time-out. Latency and throughput are recorded, and asserted by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
+from figures import LONG
+from proxied import Proxied, joined
+from sampling import Sampler, percentile
+from streams import JOB, Reader, asked, ended_at, waiting
+
+from prouter.testing import eventually
+
+MIB = 1024 * 1024
+STREAMS = 4000 if LONG else 1000
+ROUNDS = 200 if LONG else 5
+BYTES = 4096
+"""That a stream asks for and gets in each round."""
+MUCH = 1024 * MIB
+"""More than all buffers on the way take."""
+STALLED = (0.0, 0.01, 0.1)
+UPGRADE = ("Connection: Upgrade", "Upgrade: asked")
+IDLE_SECONDS = 2.0
+ROOM = 3
+"""Deadlines are for a calm machine; this one may be slow."""
+
+
+async def opened(job: Proxied, stack: AsyncExitStack, count: int) -> list[Reader]:
+    """Tunnels, a few at a time: a listener's queue is short."""
+    found = []
+    for start in range(0, count, 50):
+        batch = range(min(50, count - start))
+        found += await asyncio.gather(*(stack.enter_async_context(asked(job, "/asked", *UPGRADE)) for _ in batch))
+        for client in found[start:]:
+            assert await client.until_head() == 101
+    return found
+
+
+async def rounds(client: Reader, times: list[float]) -> None:
+    """Ask and wait, again and again; every byte is right (Reader)."""
+    for _ in range(ROUNDS):
+        begun = time.monotonic()
+        client.transport.write(b"%d\n" % BYTES)
+        client.expect_again()
+        await client.until(BYTES)
+        times.append(time.monotonic() - begun)
+
+
+async def test_of_a_thousand_streams_some_stall(fleet, figures) -> None:
+    job = joined(fleet)(JOB)
+    router, agent = Sampler(job.router.pid), Sampler(job.agent.pid)
+    before = await settled(router, agent)
+    async with AsyncExitStack() as stack:
+        going = await opened(job, stack, STREAMS)
+        stalled: list[Reader] = []
+        for share in STALLED:
+            while len(stalled) < STREAMS * share:
+                client = going.pop()
+                client.stall()
+                client.transport.write(b"%d\n" % MUCH)
+                client.expect_again()
+                stalled.append(client)
+
+            async def all_stand(count: int = len(stalled)) -> bool:
+                return await waiting(job) == count
+
+            await eventually(all_stand, what="a job that waits for all that stalled")
+            times: list[float] = []
+            begun = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for client in going:
+                    group.create_task(rounds(client, times))
+            took = time.monotonic() - begun
+            assert len(times) == len(going) * ROUNDS
+            name = f"{STREAMS} streams, {share:.0%} stalled"
+            figures.record("R8", f"p99 of the others, {name}", percentile(times, 0.99) * 1000, unit="ms")
+            figures.record("R8", f"throughput of the others, {name}", len(times) * BYTES / MIB / took, unit="MiB/s")
+        assert [client.end for client in stalled] == [None] * len(stalled)
+        for client in stalled[:2]:  # and they go on where they stood
+            client.read_on()
+            await client.until(32 * MIB)
+    await settled(router, agent, before)
+
+
+async def settled(router: Sampler, agent: Sampler, most: tuple[int, int] = (1000, 1000)) -> tuple[int, int]:
+    """Open descriptors of both, once there are not many more than there were."""
+    kept = 8  # connections to the job that are kept for the next request, warm pipes
+
+    async def few() -> bool:
+        return router.descriptors() <= most[0] + kept and agent.descriptors() <= most[1] + 2 * kept
+
+    await eventually(few, what="descriptors that are closed")
+    return router.descriptors(), agent.descriptors()
+
+
+async def test_who_stalls_is_cut_at_its_idle_time_out_and_not_before(fleet, figures) -> None:
+    """A download, an upload and a tunnel: the job sees the end then, too."""
+    job = joined(fleet, f"timeouts.relay_idle={IDLE_SECONDS}")(JOB)
+    begun = time.monotonic()
+    async with (
+        asked(job, f"/big?bytes={MUCH}&name=down", read=False),
+        asked(job, "/asked?name=tunnel", *UPGRADE) as tunnel,
+        asked(job, "/sink?after=go&name=up", f"Content-Length: {MUCH}", method="POST") as up,
+    ):
+        await tunnel.until_head()
+        tunnel.stall()
+        tunnel.transport.write(b"%d\n" % MUCH)
+        up.transport.write(bytes(32 * MIB))
+        assert await up.until_head(ROOM * IDLE_SECONDS + 5) == 504
+        said_at = time.monotonic()
+        (job.sandbox / "go").touch()  # a job that does not read sees nothing, not even the end
+
+        def all_ended() -> bool:
+            return all(ended_at(job, name) for name in ("down", "tunnel", "up"))
+
+        await eventually(all_ended, seconds=ROOM * IDLE_SECONDS, what="the end of all for the job")
+    for name in ("down", "tunnel", "up"):
+        seconds = (said_at if name == "up" else ended_at(job, name) or 0) - begun
+        figures.record("R8", f"{name} stalled until it was cut", seconds, goal=IDLE_SECONDS, unit="s")
+        assert seconds >= IDLE_SECONDS, f"{name} was cut after {seconds:.1f} s"
