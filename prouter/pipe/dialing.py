@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 TRY_SECONDS = 3.0
 """For an answer while it is not known what passes: there must be time left for the other way with the same ticket."""
+AGAIN_SECONDS = 60.0
+"""After a silence, which a peer that was only slow at the beginning causes as well, it is tried once more."""
 REFUSED_BEFORE_DOUBT = 3
 """Refusals in a row (tickets can be late) after which what worked before is not known to work any more."""
 
@@ -23,10 +25,16 @@ REFUSED_BEFORE_DOUBT = 3
 class PipeDialer:
     """Opens pipes to HOST:PORT with one ticket each."""
 
-    def __init__(self, host: str, port: int, *, try_seconds: float = TRY_SECONDS) -> None:
+    def __init__(
+        self, host: str, port: int, *, try_seconds: float = TRY_SECONDS, again_seconds: float = AGAIN_SECONDS
+    ) -> None:
         self._host = host
         self._port = port
         self._try_seconds = try_seconds
+        self._again_seconds = again_seconds
+        self._again_at: float | None = None
+        """When TCP is tried once more, and whether it ever is."""
+        self._silences = 0
         self._websockets = False
         """What is tried first."""
         self._known = False
@@ -36,6 +44,10 @@ class PipeDialer:
 
     async def open(self, ticket: str) -> tuple[asyncio.Transport, bytes]:
         """As opening.open_pipe; raises what it raises. Of many at once, the first alone finds out what passes."""
+        now = asyncio.get_running_loop().time()
+        if self._again_at is not None and now >= self._again_at:
+            self._again_at = None
+            self._known = self._websockets = False
         if not self._known:
             async with self._finding_out:
                 if not self._known:
@@ -58,6 +70,10 @@ class PipeDialer:
             # Refused both ways, the ticket may have been used up the first time, behind an answer that got lost: the
             # next one is tried the other way first.
             self._websockets = not first
+            if not first and isinstance(error.__cause__, TimeoutError):
+                self._silences += 1
+                if self._silences == 1:
+                    self._again_at = asyncio.get_running_loop().time() + self._again_seconds
             opened = await self._open(ticket, websocket=not first, seconds=self._try_seconds)
             log.info(
                 "pipes to %s:%s are %s: %s",

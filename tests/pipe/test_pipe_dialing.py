@@ -177,6 +177,21 @@ async def test_what_passes_is_found_out_anew_when_it_does_not_any_more(way: Way)
     assert await way.opens(dialer)
 
 
+async def test_who_was_only_slow_at_the_beginning_is_tried_once_more(way: Way) -> None:
+    way.answers[UPGRADE] = REFUSALS["silence"]
+    dialer = way.dialer(try_seconds=0.1, again_seconds=0.0)
+    assert await way.opens(dialer)
+    del way.answers[UPGRADE]
+    assert [await way.opens(dialer) for _ in range(2)] == [False, False]
+
+
+async def test_who_stays_silent_is_tried_no_third_time(way: Way) -> None:
+    way.answers[UPGRADE] = REFUSALS["silence"]
+    dialer = way.dialer(try_seconds=0.1, again_seconds=0.0)
+    assert [await way.opens(dialer) for _ in range(4)] == [True] * 4
+    assert way.asked.count(UPGRADE) == 2
+
+
 async def test_a_late_ticket_changes_nothing(way: Way) -> None:
     dialer = way.dialer()
     assert not await way.opens(dialer)

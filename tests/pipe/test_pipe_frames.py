@@ -112,3 +112,30 @@ def test_a_long_write_is_several_frames_of_bounded_size_and_keys_differ() -> Non
 def test_what_no_peer_of_ours_sends_is_refused(data: bytes, masked: bool) -> None:
     with pytest.raises(RemoteProtocolError):
         list(FrameReader(masked=masked).feed(data))
+
+
+@sides
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"\x82\x01x", b"\x82\x81keysx", b"\x88\x00"]))),
+    st.data(),
+)
+def test_whatever_comes_is_read_or_refused_the_same_at_any_split(masked: bool, pieces: list[bytes], data) -> None:
+    sent = b"".join(pieces)
+
+    def outcome(cuts: list[int]) -> object:
+        came: list[tuple[int, bytes]] = []
+        reader = FrameReader(masked=masked)
+        places = sorted({0, len(sent), *cuts})
+        try:
+            for start, end in itertools.pairwise(places):
+                for kind, payload in reader.feed(sent[start:end]):
+                    if kind == BINARY and came and came[-1][0] == BINARY:
+                        came[-1] = (BINARY, came[-1][1] + payload)
+                    else:
+                        came.append((kind, payload))
+        except RemoteProtocolError as error:
+            came.append((-1, error.detail.encode()))
+        return came
+
+    assert outcome([]) == outcome(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))

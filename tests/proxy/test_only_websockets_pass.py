@@ -21,7 +21,7 @@ from test_upgrades import UPGRADE
 from prouter.testing import Fleet, eventually
 
 MIB = 1024 * 1024
-WAYS = [("nginx", "agent"), ("nginx", "router"), ("strict", "agent"), ("strict", "router")]
+WAYS = [("nginx", "agent"), ("nginx", "router"), ("strict", "router")]
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=[f"{kind}-{dials}-dials" for kind, dials in WAYS])
