@@ -99,6 +99,8 @@ class BodyWatch:
         self._line = b""
         """A chunk's size line or the trailers, as far as they came."""
         self._in_trailers = False
+        self.trailers = False
+        """Whether lines came behind a chunked body."""
         self.complete = framing.kind is BodyKind.NONE
 
     def feed(self, data: bytes | memoryview) -> int:
@@ -170,6 +172,7 @@ class BodyWatch:
             text = self._line.decode("latin-1")
             if LINES.fullmatch(text) is None or _FRAMING_NAMES.search(text):
                 raise BadBody("the trailers are none")
+            self.trailers = self._line != b"\r\n"
             self.complete = True
         elif end >= 0 and not self._line.endswith(b"\r\n"):
             raise BadBody("a bare LF stands in the trailers")

@@ -18,6 +18,11 @@ class Client(Protocol):
     @property
     def body_complete(self) -> bool: ...
 
+    @property
+    def sent_trailers(self) -> bool:
+        """Behind the request's body. aiohttp adds them to the headers of the next request of its connection (seen
+        up to 3.14.5), which may be somebody else's: the connection to who got them is not used again."""
+
     def stays(self) -> bool:
         """Whether the connection may be kept, as far as the endpoint is concerned."""
 

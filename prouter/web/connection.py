@@ -324,6 +324,10 @@ class ClientConnection(asyncio.Protocol):
     def body_complete(self) -> bool:
         return not self._bad_body and (self._watch is None or self._watch.complete)
 
+    @property
+    def sent_trailers(self) -> bool:
+        return self._watch is not None and self._watch.trailers
+
     def stays(self) -> bool:
         return not self._home.draining
 

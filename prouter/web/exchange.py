@@ -248,7 +248,8 @@ class Exchange(Accounted):
         self._account()
 
     def _end(self, upstream: Upstream) -> None:
-        upstream.release(in_step=self._client.body_complete and not self._tunnel)
+        client = self._client
+        upstream.release(in_step=client.body_complete and not client.sent_trailers and not self._tunnel)
         keep = self._keep_alive and self._client.body_complete
         self._client.exchange_over(keep_alive=keep, cut=False)
 

@@ -53,7 +53,7 @@ async def answer(
     try:
         if route.schema is not None:
             _refuse_length(request, limits)
-        await _continue(request)
+        give_leave(request)
         body = await _body(route, request, limits)
         assert route.handler is not None
         result = await route.handler(dataclasses.replace(call, body=body, request=request))
@@ -106,7 +106,7 @@ def begun(request: web.BaseRequest) -> bool:
     return bool(getattr(writer, "output_size", 0))
 
 
-async def _continue(request: web.BaseRequest) -> None:
+def give_leave(request: web.BaseRequest) -> None:
     """RFC 9110 10.1.1: who asks whether to send the body is told to."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

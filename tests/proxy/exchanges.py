@@ -24,7 +24,7 @@ class Asked:
     kind: str = "job"
     """Who answers: a job, the router, a handler of ours."""
     framing: str = "none"
-    """Of its body: none, length, chunked."""
+    """Of its body: none, length, chunked; trailers: chunked, with some."""
     body: bytes = b""
     version: str = "1.1"
     lines: tuple[str, ...] = ()
@@ -38,12 +38,13 @@ class Asked:
         match self.framing:
             case "length":
                 return self.body
-            case "chunked":
-                return chunked(self.body, b"X-Sum: 1\r\n")
+            case "chunked" | "trailers":
+                return chunked(self.body, b"X-Sum: 1\r\n" * (self.framing == "trailers"))
         return b""
 
     def raw(self, number: int) -> bytes:
-        framing = {"length": [f"Content-Length: {len(self.body)}"], "chunked": ["Transfer-Encoding: chunked"]}
+        framing = {name: ["Transfer-Encoding: chunked"] for name in ("chunked", "trailers")}
+        framing["length"] = [f"Content-Length: {len(self.body)}"]
         lines = [f"{self.method} /{self.kind}/{number} HTTP/{self.version}", "Host: x", *self.lines]
         return "\r\n".join([*lines, *framing.get(self.framing, []), "", ""]).encode() + self.raw_body()
 
@@ -187,7 +188,8 @@ def asked(draw: st.DrawFn, theme: str) -> Asked:
     if theme == "alike" or (theme == "slow" and draw(st.booleans())):
         return draw(st.sampled_from([Asked(), Asked(), Asked(), Asked(), Asked("POST"), Asked("HEAD")]))
     if theme == "bodies":
-        method, framing = draw(st.sampled_from(["POST", "POST", "GET"])), draw(st.sampled_from(["length", "chunked"]))
+        method = draw(st.sampled_from(["POST", "POST", "GET"]))
+        framing = draw(st.sampled_from(["length", "chunked", "trailers"]))
         return Asked(method, draw(st.sampled_from(["job", "job", "job", "serve"])), framing, draw(bodies(theme)))
     method = draw(st.sampled_from(["GET", "GET", "HEAD", "OPTIONS", "POST", "DELETE"]))
     version = draw(st.sampled_from(["1.1", "1.1", "1.0"]))
@@ -195,7 +197,7 @@ def asked(draw: st.DrawFn, theme: str) -> Asked:
     return Asked(
         method,
         draw(st.sampled_from(["job", "job", "job", "api", "serve"])),
-        draw(st.sampled_from(["none", "none", "length"] + ["chunked"] * (version == "1.1"))),
+        draw(st.sampled_from(["none", "none", "length"] + ["chunked", "trailers"] * (version == "1.1"))),
         draw(bodies(theme)),
         version,
         draw(st.sampled_from(lines)),

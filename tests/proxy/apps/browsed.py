@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
+from listening import listening
 
 PAGE = Path(__file__).with_name("page.html").read_text()
 
@@ -144,7 +144,7 @@ def main() -> None:
         )
         return app
 
-    web.run_app(made(), host="127.0.0.1", port=int(os.environ["PORT"]), handler_cancellation=True, print=None)
+    web.run_app(made(), sock=listening(), handler_cancellation=True, print=None)
 
 
 main()

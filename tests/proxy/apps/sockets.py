@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import http
-import os
 from collections.abc import Sequence
 
+from listening import listening
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -36,9 +36,8 @@ async def talk(connection: ServerConnection) -> None:
 
 
 async def main() -> None:
-    port = int(os.environ["PORT"])
     async with serve(
-        talk, "127.0.0.1", port, select_subprotocol=choose, process_request=refuse, max_size=None
+        talk, sock=listening(), select_subprotocol=choose, process_request=refuse, max_size=None
     ) as server:
         await server.serve_forever()
 

@@ -15,6 +15,8 @@ import socket
 import struct
 from pathlib import Path
 
+from listening import listening
+
 HEARD = Path("heard")
 
 
@@ -200,7 +202,7 @@ async def main() -> None:
         count += 1
         await Visit(count, reader, writer).serve()
 
-    server = await asyncio.start_server(visited, "127.0.0.1", int(os.environ["PORT"]))
+    server = await asyncio.start_server(visited, sock=listening())
     await server.serve_forever()
 
 

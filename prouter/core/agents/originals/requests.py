@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from prouter.errors import NotPossible
+from prouter.web.serve import give_leave
 
 KEPT_BYTES = 1024 * 1024
 """Of a request's body that is kept, so that the request can be sent again when the agent could not take it."""
@@ -47,9 +48,11 @@ class Body:
     """A request's body, which can be read a second time when it is short."""
 
     def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
         self._content = request.content
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._asked_for = False
         self._ended = not request.body_exists
 
     @property
@@ -61,6 +64,9 @@ class Body:
         """All of it; what was read before comes first."""
         for chunk in tuple(self._kept):
             yield chunk
+        if not self._ended and not self._asked_for:
+            self._asked_for = True
+            give_leave(self._request)  # v1 has no word for the job's own
         while not self._ended:
             chunk = await self._content.readany()
             if not chunk:
@@ -84,7 +90,10 @@ class Answer(web.StreamResponse):
 
     async def _prepare_headers(self) -> None:
         given = {name.lower() for name in self.headers}
+        length = self.headers.get("Content-Length")
         await super()._prepare_headers()
+        if length is not None and self.status == 304:  # where aiohttp takes it off
+            self.headers["Content-Length"] = length
         for name in ("Server", "Date", "Content-Type"):
             if name.lower() not in given:
                 self.headers.popall(name, None)
