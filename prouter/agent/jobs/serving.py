@@ -35,7 +35,7 @@ def pauses() -> Iterator[float]:
     pause = FIRST_LOOK_SECONDS
     while True:
         yield pause
-        pause = min(pause * 1.5, LONGEST_LOOK_SECONDS)
+        pause = min(pause * 1.25, LONGEST_LOOK_SECONDS)
 
 
 async def until_listening(number: int, running: Running) -> str:
