@@ -6,7 +6,8 @@ It runs as a job, in the job's sandbox; tests import `part`. A path says what ha
     POST /sink?after=NAME                      reads the body, not before the file NAME is there; answers its SHA-256
     GET  /asked                                a tunnel: for each line with a number comes so much of the stream
     GET  /hang                                 no answer
-    GET  /                                     which of its connections wait for their peer, as JSON
+    GET  /                                     how many connections wait for their peer to read, and how many send
+                                               a body, as JSON
 
 `?name=X` names the connection: its end is a line in the file `ended`, with the time (CLOCK_MONOTONIC).
 """
@@ -49,6 +50,8 @@ class Visit:
 
     waiting: ClassVar[set[Visit]] = set()
     """Those whose peer does not take what is written."""
+    sending: ClassVar[set[Visit]] = set()
+    """Those that are amid a request's body."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -73,7 +76,12 @@ class Visit:
         place, _, query = target.partition("?")
         asked = dict(pair.partition("=")[::2] for pair in query.split("&"))
         self.name = asked.get("name", "")
-        await getattr(self, "do_" + place.strip("/"), self.do_)(head.lower(), asked)
+        if place == "/sink":
+            self.sending.add(self)
+        try:
+            await getattr(self, "do_" + place.strip("/"), self.do_)(head.lower(), asked)
+        finally:
+            self.sending.discard(self)
         self.name = ""
         return asked.get("as") != "close"
 
@@ -98,7 +106,7 @@ class Visit:
     # --- what the paths do ---
 
     async def do_(self, head: str, asked: dict[str, str]) -> None:
-        await self.say(json.dumps({"waiting": len(self.waiting)}))
+        await self.say(json.dumps({"waiting": len(self.waiting), "sending": len(self.sending)}))
 
     async def do_big(self, head: str, asked: dict[str, str]) -> None:
         size, form = int(asked["bytes"]), asked.get("as", "length")

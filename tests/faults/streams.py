@@ -130,6 +130,11 @@ async def waiting(job: Proxied) -> int:
     return int(json.loads((await job.ask("/")).body)["waiting"])
 
 
+async def sending(job: Proxied) -> int:
+    """On how many connections the job is amid a request's body."""
+    return int(json.loads((await job.ask("/")).body)["sending"])
+
+
 def ended_at(job: Proxied, name: str) -> float | None:
     """When the job saw the end of the connection of that name (CLOCK_MONOTONIC); None: not yet."""
     with contextlib.suppress(OSError):

@@ -1,0 +1,207 @@
+"""R7: a router, an agent, a job or a client that stands still for a while costs nobody else anything; once it goes on,
+all does: jobs, downloads, uploads and tunnels that were under way, and soon new requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from figures import LONG
+from pressing_job import MOST, digest, part
+from proxied import Proxied, call, new_job
+from sampling import Growth, percentile
+from streams import JOB, asked, sending, waiting
+
+from prouter.testing import eventually
+
+MIB = 1024 * 1024
+STOPPED_SECONDS = 60.0 if LONG else 2.0
+SETTINGS = () if LONG else ("links.ping_interval=0.3",)
+"""2.5 times as long, and a link is given up: less than the stop takes."""
+WELL_SECONDS = 3.0
+ROOM = 3
+MOST_MIB = 32
+SIZE = 64 * MIB
+WHILE_IT_STANDS = (200, 502, 503, 504)
+"""An answer that waited, or an error that says what happened."""
+UPGRADE = ("Connection: Upgrade", "Upgrade: asked")
+CLIENT = """
+import hashlib, sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=600) as answer:
+    found = hashlib.sha256(answer.read(1000))
+    print("reads", flush=True)
+    sys.stdin.readline()
+    while data := answer.read(65536):
+        found.update(data)
+print(found.hexdigest())
+"""
+
+
+class Place:
+    """Two agents: on the first one the job that is looked at and one beside it, on the second a third job."""
+
+    def __init__(self, fleet) -> None:
+        self.router = fleet.router(*SETTINGS)
+        self.agents = [fleet.agent(self.router, *SETTINGS) for _ in range(2)]
+        self.job, self.beside, self.elsewhere = (
+            self.started(agent) for agent in (self.agents[0], self.agents[0], self.agents[1])
+        )
+
+    def started(self, agent) -> Proxied:
+        deadline = time.monotonic() + 20
+        while agent.uid not in [
+            one["uid"] for one in call(self.router, "GET", "/agents")["agents"] if one["connected"]
+        ]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return new_job(self.router, agent, "", JOB)
+
+    def pid(self, who: str) -> int:
+        return {"router": self.router.pid, "agent": self.agents[0].pid, "job": self.job.info["pid"]}[who]
+
+    def unharmed(self, who: str) -> list[Proxied]:
+        """Jobs that answer while it stands still."""
+        return {"router": [], "agent": [self.elsewhere], "job": [self.beside, self.elsewhere]}.get(
+            who, [self.job, self.beside, self.elsewhere]
+        )
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def asks(job: Proxied, times: list[float], seconds: float) -> None:
+    """One GET after the other, each of which is answered."""
+    ends = time.monotonic() + seconds
+    async with job.wired() as wire:
+        while (begun := time.monotonic()) < ends:
+            await wire.send(job.request("/"))
+            assert (await wire.answer()).status == 200
+            times.append(time.monotonic() - begun)
+            await asyncio.sleep(0.01)
+
+
+async def until_well(job: Proxied) -> float:
+    """Seconds until a new request is answered."""
+    begun = time.monotonic()
+
+    async def answers() -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                return (await job.ask("/")).status == 200
+        return False
+
+    await eventually(answers, seconds=ROOM * WELL_SECONDS, what="an answer")
+    return time.monotonic() - begun
+
+
+@contextlib.asynccontextmanager
+async def under_way(job: Proxied) -> AsyncIterator[None]:
+    """A download, an upload and a tunnel that are begun before, and end whole behind."""
+    async with (
+        asked(job, f"/big?bytes={SIZE}") as down,
+        asked(job, "/asked", *UPGRADE) as tunnel,
+        job.wired() as up,
+    ):
+        await down.until(MIB)
+        down.stall()
+        assert await tunnel.until_head() == 101
+        up.writer.transport.set_write_buffer_limits(MIB)
+        await up.send(job.request("/sink", f"Content-Length: {SIZE}", method="POST") + part(0, MIB))
+        rest = asyncio.create_task(sent(up))
+
+        async def all_there() -> bool:
+            return await sending(job) == 1 and await waiting(job) == 1
+
+        await eventually(all_there, what="a job that has the upload, and waits for who downloads")
+        yield
+        down.read_on()
+        await down.until(SIZE)
+        tunnel.transport.write(b"%d\n" % MIB)
+        await tunnel.until(MIB)
+        await rest
+        assert (await up.answer()).body.decode() == digest(SIZE)
+
+
+async def sent(up) -> None:
+    """The rest of an upload, some of it now and some while the other side stands still."""
+    start = MIB
+    while start < SIZE:
+        await up.send(part(start, min(MOST, SIZE - start)))
+        start += min(MOST, SIZE - start)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("who", ["router", "agent", "job"])
+async def test_what_was_under_way_goes_on_after_a_stop(fleet, figures, who: str) -> None:
+    place = Place(fleet)
+    jobs = (place.job, place.beside, place.elsewhere)
+    growths = [Growth(place.router.pid), Growth(place.agents[0].pid)]
+    times: list[float] = []
+    async with under_way(place.job):
+        with stopped(place.pid(who)):
+            asking = asyncio.create_task(place.job.ask("/"))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(STOPPED_SECONDS))
+                for job in place.unharmed(who):
+                    group.create_task(asks(job, times, STOPPED_SECONDS))
+        seconds = [await until_well(job) for job in jobs]
+        assert (await asking).status in WHILE_IT_STANDS
+    figures.record(
+        "R7",
+        f"well after the {who} stood",
+        sum(seconds),
+        goal=WELL_SECONDS,
+        unit="s",
+        holds=sum(seconds) <= WELL_SECONDS,
+    )
+    figures.record("R7", f"p99 of others while the {who} stands", percentile(times, 0.99) * 1000, unit="ms")
+    for name, growth in zip(("router", "agent"), growths, strict=True):
+        figures.record(
+            "R7",
+            f"the {name} grew while the {who} stood",
+            growth.mib(),
+            goal=MOST_MIB,
+            unit="MiB",
+            holds=growth.mib() <= MOST_MIB,
+        )
+        assert growth.mib() <= MOST_MIB
+    for job in jobs:
+        info = call(place.router, "GET", f"{job.info['path']}/info")
+        assert (info["state"], info["pid"]) == ("RUNNING", job.info["pid"])
+
+
+async def test_a_client_that_stands_holds_nobody_up_and_gets_all_in_the_end(fleet, figures) -> None:
+    place = Place(fleet)
+    growths = [Growth(place.router.pid), Growth(place.agents[0].pid)]
+    url = f"{place.router.url()}{place.job.prefix}/big?bytes={SIZE}"
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CLIENT, url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert client.stdout is not None
+    times: list[float] = []
+    try:
+        assert await client.stdout.readline() == b"reads\n"
+        with stopped(client.pid):
+            async with asyncio.TaskGroup() as group:
+                for job in place.unharmed("client"):
+                    group.create_task(asks(job, times, STOPPED_SECONDS))
+        found, _ = await asyncio.wait_for(client.communicate(b"\n"), 60)
+        assert found.decode().strip() == digest(SIZE)
+    finally:
+        if client.returncode is None:
+            client.kill()
+            await client.wait()
+    figures.record("R7", "p99 of others while a client stands", percentile(times, 0.99) * 1000, unit="ms")
+    assert max(growth.mib() for growth in growths) <= MOST_MIB
