@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.costs import cpu_seconds, family, memory_mib
-from benchmarks.proxies.loads import Broken, Length, said, websockets, wrk_count, wrk_figures
-from benchmarks.proxies.run import one
-from benchmarks.proxies.systems import System, upstream
+from benchmarks.proxies.figures import GOALS, OURS, TOLD
+from benchmarks.proxies.loads import LOADS, Broken, Length, said, websockets, wrk_count, wrk_figures
+from benchmarks.proxies.run import one, pairs
+from benchmarks.proxies.systems import SYSTEMS, USED, System, upstream
 
 SAID = """Running 2s test @ http://127.0.0.1:8080/hundred
   1 threads and 32 connections
@@ -100,3 +102,27 @@ def test_what_a_family_of_processes_costs_is_read() -> None:
         assert len(found) == 2
         assert memory_mib(found) > memory_mib([parent.pid]) > 1
         assert cpu_seconds(found) > 0
+
+
+def test_rounds_go_through_all_systems_for_each_load_and_every_second_one_backwards() -> None:
+    options = argparse.Namespace(loads=["get32", "up", "scraped"])
+    there = ["nginx x2", OURS, f"{OURS}, access log"]
+    first = list(pairs(options, there, 0))
+    assert first == [
+        *(("get32", name) for name in there),
+        ("up", "nginx x2"),
+        ("up", OURS),
+        ("scraped", OURS),
+    ]
+    assert list(pairs(options, there, 1)) == [
+        *(("get32", name) for name in reversed(there)),
+        ("up", OURS),
+        ("up", "nginx x2"),
+        ("scraped", OURS),
+    ]
+
+
+def test_every_load_of_the_goals_and_every_system_is_in_the_whole_run() -> None:
+    assert {goal.load for goal in GOALS} <= set(TOLD) <= set(LOADS)
+    assert {goal.system for goal in GOALS} | {goal.against for goal in GOALS if goal.against} <= set(SYSTEMS)
+    assert all(name.startswith(OURS) for name in USED)
