@@ -21,13 +21,13 @@ from streams import JOB, asked, sending, waiting
 from prouter.testing import eventually
 
 MIB = 1024 * 1024
-STOPPED_SECONDS = 60.0 if LONG else 2.0
+STOPPED_SECONDS = 60.0 if LONG else 1.5
 SETTINGS = () if LONG else ("links.ping_interval=0.3",)
 """2.5 times as long, and a link is given up: less than the stop takes."""
 WELL_SECONDS = 3.0
 ROOM = 3
 MOST_MIB = 32
-SIZE = 64 * MIB
+SIZE = 32 * MIB
 WHILE_IT_STANDS = (200, 502, 503, 504)
 """An answer that waited, or an error that says what happened."""
 UPGRADE = ("Connection: Upgrade", "Upgrade: asked")
