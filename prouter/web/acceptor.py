@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Connections that the kernel holds until we take them; nginx takes 511."""
+LOOK_SECONDS = 0.25
+"""How often it is looked whose deadline has passed: a timer for each connection costs a kilobyte, and time for each
+request; none of these deadlines is so exact."""
 
 
 class Acceptor:
@@ -42,6 +45,7 @@ class Acceptor:
         self._exchanges: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Where it listens now; port 0 takes any free one. Raises StartupError naming the address."""
@@ -91,12 +95,12 @@ class Acceptor:
         self._connections.add(connection)
         self.traffic.connections = len(self._connections)
         self.traffic.connections_ever += 1
-        self._empty.clear()
+        self._watch()
         return True
 
     def turn_away(self, connection: ClientConnection) -> None:
         self._turned_away[connection] = None
-        self._empty.clear()
+        self._watch()
         if len(self._turned_away) > self.limits.turned_away:
             oldest = next(iter(self._turned_away))
             del self._turned_away[oldest]
@@ -114,3 +118,21 @@ class Acceptor:
         self.traffic.connections = len(self._connections)
         if not self._connections and not self._turned_away:
             self._empty.set()
+
+    # --- deadlines ---
+
+    def _watch(self) -> None:
+        """There are connections."""
+        self._empty.clear()
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Whose deadline has passed is told; again and again while there are connections."""
+        there = [*self._connections, *self._turned_away]
+        loop = asyncio.get_running_loop()
+        self._next_look = loop.call_later(LOOK_SECONDS, self._look) if there else None
+        now = loop.time()
+        for connection in there:
+            if connection.late_at <= now:
+                connection.overdue()

@@ -97,11 +97,10 @@ class ClientConnection(asyncio.Protocol):
         self._ends_by_close = False
         self._lingering = 0
         """Bytes dropped so far, plus one; 0 while not lingering."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self.late_at = math.inf
+        """When `overdue` is called; the acceptor looks."""
         self._late: Callable[[], None] | None = None
-        """What is done at the deadline; None: nothing, whenever the timer is due."""
-        self._late_at = 0.0
+        """What is done then."""
 
     # --- asyncio tells ---
 
@@ -153,7 +152,6 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        self._stop_timer()
         self._cancel()
         self._buffer.clear()
         self._home.lost(self)
@@ -242,9 +240,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(known.marked(data, short[3]))
         now = self._loop.time()
         home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length)
-        self._late_at = at = now + self._limits.idle_seconds
-        if at < self._timer_at:
-            self._set_timer(at)
+        self.late_at = now + self._limits.idle_seconds
         return True
 
     def in_full(self) -> None:
@@ -255,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
         again, rest, request, mark, pipe, begun = short
         incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED)
         exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
-        self._arm_at(begun + self._limits.relay_idle_seconds, exchange.look)
+        self._late, self.late_at = exchange.look, begun + self._limits.relay_idle_seconds
         exchange.take_over(again, rest, request, pipe, begun)
 
     def _engaged(self) -> Exchange | None:
@@ -470,38 +466,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _arm(self, seconds: float, late: Callable[[], None]) -> None:
         """In so many seconds, in place of what was armed before."""
-        self._arm_at(self._loop.time() + seconds, late)
+        self._late, self.late_at = late, self._loop.time() + seconds
 
-    def _arm_at(self, at: float, late: Callable[[], None]) -> None:
-        """One timer serves many deadlines: nearly none is ever due, and making one for each step of each request costs
-        more than the step."""
-        self._late, self._late_at = late, at
-        if at < self._timer_at:
-            self._set_timer(at)
-
-    def _set_timer(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = self._loop.call_at(at, self._due), at
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, math.inf
-
-    def _due(self) -> None:
-        self._stop_timer()
+    def overdue(self) -> None:
         late = self._late
-        if late is None:
-            return
-        if self._loop.time() < self._late_at:
-            self._set_timer(self._late_at)
-        else:
-            self._late = None
+        self._disarm()
+        if late is not None:
             late()
 
     def _disarm(self) -> None:
-        self._late = None
+        self._late, self.late_at = None, math.inf
 
 
 def _descriptor(transport: asyncio.BaseTransport) -> int:
