@@ -6,7 +6,7 @@ Pure: bytes in, parts out. upstream.py and web/stand_in.py feed it.
 from __future__ import annotations
 
 from prouter.errors import UpstreamFailed
-from prouter.http1.framing import NO_BODY, BadBody, BodyKind, BodyWatch, response_framing, wants_close
+from prouter.http1.framing import NO_BODY, BadBody, BodyKind, BodyWatch, Framing, response_framing, wants_close
 from prouter.http1.request import find_head_end, has_bare_newline
 from prouter.http1.response import MAX_HEAD_BYTES, PlainHead, parse_response_head, plain_head
 from prouter.model.http import ResponseHead
@@ -116,3 +116,16 @@ class AnswerReader:
 
 
 _ENDS_BY_CLOSE = (BodyKind.UNTIL_CLOSE, BodyKind.TUNNEL)
+
+
+class _Tunneled(AnswerReader):
+    """Of an answer that was a 101 and is over: the same for all, since nothing is read any more."""
+
+    framing = Framing(BodyKind.TUNNEL)
+    begun = tunneled = True
+
+    def end_of_stream(self) -> bool:
+        return True
+
+
+TUNNELED = _Tunneled("GET")

@@ -23,7 +23,7 @@ from prouter.http1.framing import BodyKind
 from prouter.http1.response import PlainHead, WholeAnswer, whole_answer
 from prouter.model.http import ResponseHead
 from prouter.pipe.alive import probe_peer
-from prouter.pipe.answer import AnswerReader
+from prouter.pipe.answer import TUNNELED, AnswerReader
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.unsent import hold_little
@@ -82,6 +82,9 @@ class Upstream(Protocol):
 
     def write_eof(self) -> None:
         """In a tunnel: no more bytes come from the client."""
+
+    def tunnel(self, carrier: Carrier) -> None:
+        """Behind a 101: whatever comes from now on goes to this one as it is."""
 
     def pause_reading(self, reason: str) -> None: ...
 
@@ -144,7 +147,7 @@ class UpstreamPipe(asyncio.Protocol):
         """In a carrier's place, as long as nothing but a whole answer comes."""
         self._known: WholeAnswer | None = None
         """What the last answer of that kind was like."""
-        self._paused: set[str] = set()
+        self._paused: tuple[str, ...] = ()
         cut_at_close(transport)
         transport.set_protocol(self)
         hold_little(transport)
@@ -181,20 +184,25 @@ class UpstreamPipe(asyncio.Protocol):
     def write_eof(self) -> None:
         half_close(self._transport)
 
+    def tunnel(self, carrier: Carrier) -> None:
+        self.reader, self._carrier = TUNNELED, carrier
+
     def pause_reading(self, reason: str) -> None:
         if not self._paused:
             self._transport.pause_reading()
-        self._paused.add(reason)
+            self._paused = (reason,)
+        elif reason not in self._paused:
+            self._paused += (reason,)
 
     def resume_reading(self, reason: str) -> None:
         if reason in self._paused:
-            self._paused.discard(reason)
+            self._paused = tuple(other for other in self._paused if other != reason)
             if not self._paused and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def release(self, *, in_step: bool) -> None:
         self._carrier = None
-        for reason in tuple(self._paused):
+        for reason in self._paused:
             self.resume_reading(reason)
         unsent = self._transport.get_write_buffer_size()
         if in_step and self.reader.complete and not (self.reader.closes or unsent or self._transport.is_closing()):

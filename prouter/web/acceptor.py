@@ -14,9 +14,10 @@ from prouter.pipe.unsent import hold_little_below
 from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.web.again import Alike
-from prouter.web.connection import ClientConnection
+from prouter.web.connection import ClientConnection, Connected
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher
+from prouter.web.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class Acceptor:
         self.alike = Alike(limits.alike)
         self.draining = False
         self._server: asyncio.Server | None = None
-        self._connections: set[ClientConnection] = set()
-        self._turned_away: dict[ClientConnection, None] = {}
+        self._connections: set[Connected] = set()
+        self._turned_away: dict[Connected, None] = {}
         """Not admitted, and told so just now; oldest first."""
         self._refusals = SeldomLog(log)
         self._exchanges: set[asyncio.Task[None]] = set()
@@ -112,7 +113,11 @@ class Acceptor:
         task.add_done_callback(self._exchanges.discard)
         return task
 
-    def lost(self, connection: ClientConnection) -> None:
+    def replaced(self, connection: ClientConnection, tunnel: Tunnel) -> None:
+        self._connections.discard(connection)
+        self._connections.add(tunnel)
+
+    def lost(self, connection: Connected) -> None:
         self._connections.discard(connection)
         self._turned_away.pop(connection, None)
         self.traffic.connections = len(self._connections)

@@ -13,6 +13,9 @@ from prouter.web.outcomes import Ending, Incoming
 
 log = logging.getLogger("prouter.web.exchange")
 
+ENDING = "the router is ending; come back in a moment"
+CLIENT_GONE = "the client closed the connection"
+
 
 class Accounted:
     """Counts, times and the end of one exchange."""
@@ -33,6 +36,13 @@ class Accounted:
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._loop.time()
         self._context = copy_context()
+
+    def _take_from(self, before: Accounted) -> None:
+        """Go on counting where another one stops, who tells nobody of the end any more."""
+        self._incoming, self._traffic, self._loop = before._incoming, before._traffic, before._loop
+        self._begun_at, self._answered_at, self._context = before._begun_at, before._answered_at, before._context
+        self._status, self._bytes_in, self._bytes_out = before._status, before._bytes_in, before._bytes_out
+        before._over = True
 
     def _account(self) -> None:
         """It is over: what came of it is counted and told, once."""

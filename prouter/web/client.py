@@ -8,7 +8,8 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from prouter.model.http import AnswerPolicy, RequestHead
-from prouter.pipe.upstream import UpstreamPipe
+from prouter.pipe.upstream import Upstream, UpstreamPipe
+from prouter.web.accounting import Accounted
 from prouter.web.outcomes import Lasting
 
 
@@ -32,13 +33,12 @@ class Client(Protocol):
 
     def end_by_close(self) -> None: ...
 
-    def write_eof(self) -> None: ...
-
     def pause_body(self, reason: str) -> None: ...
 
     def resume_body(self, reason: str) -> None: ...
 
-    def become_tunnel(self) -> None: ...
+    def become_tunnel(self, before: Accounted, upstream: Upstream, *, endless: bool) -> None:
+        """The answer was a 101: what comes is opaque from now on (tunnel.py)."""
 
     def give_away(self) -> tuple[asyncio.Transport, bytes]: ...
 

@@ -27,20 +27,39 @@ from prouter.model.ids import is_request_id, new_request_id, new_request_mark, n
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.unsent import hold_little
-from prouter.pipe.upstream import UpstreamPipe
+from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
+from prouter.web.accounting import Accounted
 from prouter.web.again import Again, Alike, learn
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Incoming, Lasting
 from prouter.web.pauses import Pauses
 from prouter.web.problem import problem
+from prouter.web.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
 _SENT_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]{1,128})[ \t]*\r\n", re.IGNORECASE)
 LINGER_BYTES = 1024 * 1024
 """What is read and dropped at most while lingering; then we only wait, so that the answer can be read."""
+
+
+class Connected(Protocol):
+    """A client's end, as the acceptor sees it."""
+
+    late_at: float
+    """When `overdue` is to be called, by the loop's clock."""
+
+    def overdue(self) -> None: ...
+
+    def drain(self) -> None:
+        """The endpoint ends: what is idle closes, tunnels too, what is busy after its answer was taken."""
+
+    def hang_up(self) -> None:
+        """Whatever still comes."""
+
+    def abort(self) -> None: ...
 
 
 class ConnectionHome(Protocol):
@@ -61,7 +80,10 @@ class ConnectionHome(Protocol):
     def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         """Run what is left of an exchange's work as a task of the acceptor."""
 
-    def lost(self, connection: ClientConnection) -> None: ...
+    def replaced(self, connection: ClientConnection, tunnel: Tunnel) -> None:
+        """From now on that is the client's end."""
+
+    def lost(self, connection: Connected) -> None: ...
 
 
 Short = tuple[Again, bytes, bytes, bytes, UpstreamPipe, float]
@@ -93,7 +115,6 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._short: Short | None = None
         """A request that was sent on without an exchange."""
-        self._tunnel = False
         self._ends_by_close = False
         self._lingering = 0
         """Bytes dropped so far, plus one; 0 while not lingering."""
@@ -126,9 +147,7 @@ class ClientConnection(asyncio.Protocol):
             and self._begin_short(again, data)
         ):
             return
-        if self._tunnel and self._exchange is not None:
-            self._exchange.body(data)
-        elif self._lingering:
+        if self._lingering:
             self._lingering += len(data)
             if self._lingering > LINGER_BYTES:
                 self._pauses.add("lingering")
@@ -144,9 +163,6 @@ class ClientConnection(asyncio.Protocol):
         exchange = self._engaged()
         if exchange is None:
             return False
-        if self._tunnel:
-            exchange.body_eof()
-            return True
         self._cancel()  # who closes before the answer ended is gone
         return False
 
@@ -338,23 +354,22 @@ class ClientConnection(asyncio.Protocol):
         self._ends_by_close = True
         cut_at_close(self._transport)
 
-    def write_eof(self) -> None:
-        half_close(self._transport)
-
     def pause_body(self, reason: str) -> None:
         self._pauses.add(reason)
 
     def resume_body(self, reason: str) -> None:
         self._pauses.remove(reason)
 
-    def become_tunnel(self) -> None:
-        """Bytes from now on are opaque; those that came early are passed on."""
-        self._tunnel = True
-        self._pauses.remove("pipelined")
-        if self._buffer and self._exchange is not None:
-            early = bytes(self._buffer)
-            self._buffer.clear()
-            self._exchange.body(early)
+    def become_tunnel(self, before: Accounted, upstream: Upstream, *, endless: bool) -> None:
+        self._exchange = None
+        self._disarm()
+        early = bytes(self._buffer)
+        self._buffer.clear()
+        self._pauses.clear()
+        tunnel = Tunnel(before, self._transport, upstream, self._home, endless=endless, slow=self._slow)
+        self._home.replaced(self, tunnel)
+        if early:
+            tunnel.data_received(early)
 
     def give_away(self) -> tuple[asyncio.Transport, bytes]:
         """The transport, reading paused, and what came behind the head; this connection knows it no more."""
@@ -377,7 +392,7 @@ class ClientConnection(asyncio.Protocol):
             end_at_close(self._transport)
         if not keep_alive or self._home.draining:  # the head may have promised more before the endpoint's end began
             last = exchange is not None and exchange.last_of_client and self.body_complete and not self._buffer
-            self._linger(more_may_come=not (last or self._tunnel))
+            self._linger(more_may_come=not last)
         else:
             self._watch = None
             self._arm(self._limits.head_seconds if self._buffer else self._limits.idle_seconds, self._head_late)
@@ -415,7 +430,6 @@ class ClientConnection(asyncio.Protocol):
     # --- the acceptor asks ---
 
     def drain(self) -> None:
-        """The endpoint ends: idle connections close, tunnels too, busy ones after their answer was taken."""
         exchange = self._engaged()
         if exchange is not None:
             exchange.endpoint_ends()
@@ -423,7 +437,6 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def hang_up(self) -> None:
-        """Whatever still comes."""
         self._transport.close()
 
     def abort(self) -> None:

@@ -23,7 +23,7 @@ from prouter.model.traffic import Traffic
 from prouter.pipe.steps import begin
 from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
-from prouter.web.accounting import Accounted
+from prouter.web.accounting import CLIENT_GONE, ENDING, Accounted
 from prouter.web.again import Again
 from prouter.web.client import Client
 from prouter.web.limits import WebLimits
@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
-
-ENDING = "the router is ending; come back in a moment"
-CLIENT_GONE = "the client closed the connection"
 
 
 class Exchange(Accounted):
@@ -76,7 +73,6 @@ class Exchange(Accounted):
     _ending = False
     _slow = False
     """The client does not read just now."""
-    _eofs = 0
     _framed = False
     """Whether the client sees from the framing where the answer ends."""
     _broken: ProuterError | None = None
@@ -265,6 +261,13 @@ class Exchange(Accounted):
         """It said that it sends no more requests on this connection."""
         return self._again.closes if self._again is not None else wants_close(self._incoming.head)
 
+    def _become_tunnel(self) -> None:
+        """The answer was a 101, and all that came with it is written: from here on nothing is looked at any more."""
+        upstream, self._upstream, self._carrying = self._upstream, None, False
+        assert upstream is not None
+        self._within(self._tell_answered)
+        self._client.become_tunnel(self, upstream, endless=self._served or self._follows)
+
     # --- answers of our own ---
 
     def _reply(self, reply: Reply) -> None:
@@ -314,12 +317,6 @@ class Exchange(Accounted):
         """The body is none: the upstream must not take what it has for whole."""
         self._finish(InvalidRequest(why), abort=True)
 
-    def body_eof(self) -> None:
-        """The client closed its half of the tunnel."""
-        if self._upstream is not None:
-            self._upstream.write_eof()
-        self._half_closed()
-
     def client_slow(self) -> None:
         self._slow = True
         if self._ending and self._follows:
@@ -333,11 +330,8 @@ class Exchange(Accounted):
             self._upstream.resume_reading("client")
 
     def endpoint_ends(self) -> None:
-        """Both sides of a tunnel are closed, an answer that follows is cut; any other may go on to its end."""
-        if self._tunnel:
-            self._cut_by = ENDING
-            self._finish(None)
-        elif self._follows:
+        """An answer that follows is cut; any other may go on to its end."""
+        if self._follows:
             if self._slow or not self._served:
                 self._end_follower()
         elif self._served and not self._head_sent and not self._client.body_complete:
@@ -397,7 +391,7 @@ class Exchange(Accounted):
         if self._ended is not None:
             self.passed()
             self._conclude(*self._ended)
-        elif parts:
+        elif parts or self._tunnel:
             self.passed()
 
     def carried(self, data: bytes) -> None:
@@ -411,13 +405,11 @@ class Exchange(Accounted):
         unsent, self._unsent = self._unsent, b""
         if unsent:
             self._client.write(unsent)
+        if self._tunnel and self._ended is None:
+            self._become_tunnel()
 
     def finished(self) -> None:
-        if self._tunnel:
-            self._client.write_eof()
-            self._half_closed()
-        else:
-            self._finish(None)
+        self._finish(None)
 
     def failed(self, error: ProuterError, *, untouched: bool) -> None:
         self._finish(error, untouched=untouched)
@@ -456,16 +448,8 @@ class Exchange(Accounted):
             old_client=old_client,
             extra=self._extra(),
         )
-        if self._tunnel:
-            self.passed()
-            self._client.become_tunnel()
-            self._tell_answered()
 
     def _write_body(self, data: bytes) -> None:
-        if self._tunnel:
-            self._bytes_out += len(data)
-            self._client.write(data)
-            return
         if self._decoder is not None:
             data = self._decoder.feed(data)
         self._bytes_out += len(data)
@@ -479,13 +463,6 @@ class Exchange(Accounted):
         for data in held:
             self._upstream.write(data)
         self._client.resume_body("held")
-
-    def _half_closed(self) -> None:
-        self._eofs += 1
-        if self._eofs == 2:
-            self._finish(None)
-        else:
-            self.look()
 
     def _finish(self, error: ProuterError | None, *, untouched: bool = False, abort: bool = False) -> None:
         if self._unsent:
@@ -513,14 +490,11 @@ class Exchange(Accounted):
         if self._over:
             return
         now, limits = self._loop.time(), self._limits
-        left = max(self._moved_at, self._begun_at) - now
-        left += limits.half_close_seconds if self._eofs else limits.relay_idle_seconds
-        if (self._served or self._follows) and not (self._eofs or self._slow):
+        left = max(self._moved_at, self._begun_at) + limits.relay_idle_seconds - now
+        if (self._served or self._follows) and not self._slow:
             left = limits.relay_idle_seconds  # an answer that is waited for; who reads is looked at again
         due = self._body_due(now)
-        if left <= 0 and self._eofs:
-            self._finish(None)
-        elif left <= 0:
+        if left <= 0:
             self._finish(TimedOut(f"nothing was sent either way for {limits.relay_idle_seconds:g} s"), abort=True)
         elif due <= 0:
             pace = f"{limits.body_rate:g} bytes a second over {limits.body_seconds:g} s"

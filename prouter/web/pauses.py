@@ -1,4 +1,4 @@
-"""Why reading from a connection is paused: a set of reasons, since one flag with two reasons loses bytes."""
+"""Why reading from a connection is paused: reasons, since one flag with two reasons loses bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Pauses:
 
     def __init__(self, transport: asyncio.ReadTransport) -> None:
         self._transport = transport
-        self._reasons: set[str] = set()
+        self._reasons: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._reasons)
@@ -18,15 +18,16 @@ class Pauses:
     def add(self, reason: str) -> None:
         if not self._reasons and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._reasons.add(reason)
+        if reason not in self._reasons:
+            self._reasons += (reason,)
 
     def remove(self, reason: str) -> None:
         if reason not in self._reasons:
             return
-        self._reasons.discard(reason)
+        self._reasons = tuple(other for other in self._reasons if other != reason)
         if not self._reasons and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def clear(self) -> None:
-        for reason in tuple(self._reasons):
+        for reason in self._reasons:
             self.remove(reason)

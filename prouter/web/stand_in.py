@@ -75,6 +75,9 @@ class LocalUpstream:
     def write_eof(self) -> None:
         self._lose()  # a websocket's peer that closes half of its connection is gone
 
+    def tunnel(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+
     def pause_reading(self, reason: str) -> None:
         if not self._paused and not self._lost:
             self._protocol.pause_writing()

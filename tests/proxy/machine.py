@@ -28,6 +28,7 @@ from prouter.web.again import Alike
 from prouter.web.connection import ClientConnection
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome, Serve
+from prouter.web.tunnel import Tunnel
 
 MORE = int(os.environ.get("PROUTER_EXAMPLES", "0"))
 EXAMPLES = settings(
@@ -284,9 +285,10 @@ class Machine:
         self.run(self._connect)
 
     def _connect(self) -> None:
-        self.connection = ClientConnection(cast("Any", self))
-        self.client.set_protocol(self.connection)
-        self.connection.connection_made(self.client)
+        connection = ClientConnection(cast("Any", self))
+        self.connection: ClientConnection | Tunnel = connection
+        self.client.set_protocol(connection)
+        connection.connection_made(self.client)
 
     def drain(self) -> None:
         """The endpoint ends."""
@@ -409,8 +411,11 @@ class Machine:
     def returned(self, pipe: UpstreamPipe) -> None:
         self.idle.append(pipe)
 
-    def lost(self, which: UpstreamPipe | ClientConnection) -> None:
-        if isinstance(which, ClientConnection):
+    def replaced(self, connection: ClientConnection, tunnel: Tunnel) -> None:
+        self.connection = tunnel
+
+    def lost(self, which: UpstreamPipe | ClientConnection | Tunnel) -> None:
+        if isinstance(which, ClientConnection | Tunnel):
             self.connections_lost += 1
         else:
             self.lost_pipes.add(which)

@@ -1,0 +1,181 @@
+"""A client's connection behind a 101: opaque bytes both ways, until both sides ended or one was cut.
+
+Takes the places of the connection and of its exchange (connection.py, exchange.py), which are forgotten then: there may
+be thousands of these, open for days, and nothing is kept of them but what is needed to copy, to count and to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from prouter.errors import ProuterError, TimedOut
+from prouter.http1.response import PlainHead
+from prouter.model.http import ResponseHead
+from prouter.pipe.reset import end_at_close, half_close, reset
+from prouter.pipe.upstream import Upstream
+from prouter.web.accounting import CLIENT_GONE, ENDING, Accounted
+from prouter.web.limits import WebLimits
+
+log = logging.getLogger(__name__)
+
+
+class TunnelHome(Protocol):
+    """The acceptor."""
+
+    limits: WebLimits
+
+    def lost(self, connection: Tunnel) -> None: ...
+
+
+class Tunnel(Accounted, asyncio.Protocol):
+    """The client's end; a Carrier for the upstream.
+
+    `endless`: that nothing is sent for long is no reason to end. `slow`: the client does not read just now.
+    """
+
+    _eofs = 0
+    """Of the two sides."""
+    _held = False
+    """The upstream does not read just now."""
+
+    def __init__(
+        self,
+        before: Accounted,
+        transport: asyncio.Transport,
+        upstream: Upstream,
+        home: TunnelHome,
+        *,
+        endless: bool,
+        slow: bool,
+    ) -> None:
+        self._take_from(before)
+        self._incoming.head = replace(self._incoming.head, headers=())
+        self._transport = transport
+        self._upstream = upstream
+        self._home = home
+        self._endless = endless
+        self._slow = slow
+        self._moved_at = self._loop.time()
+        self.late_at = self._moved_at + home.limits.relay_idle_seconds
+        """When `overdue` is called; the acceptor looks."""
+        upstream.tunnel(self)
+        transport.set_protocol(self)
+
+    # --- the client ---
+
+    def data_received(self, data: bytes) -> None:
+        self._moved_at = self._loop.time()
+        self._bytes_in += len(data)
+        self._upstream.write(data)
+
+    def eof_received(self) -> bool:
+        self._upstream.write_eof()
+        self._ended()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._over:
+            self._cut_by = self._cut_by or CLIENT_GONE
+            self._upstream.abort()
+            self._account()
+        self._home.lost(self)
+
+    def pause_writing(self) -> None:
+        self._slow = True
+        if not self._over:
+            self._upstream.pause_reading("client")
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        if not self._over:
+            self._upstream.resume_reading("client")
+
+    # --- the upstream (Carrier) ---
+
+    def carried(self, data: bytes) -> None:
+        self._moved_at = self._loop.time()
+        self._bytes_out += len(data)
+        self._transport.write(data)
+
+    def passed(self) -> None:
+        """Nothing waits here."""
+
+    def finished(self) -> None:
+        half_close(self._transport)
+        self._ended()
+
+    def failed(self, error: ProuterError, *, untouched: bool) -> None:
+        self._cut_by = error.detail
+        self._within(log.info, "the tunnel of request %s was cut: %s", self._id(), error.detail)
+        reset(self._transport)
+        self._account()
+
+    def body_pause(self) -> None:
+        if not (self._held or self._transport.is_closing()):
+            self._held = True
+            self._transport.pause_reading()
+
+    def body_resume(self) -> None:
+        if self._held and not self._transport.is_closing():
+            self._held = False
+            self._transport.resume_reading()
+
+    def informed(self, head: ResponseHead) -> None:
+        raise AssertionError("there are no heads in a tunnel")
+
+    answered = informed
+
+    def passes(self, head: PlainHead) -> None:
+        raise AssertionError("there are no heads in a tunnel")
+
+    # --- the end ---
+
+    def _ended(self) -> None:
+        """One side sends no more."""
+        self._eofs += 1
+        if self._eofs == 2:
+            self._close()
+        else:
+            self.overdue()
+
+    def overdue(self) -> None:
+        """Whether nothing was sent for too long."""
+        if self._over:
+            self._transport.abort()  # the client does not take what is left
+            return
+        limits, now = self._home.limits, self._loop.time()
+        limit = limits.half_close_seconds if self._eofs else limits.relay_idle_seconds
+        self.late_at = self._moved_at + limit
+        if self._endless and not (self._eofs or self._slow):
+            self.late_at = now + limit
+        elif self.late_at <= now and self._eofs:
+            self._close()
+        elif self.late_at <= now:
+            self._upstream.abort()
+            self.failed(TimedOut(f"nothing was sent either way for {limit:g} s"), untouched=False)
+
+    def _close(self) -> None:
+        """Both sides, behind what was written."""
+        if self._over:
+            return
+        self._upstream.release(in_step=False)
+        self._account()
+        self.late_at = self._loop.time() + self._home.limits.idle_seconds
+        end_at_close(self._transport)
+        self._transport.close()
+
+    # --- the acceptor ---
+
+    def drain(self) -> None:
+        """The endpoint ends."""
+        self._cut_by = self._cut_by or ENDING
+        self._close()
+
+    def hang_up(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
