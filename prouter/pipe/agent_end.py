@@ -110,6 +110,9 @@ class AgentPipe(asyncio.Protocol):
             self._late.cancel()
         self._over(self)
 
+    def _is_over(self) -> None:
+        self._over(self)
+
     def refuse(self, refused: BindRefused) -> None:
         self._transport.write(refused.line())
         self._transport.close()
@@ -138,7 +141,7 @@ class AgentPipe(asyncio.Protocol):
 
     async def _join(self, target: JobSocket, rest: bytes) -> None:
         pipe, job = _End("pipe", target.flows.inward), _End("job", target.flows.outward)
-        pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, lambda: self._over(self))
+        pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, self._is_over)
         try:
             async with asyncio.timeout(self._times.connect_seconds):
                 await target.connect(lambda: job)
@@ -167,6 +170,8 @@ class AgentPipe(asyncio.Protocol):
 
 class _End(asyncio.Protocol):
     """One side of a pair: a transport and what comes from it."""
+
+    __slots__ = ("eof", "flow", "name", "other", "pair", "transport")
 
     transport: asyncio.Transport
     other: _End
@@ -213,6 +218,21 @@ class Pair:
     the other; both are closed once both ended.
     """
 
+    __slots__ = (
+        "_begun",
+        "_closed",
+        "_flows",
+        "_half_close_seconds",
+        "_is_cut",
+        "_job",
+        "_moved_at",
+        "_over",
+        "_pipe",
+        "_tasks",
+        "_timer",
+        "timed",
+    )
+
     def __init__(
         self,
         pipe: _End,
@@ -225,7 +245,7 @@ class Pair:
         self._pipe, self._job = pipe, job
         pipe.other, job.other = job, pipe
         pipe.pair = job.pair = self
-        self._target = target
+        self._flows, self._is_cut = target.flows, target.is_cut  # how it was connected is over
         self._tasks = tasks
         self._half_close_seconds = half_close_seconds
         self._over = over
@@ -240,7 +260,7 @@ class Pair:
         """The job's port has accepted the connection: from now to the end it is one of the job's."""
         if not self._closed:
             self._begun = True
-            self._target.flows.connections += 1
+            self._flows.connections += 1
 
     def moved(self) -> None:
         self._moved_at = asyncio.get_running_loop().time()
@@ -271,7 +291,7 @@ class Pair:
 
     async def _judge(self) -> None:
         """Whether the job closed, or is dying: then what the client has is no whole answer."""
-        if await self._target.is_cut():
+        if await self._is_cut():
             self.cut()
         elif not self._closed:
             self._pass_end(self._job)
@@ -309,5 +329,5 @@ class Pair:
         if not self._closed:
             self._closed = True
             if self._begun:
-                self._target.flows.connections -= 1
+                self._flows.connections -= 1
             self._over()
