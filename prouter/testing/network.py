@@ -77,7 +77,8 @@ class BrokenNetwork:
         self._target = target
         self._left = cut_after
         self._refuses = False
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], None] = {}
+        """Oldest first."""
         self._server: asyncio.Server | None = None
 
     @property
@@ -101,9 +102,9 @@ class BrokenNetwork:
         self.there.flow()
         self.back.flow()
 
-    def cut(self) -> None:
-        """Reset the connections that there are; new ones are taken."""
-        for task in self._open:
+    def cut(self, which: slice = slice(None)) -> None:
+        """Reset the connections that there are, or some of them, counted from the oldest; new ones are taken."""
+        for task in list(self._open)[which]:
             task.cancel()
 
     def refuse(self) -> None:
@@ -130,7 +131,7 @@ class BrokenNetwork:
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
+        self._open[task] = None
         self.connections += 1
         writers, clean = [writer], False
         try:
@@ -145,7 +146,7 @@ class BrokenNetwork:
         except* (OSError, asyncio.CancelledError):
             pass
         finally:
-            self._open.discard(task)
+            self._open.pop(task, None)
             for each in writers:
                 _end(each, reset=not clean)
 
