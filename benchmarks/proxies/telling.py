@@ -30,6 +30,7 @@ IMAGE = pages.IMAGES / "benchmark.svg"
 SHORT = (NGINX, "haproxy x2", CHP, OURS, ASYNCIO)
 """The columns of the README."""
 SHORT_FIGURES = {"cpu_us": "us", "rate": "/s", "cpu_s_gib": "s", "gib_s": "GiB/s", "p99_ms": "ms p99", "mib": "MiB"}
+RELIABLE_ROUNDS = 5
 VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 
 
@@ -40,7 +41,7 @@ def short(measured: Measured) -> str:
             short_table(measured),
             f"CPU time of one request (of one GiB) in all processes of a proxy, and how much went through. "
             f"Medians of interleaved rounds ({rounds(measured)}) on one machine with {measured.about['cpus']} CPUs, "
-            f"{measured.about['at'][:10]}; prouter is two hops with all its plugins on.",
+            f"{measured.about['at'][:10]}; prouter is two hops with all its plugins on.{_doubt(measured)}",
             beside(measured, [name for name in OTHERS if name in SHORT]),
             goals_in_short(measured),
             went_wrong(measured),
@@ -53,7 +54,7 @@ def whole(measured: Measured) -> str:
     seconds = measured.about["options"]["seconds"]
     parts = [
         machine.told(measured.about),
-        f"Medians of interleaved rounds ({rounds(measured)}) of {seconds} s for each load.",
+        f"Medians of interleaved rounds ({rounds(measured)}) of {seconds} s for each load.{_doubt(measured)}",
         table(measured),
         "### Who is slower than whom",
         beside(measured),
@@ -63,6 +64,10 @@ def whole(measured: Measured) -> str:
     if used(measured):
         parts += ["### What is paid for when it is used", used(measured)]
     return "\n\n".join([*parts, "### What went wrong", went_wrong(measured)])
+
+
+def _doubt(measured: Measured) -> str:
+    return "" if rounds(measured) >= RELIABLE_ROUNDS else " **Too few rounds to rely on.**"
 
 
 def short_table(measured: Measured) -> str:
@@ -113,7 +118,7 @@ def beside(measured: Measured, others: Iterable[str] = OTHERS) -> str:
         less = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value <= 1]
         parts = [f"{word}: {', '.join(each)}" for word, each in (("dearer", more), ("cheaper", less)) if each]
         lines.append(f"- **{theirs}**, {'; '.join(parts)}.")
-    return "How many times what they cost prouter on uvloop costs, beside\n\n" + "\n".join(lines)
+    return "What prouter on uvloop costs, in multiples of what the other costs, beside\n\n" + "\n".join(lines)
 
 
 def _what(load: str) -> str:
@@ -151,7 +156,7 @@ def goals_in_short(measured: Measured) -> str:
     if None in verdicts:
         text += f", {verdicts.count(None)} were not measured"
     missed = in_order(TOLD[goal.load].title for goal in GOALS if goal.holds(measured) is False)
-    return f"{text}." if not missed else f"{text}; not reached is one or more for each of: {', '.join(missed)}."
+    return f"{text}." if not missed else f"{text}. Those that do not are about: {', '.join(missed)}."
 
 
 def used(measured: Measured) -> str:

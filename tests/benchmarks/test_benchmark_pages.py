@@ -54,7 +54,7 @@ def test_it_is_said_who_is_slower_than_whom() -> None:
 
 
 def test_goals_that_do_not_hold_are_named_in_both_pages() -> None:
-    assert "not reached is one or more for each of: GET over 32 connections." in telling.short(measured())
+    assert "Those that do not are about: GET over 32 connections." in telling.short(measured())
     whole = telling.whole(measured())
     assert f"us of CPU each beside {NGINX} | <= 1.25 | 2 | 2 to 2 | **no** |" in whole
     assert "| 1,000 idle Websockets: MiB | <= 12 | 11 | 11 to 11 | yes |" in whole
@@ -76,6 +76,14 @@ def test_the_machine_and_the_versions_are_said() -> None:
     whole = telling.whole(measured())
     assert "2026-01-02, 2 CPUs (A <fast> CPU)" in whole
     assert "nginx 1.22.1" in whole
+
+
+def test_a_run_of_few_rounds_says_so() -> None:
+    few = measured()
+    many = Measured(few.about, tuple({**row, "round": number} for number in range(5) for row in few.rows))
+    assert "Too few rounds" in telling.short(few)
+    assert "Too few rounds" in telling.whole(few)
+    assert "Too few rounds" not in telling.short(many) + telling.whole(many)
 
 
 def test_the_picture_is_xml_with_a_bar_for_each_proxy() -> None:
