@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from figures import LONG, Figures
 
-sys.path.append(str(Path(__file__).parent.parent / "proxy"))  # raw clients and the torture application are there
+for beside in ("proxy", "originals", "rpc"):  # raw clients, the torture application, imitations of the originals
+    sys.path.append(str(Path(__file__).parent.parent / beside))
 
 NONE_LEFT_OUT = "PROUTER_NO_SKIPS" in os.environ
 """Where the gate runs, a test of this directory that is skipped has failed: what was not tried is not known to hold."""

@@ -27,12 +27,15 @@ PERIOD = 65521
 """A prime: bytes that are lost, doubled or misplaced do not look like others."""
 STREAM = random.Random(7).randbytes(PERIOD) * 20
 MOST = len(STREAM) - PERIOD
+"""Of which a part is made in one step."""
 PIECE = 65536
 
 
 def part(start: int, size: int) -> bytes:
-    """So many bytes of the stream from there; at most MOST."""
+    """So many bytes of the stream from there."""
     start %= PERIOD
+    if size > MOST:
+        return part(start, MOST) + part(start + MOST, size - MOST)
     return STREAM[start : start + size]
 
 

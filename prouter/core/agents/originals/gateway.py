@@ -15,6 +15,7 @@ from aiohttp import web
 
 from prouter.core.agents.link import AgentLink
 from prouter.core.agents.originals import proxy, transfer, websockets
+from prouter.core.agents.originals.lingering import LingeringTransport
 from prouter.core.agents.originals.spill import SpillLimits
 from prouter.errors import Internal, LinkClosed, ProuterError, RemoteProtocolError
 from prouter.http1.request import HeadLimits
@@ -59,7 +60,7 @@ class Gateway:
         protocol = server()
         transport.write(OK)
         transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        protocol.connection_made(LingeringTransport(transport))
         if leftover:
             protocol.data_received(leftover)
 

@@ -45,7 +45,7 @@ async def bridge(link: Link, job: JobUid, request: web.BaseRequest, limits: Spil
             timeout=CLOSE_SECONDS,
             autoclose=False,  # the job hears of the end first: the client's connection may go with the answer to it
             compress=False,
-            max_msg_size=MAX_MESSAGE_BYTES,
+            max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp takes less than that
         )
         await client.prepare(request)
         await _join(link, call, stream, client)
