@@ -73,13 +73,9 @@ class WholeAnswer:
     length: int
     """Bytes of the body."""
     opening: bytes
-    """What the client gets of the head before the request's id."""
+    """What the client gets before the request's id, which is the last line of the head."""
     rest_at: int
-    """Where in the answer begins what the client gets behind it: the end of a line, the empty line, the body."""
-
-    def marked(self, data: bytes, mark: bytes) -> bytes:
-        """The answer in `data`, with the request's id as the last line of its head."""
-        return b"".join((self.opening, mark, data[self.rest_at :]))
+    """Where in the answer begins what it gets behind that: the end of a line, the empty line, the body."""
 
 
 def whole_answer(data: bytes) -> WholeAnswer | None:

@@ -56,18 +56,22 @@ class Again:
     closes: bool
     """Whether the client closes the connection after it."""
     short: bool
-    """Whether it may go without an exchange: the client stays, and has a body where the head says so."""
+    """Whether it may go without an exchange: nobody is asked, and the answer has a body where its head says so."""
     policy: AnswerPolicy
     fresh: Callable[[bool], Awaitable[UpstreamPipe]]
     """How a pipe is opened where none is kept."""
 
     def matched(self, data: bytes) -> bytes | None:
-        """The rest of the target, where `data` is such a request and what was decided holds."""
+        """The rest of the target, where `data` is such a request."""
         if data.startswith(self.start) and data.endswith(self.end):
             begin, stop = self.rest_at, len(data) - self.end_bytes
-            if stop - begin <= self.most and _REST.fullmatch(data, begin, stop) is not None and self.lasting.holds():
+            if stop - begin <= self.most and _REST.fullmatch(data, begin, stop) is not None:
                 return data[begin:stop]
         return None
+
+    def opening(self, rest: bytes) -> bytes:
+        """The head that the job gets, up to the request's id; `last` follows it."""
+        return b"".join((self.before, rest, self.behind))
 
     def request(self, rest: bytes, mark: bytes) -> bytes:
         """The head that the job gets; `mark` is the request's id."""
@@ -154,7 +158,7 @@ def learn(
         last,
         head,
         wants_close(head),
-        lasting.judge is None and head.method != "HEAD" and not wants_close(head),
+        lasting.judge is None and head.method != "HEAD",
         policy,
         fresh,
     )

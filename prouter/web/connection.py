@@ -87,7 +87,7 @@ class ConnectionHome(Protocol):
 
 
 Short = tuple[Again, bytes, bytes, bytes, UpstreamPipe, float]
-"""What is known of the request, the rest of its target, what the job got, its id, the pipe, when it began."""
+"""What is known of the request, the request, what the job got, its id, the pipe, when it began."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -107,6 +107,8 @@ class ClientConnection(asyncio.Protocol):
         """The head of this request, as it came."""
         self._again: Again | None = None
         """What is known of requests like the last one."""
+        self._same: tuple[bytes, Again | None, bytes] = (b"", None, b"")
+        """The last one of these, and what the job got before its id: the next one may be the same byte by byte."""
         self._watch: BodyWatch | None = None
         self._bad_body = False
         """The body of this request is none: where it ends is not known, what comes is dropped."""
@@ -223,7 +225,7 @@ class ClientConnection(asyncio.Protocol):
         self._again = again
         if known is None and self._begin_short(again, data):
             return True
-        if (rest := again.matched(data)) is None:
+        if (rest := again.matched(data)) is None or not again.lasting.holds():
             self._again = None
             return False
         self._watch = None
@@ -239,11 +241,19 @@ class ClientConnection(asyncio.Protocol):
     def _begin_short(self, again: Again, data: bytes) -> bool:
         """Send it on, where it is one. Nothing is made for it but what is needed to make an exchange, should anything
         else happen."""
-        if not again.short or (rest := again.matched(data)) is None or (pipe := again.lasting.take()) is None:
+        same, known, opening = self._same
+        if data != same or known is not again:
+            rest = again.matched(data) if again.short else None
+            if rest is None:
+                return False
+            opening = again.opening(rest)
+            self._same = (data, again, opening)
+        lasting = again.lasting
+        if not lasting.holds() or (pipe := lasting.take()) is None:
             return False
         mark = new_request_mark()
-        request = again.request(rest, mark)
-        self._short = (again, rest, request, mark, pipe, self._loop.time())
+        request = opening + mark + again.last
+        self._short = (again, data, request, mark, pipe, self._loop.time())
         pipe.ask(self, request)
         return True
 
@@ -253,10 +263,16 @@ class ClientConnection(asyncio.Protocol):
         if short is None or home.draining:
             return False
         self._short = None
-        self._transport.write(known.marked(data, short[3]))
+        closes, mark = short[0].closes, short[3]
+        if closes:
+            mark += b"\r\nConnection: close"
+        self._transport.write(known.opening + mark + data[known.rest_at :])
         now = self._loop.time()
         home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length)
-        self.late_at = now + self._limits.idle_seconds
+        if closes:
+            self._linger(more_may_come=False)
+        else:
+            self.late_at = now + self._limits.idle_seconds
         return True
 
     def in_full(self) -> None:
@@ -264,7 +280,8 @@ class ClientConnection(asyncio.Protocol):
         short, self._short = self._short, None
         if short is None:
             return
-        again, rest, request, mark, pipe, begun = short
+        again, data, request, mark, pipe, begun = short
+        rest = data[again.rest_at : len(data) - again.end_bytes]
         incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED)
         exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._late, self.late_at = exchange.look, begun + self._limits.relay_idle_seconds

@@ -253,7 +253,14 @@ def short_talks(draw: st.DrawFn) -> list[tuple[Asked, Script]]:
     """Many that need no exchange, and one of another kind somewhere among them."""
     alike = st.tuples(st.just(Asked()), st.sampled_from(PLAIN))
     talk = draw(st.lists(alike, min_size=3, max_size=8))
-    odd = (draw(st.sampled_from([Asked(), Asked(), Asked(), Asked("HEAD"), Asked("POST")])), draw(st.sampled_from(ODD)))
+    odd = (
+        draw(
+            st.sampled_from(
+                [Asked(), Asked(), Asked(), Asked("HEAD"), Asked("POST"), Asked(lines=("Connection: close",))]
+            )
+        ),
+        draw(st.sampled_from(ODD)),
+    )
     talk.insert(draw(st.integers(2, len(talk))), odd)
     return talk
 
