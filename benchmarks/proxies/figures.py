@@ -27,6 +27,7 @@ TOLD = {
     "get32": Told("GET over 32 connections", (*REQUESTS, "memory_mib"), "cpu_us"),
     "get256": Told("GET over 256 connections", REQUESTS, "cpu_us"),
     "headers": Told("GET with twelve browser headers", REQUESTS, "cpu_us"),
+    "unlike": Told("GET with other headers each time", REQUESTS, "cpu_us"),
     "new": Told("GET on a new connection each", REQUESTS, "cpu_us"),
     "down": Told("1 GiB down", TRANSFER, "cpu_s_gib"),
     "up": Told("1 GiB up", TRANSFER, "cpu_s_gib"),

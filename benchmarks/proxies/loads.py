@@ -23,6 +23,7 @@ from benchmarks.machine import GIB
 from benchmarks.proxies.systems import System, needed
 
 SOCKETS = Path(__file__).resolve().parent / "sockets.py"
+UNLIKE = Path(__file__).resolve().parent / "unlike.lua"
 BROWSER = [
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -102,10 +103,11 @@ async def said(words: list[str]) -> str:
     return out.decode(errors="replace")
 
 
-async def wrk(system: System, length: Length, connections: int, *headers: str) -> Figures:
+async def wrk(system: System, length: Length, connections: int, *headers: str, script: Path | None = None) -> Figures:
     """GETs of 100 bytes as fast as they are answered."""
     words = [needed("wrk"), "-t1", f"-c{connections}", f"-d{length.seconds}s", "--latency", "--timeout", "30s"]
     words += [word for header in headers for word in ("-H", header)]
+    words += ["-s", str(script)] if script is not None else []
     async with watched(system) as taken:
         text = await said([*words, f"http://{system.host}:{system.port}{system.prefix}/hundred"])
     return wrk_figures(text) | _each(taken, wrk_count(text))
@@ -261,6 +263,7 @@ LOADS: Mapping[str, Load] = {
     "get32": lambda system, length: wrk(system, length, 32),
     "get256": lambda system, length: wrk(system, length, 256),
     "headers": lambda system, length: wrk(system, length, 32, *BROWSER),
+    "unlike": lambda system, length: wrk(system, length, 32, script=UNLIKE),
     "new": lambda system, length: wrk(system, length, 32, "Connection: close"),
     "down": down,
     "up": up,
