@@ -10,6 +10,9 @@ import pytest
 from imitations import Imitation, Originals
 
 sys.path.append(str(Path(__file__).parent.parent / "rpc"))  # the recordings are read by a module there
+sys.path.append(str(Path(__file__).parent.parent / "proxy"))  # the jobs and clients that torture a proxy
+
+from tortured import OnV1, jobs_on_v1
 
 
 @pytest.fixture
@@ -34,3 +37,16 @@ def imitation_agent(originals: Originals) -> Callable[..., Imitation]:
 def imitation_router(originals: Originals) -> Callable[..., Imitation]:
     """`imitation_router(token="...")` accepts agents with that token."""
     return originals.router
+
+
+@pytest.fixture(scope="session")
+def make_v1_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., OnV1]]:
+    """`make_v1_job("sockets.py")`: a job of ../proxy/apps on an original agent behind our router, which all share."""
+    with jobs_on_v1(tmp_path_factory.mktemp("v1")) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def v1_job(make_v1_job: Callable[..., OnV1]) -> OnV1:
+    """torture.py."""
+    return make_v1_job()

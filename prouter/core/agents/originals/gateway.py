@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod
 
 from prouter.core.agents.link import AgentLink
 from prouter.core.agents.originals import proxy, transfer, websockets
 from prouter.core.agents.originals.lingering import LingeringTransport
 from prouter.core.agents.originals.spill import SpillLimits
-from prouter.errors import Internal, LinkClosed, ProuterError, RemoteProtocolError
+from prouter.errors import Internal, LinkClosed, NotPossible, ProuterError, RemoteProtocolError
 from prouter.http1.request import HeadLimits
 from prouter.model import unexpected
 from prouter.model.ids import JobUid, new_uid
@@ -87,6 +88,27 @@ class Gateway:
             return _ended(request, Internal(), request_id)
 
 
+class _Requests(web.RequestHandler):
+    """Of one bound pipe. What comes was strictly parsed by the acceptor: what aiohttp does not take is a verb that it
+    does not know, and so would not send from an agent."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if not isinstance(exc, BadHttpMethod):
+            return super().handle_error(request, status, exc, message)
+        error = NotPossible("a job of an original agent is asked by the registered verbs of HTTP only")
+        answer = response(problem(error, new_uid()))
+        answer.force_close()
+        return answer
+
+
 class _Server(web.Server):
     """aiohttp's side of one bound pipe."""
 
@@ -96,18 +118,20 @@ class _Server(web.Server):
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await gateway.handle(binding, request)
 
-        super().__init__(
-            handle,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            read_bufsize=READ_BYTES,
-            max_line_size=limit,
-            max_field_size=limit,
-            max_headers=limit,
-            lingering_time=0,
-        )
+        super().__init__(handle, handler_cancellation=True)
         self._gateway = gateway
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "auto_decompress": False,
+            "read_bufsize": READ_BYTES,
+            "max_line_size": limit,
+            "max_field_size": limit,
+            "max_headers": limit,
+            "lingering_time": 0,
+        }
+
+    def __call__(self) -> web.RequestHandler:
+        return _Requests(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
