@@ -114,15 +114,15 @@ class RouterLink:
         """A pipe is open."""
         shared = self._shared
         self.pipes_over = over(transport)
-        pipe = AgentPipe(
-            transport, leftover, self.number, shared.targets, shared.tasks, shared.times, self._links.pipe_over
-        )
+        tasks, over_it = shared.tasks, self._links.pipe_over
+        pipe = AgentPipe(transport, self.number, shared.targets, tasks, shared.times, over_it)
         if not self.up:
             pipe.close()
         elif len(self._links.pipes) >= shared.max_pipes:
             pipe.refuse(BindRefused(503, f"the agent has {shared.max_pipes} pipes, which is its limit"))
         else:
             self._links.pipes[pipe] = self
+            pipe.begin(leftover)  # at the end: it may be over at once, as far as we are concerned
 
 
 class Links:

@@ -62,7 +62,6 @@ class AgentPipe(asyncio.Protocol):
     def __init__(
         self,
         transport: asyncio.Transport,
-        leftover: bytes,
         link: int,
         targets: Targets,
         tasks: Tasks,
@@ -79,7 +78,10 @@ class AgentPipe(asyncio.Protocol):
         self._line = bytearray()
         self._late: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
-        transport.resume_reading()
+
+    def begin(self, leftover: bytes) -> None:
+        """Wait for the line, which `leftover` may be already."""
+        self._transport.resume_reading()
         if leftover:
             self.data_received(leftover)
 

@@ -2,7 +2,8 @@
 
 It runs as a job, in the job's sandbox; tests import `part`. A path says what happens on its connection:
 
-    GET  /big?bytes=N&as=length|chunks|close   the stream's first N bytes, in chunks of `chunk` bytes
+    GET  /big?bytes=N&as=length|chunks|close   the stream's first N bytes, in chunks of `chunk` bytes; with `die=yes`
+                                               the connection closes amid it
     POST /sink?after=NAME                      reads the body, not before the file NAME is there; answers its SHA-256
     GET  /asked                                a tunnel: for each line with a number comes so much of the stream
     GET  /hang                                 no answer
@@ -115,6 +116,9 @@ class Visit:
         size, form = int(asked["bytes"]), asked.get("as", "length")
         line = {"length": f"Content-Length: {size}\r\n", "chunks": "Transfer-Encoding: chunked\r\n", "close": ""}[form]
         self.writer.write(f"HTTP/1.1 200 OK\r\n{line}\r\n".encode())
+        if "die" in asked:
+            await self.write(part(0, PIECE))
+            raise ConnectionResetError
         await self.stream(size, int(asked.get("chunk", PIECE)), chunked=form == "chunks")
 
     async def do_sink(self, head: str, asked: dict[str, str]) -> None:

@@ -42,7 +42,8 @@ class Ends:
 
         class Accepted(asyncio.Protocol):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                AgentPipe(transport, b"", LINK, ends, ends.tasks, times, lambda _: ends.over.set())  # type: ignore
+                pipe = AgentPipe(transport, LINK, ends, ends.tasks, times, lambda _: ends.over.set())  # type: ignore
+                pipe.begin(b"")
 
         ends = self
         self.server = await loop.create_server(Accepted, "127.0.0.1", 0)
