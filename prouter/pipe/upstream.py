@@ -20,12 +20,13 @@ from prouter.errors import (
     UpstreamFailed,
 )
 from prouter.http1.framing import BodyKind
-from prouter.http1.response import PlainHead, WholeAnswer, whole_answer
+from prouter.http1.response import PlainHead
 from prouter.model.http import ResponseHead
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.answer import TUNNELED, AnswerReader
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.short import ShortPipe
 from prouter.pipe.unsent import hold_little
 
 
@@ -57,16 +58,6 @@ class Carrier(Protocol):
         """Send no more for the moment."""
 
     def body_resume(self) -> None: ...
-
-
-class Asker(Protocol):
-    """Wants an answer that comes whole and plain; any other, and whatever else happens, goes to a carrier."""
-
-    def answered_whole(self, known: WholeAnswer, data: bytes) -> bool:
-        """The whole answer. False: it has to go to a carrier all the same."""
-
-    def in_full(self) -> None:
-        """It is no such answer: put a carrier in place, by the pipe's `carry`."""
 
 
 class Upstream(Protocol):
@@ -129,12 +120,11 @@ class PipeHome(Protocol):
         """It is closed."""
 
 
-class UpstreamPipe(asyncio.Protocol):
+class UpstreamPipe(ShortPipe, asyncio.Protocol):
     """A pipe bound by `line`. An Upstream."""
 
     def __init__(self, transport: asyncio.Transport, leftover: bytes, line: bytes, home: PipeHome) -> None:
         self.uses = 0
-        """Exchanges that it carried or carries."""
         self.idle_since = time.monotonic()
         self.reader = AnswerReader("GET")
         self._transport = transport
@@ -143,10 +133,6 @@ class UpstreamPipe(asyncio.Protocol):
         """What came of the agent's verdict; None once it was ok."""
         self._home = home
         self._carrier: Carrier | None = None
-        self._asker: Asker | None = None
-        """In a carrier's place, as long as nothing but a whole answer comes."""
-        self._known: WholeAnswer | None = None
-        """What the last answer of that kind was like."""
         self._paused: tuple[str, ...] = ()
         cut_at_close(transport)
         transport.set_protocol(self)
@@ -165,12 +151,6 @@ class UpstreamPipe(asyncio.Protocol):
         self._carrier = carrier
         line, self._unsent_line = self._unsent_line, b""
         self._transport.write(line + head)
-
-    def ask(self, asker: Asker, request: bytes) -> None:
-        """As `begin`, on a pipe that was used before, for a request without a body that is not HEAD."""
-        self.uses += 1
-        self._asker = asker
-        self._transport.write(request)
 
     def carry(self, carrier: Carrier, method: str) -> None:
         """From now on the answer to what was asked goes to a carrier."""
@@ -207,7 +187,7 @@ class UpstreamPipe(asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size()
         if in_step and self.reader.complete and not (self.reader.closes or unsent or self._transport.is_closing()):
             self.idle_since = time.monotonic()
-            self._home.returned(self)
+            self.go_back()
         else:
             self.close()
 
@@ -232,7 +212,7 @@ class UpstreamPipe(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         asker = self._asker
         if asker is not None:
-            if self._answer_whole(asker, data):
+            if self.answer_whole(asker, data):
                 return
             asker.in_full()
         carrier = self._carrier
@@ -252,22 +232,11 @@ class UpstreamPipe(asyncio.Protocol):
         except UpstreamFailed as error:
             self._fail(error)
 
-    def _answer_whole(self, asker: Asker, data: bytes) -> bool:
-        """Whether `data` was all of the answer, and nothing more is to be done."""
-        known = self._known
-        if known is None or len(data) != known.size or not data.startswith(known.head):
-            known = self._known = whole_answer(data)
-            if known is None:
-                return False
-        if self._transport.get_write_buffer_size() or not asker.answered_whole(known, data):
-            return False  # an answer to what was not sent yet is none
-        self._asker = None
-        self.idle_since = time.monotonic()
+    def go_back(self) -> None:
         self._home.returned(self)
-        return True
 
     def eof_received(self) -> bool:
-        self._be_carried()
+        self.be_carried()
         carrier = self._carrier
         if carrier is None:
             return False
@@ -279,13 +248,13 @@ class UpstreamPipe(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._be_carried()
+        self.be_carried()
         if self._carrier is not None:
             self._fail(self._cut(), untouched=self._stale())
         self._home.lost(self)
 
     def pause_writing(self) -> None:
-        self._be_carried()
+        self.be_carried()
         if self._carrier is not None:
             self._carrier.body_pause()
 
@@ -322,12 +291,8 @@ class UpstreamPipe(asyncio.Protocol):
             return UpstreamFailed("the job's server closed the connection amid its answer")
         return UpstreamFailed("the job's server closed the connection without an answer")
 
-    def _be_carried(self) -> None:
-        if self._asker is not None:
-            self._asker.in_full()
-
     def _fail(self, error: ProuterError, *, untouched: bool = False) -> None:
-        self._be_carried()
+        self.be_carried()
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.failed(error, untouched=untouched)

@@ -20,10 +20,9 @@ from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
 from prouter.http1.framing import NO_BODY, BadBody, BodyWatch, request_framing, wants_close
 from prouter.http1.reply import write_reply
 from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
-from prouter.http1.response import WholeAnswer
 from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, RequestHead
-from prouter.model.ids import is_request_id, new_request_id, new_request_mark, new_uid
+from prouter.model.ids import is_request_id, new_request_id, new_uid
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.unsent import hold_little
@@ -36,6 +35,7 @@ from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Incoming, Lasting
 from prouter.web.pauses import Pauses
 from prouter.web.problem import problem
+from prouter.web.short import ShortWay
 from prouter.web.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
@@ -86,12 +86,10 @@ class ConnectionHome(Protocol):
     def lost(self, connection: Connected) -> None: ...
 
 
-Short = tuple[Again, bytes, bytes, bytes, UpstreamPipe, float]
-"""What is known of the request, the request, what the job got, its id, the pipe, when it began."""
-
-
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(ShortWay, asyncio.Protocol):
     """One connection of a client. An exchange's Client."""
+
+    _home: ConnectionHome
 
     def __init__(self, home: ConnectionHome) -> None:
         self._home = home
@@ -107,16 +105,12 @@ class ClientConnection(asyncio.Protocol):
         """The head of this request, as it came."""
         self._again: Again | None = None
         """What is known of requests like the last one."""
-        self._same: tuple[bytes, Again | None, bytes] = (b"", None, b"")
-        """The last one of these, and what the job got before its id: the next one may be the same byte by byte."""
         self._watch: BodyWatch | None = None
         self._bad_body = False
         """The body of this request is none: where it ends is not known, what comes is dropped."""
         self._slow = False
         """Much is written that the client has not read: the next request waits."""
         self._exchange: Exchange | None = None
-        self._short: Short | None = None
-        """A request that was sent on without an exchange."""
         self._ends_by_close = False
         self._lingering = 0
         """Bytes dropped so far, plus one; 0 while not lingering."""
@@ -146,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
             (again := self._again) is not None
             and self._exchange is None
             and not (self._buffer or self._slow or self._lingering)
-            and self._begin_short(again, data)
+            and self.send_short(again, data)
         ):
             return
         if self._lingering:
@@ -223,7 +217,7 @@ class ClientConnection(asyncio.Protocol):
         if again is None or self._slow:
             return False
         self._again = again
-        if known is None and self._begin_short(again, data):
+        if known is None and self.send_short(again, data):
             return True
         if (rest := again.matched(data)) is None or not again.lasting.holds():
             self._again = None
@@ -236,47 +230,9 @@ class ClientConnection(asyncio.Protocol):
         exchange.begin_again(again, rest)
         return True
 
-    # --- the short way: a request like one before, a pipe that is kept, an answer that comes in one piece ---
-
-    def _begin_short(self, again: Again, data: bytes) -> bool:
-        """Send it on, where it is one. Nothing is made for it but what is needed to make an exchange, should anything
-        else happen."""
-        same, known, opening = self._same
-        if data != same or known is not again:
-            rest = again.matched(data) if again.short else None
-            if rest is None:
-                return False
-            opening = again.opening(rest)
-            self._same = (data, again, opening)
-        lasting = again.lasting
-        if not lasting.holds() or (pipe := lasting.take()) is None:
-            return False
-        mark = new_request_mark()
-        request = opening + mark + again.last
-        self._short = (again, data, request, mark, pipe, self._loop.time())
-        pipe.ask(self, request)
-        return True
-
-    def answered_whole(self, known: WholeAnswer, data: bytes) -> bool:
-        """Asker."""
-        home, short = self._home, self._short
-        if short is None or home.draining:
-            return False
-        self._short = None
-        closes, mark = short[0].closes, short[3]
-        if closes:
-            mark += b"\r\nConnection: close"
-        self._transport.write(known.opening + mark + data[known.rest_at :])
-        now = self._loop.time()
-        home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length)
-        if closes:
-            self._linger(more_may_come=False)
-        else:
-            self.late_at = now + self._limits.idle_seconds
-        return True
+    # --- the short way ends (short.py) ---
 
     def in_full(self) -> None:
-        """Asker: something else than a whole answer, or before it; from now on there is an exchange."""
         short, self._short = self._short, None
         if short is None:
             return
@@ -286,6 +242,9 @@ class ClientConnection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._late, self.late_at = exchange.look, begun + self._limits.relay_idle_seconds
         exchange.take_over(again, rest, request, pipe, begun)
+
+    def close_behind(self) -> None:
+        self._linger(more_may_come=False)
 
     def _engaged(self) -> Exchange | None:
         """The exchange that is under way, made now for a request that had none."""

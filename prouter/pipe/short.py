@@ -1,0 +1,66 @@
+"""A pipe's half of the short way (web/short.py): answers that come in one piece, without a reader.
+
+Contract: such an answer was validated whole, or begins with the bytes of one that was and has its size
+(http1/response.py). It is the answer to a request that has left us whole; what comes before that is out of step, and
+goes to a carrier as every other thing that may happen to a pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from prouter.http1.response import WholeAnswer, whole_answer
+
+
+class Asker(Protocol):
+    """Wants an answer that comes whole and plain; any other, and whatever else happens, goes to a carrier."""
+
+    def answered_whole(self, known: WholeAnswer, data: bytes) -> bool:
+        """The whole answer. False: it has to go to a carrier all the same."""
+
+    def in_full(self) -> None:
+        """It is no such answer: put a carrier in place, by the pipe's `carry`."""
+
+
+class ShortPipe:
+    """Of a pipe that was used before."""
+
+    uses: int
+    """Exchanges that it carried or carries."""
+    idle_since: float
+    _transport: asyncio.Transport
+    _asker: Asker | None = None
+    """In a carrier's place, as long as nothing but a whole answer comes."""
+    _known: WholeAnswer | None = None
+    """What the last answer of that kind was like."""
+
+    def ask(self, asker: Asker, request: bytes) -> None:
+        """Send a request without a body that is not HEAD."""
+        self.uses += 1
+        self._asker = asker
+        self._transport.write(request)
+
+    def answer_whole(self, asker: Asker, data: bytes) -> bool:
+        """Whether `data` was all of the answer, and nothing more is to be done."""
+        known = self._known
+        if known is None or len(data) != known.size or not data.startswith(known.head):
+            known = self._known = whole_answer(data)
+            if known is None:
+                return False
+        if self._transport.get_write_buffer_size() or not asker.answered_whole(known, data):
+            return False
+        self._asker = None
+        self.idle_since = time.monotonic()
+        self.go_back()
+        return True
+
+    def go_back(self) -> None:
+        """It is in step, for the next one."""
+        raise NotImplementedError
+
+    def be_carried(self) -> None:
+        """Something else happens: from now on there is a carrier, if anybody has asked."""
+        if self._asker is not None:
+            self._asker.in_full()
