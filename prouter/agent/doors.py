@@ -29,6 +29,7 @@ from prouter.model.http import Reply
 from prouter.model.jobs import job_info
 from prouter.model.plugin import Call, Route
 from prouter.pipe.steps import in_a_task
+from prouter.pluginkit.seldom import SeldomLog
 from prouter.rpc.connection import Link
 from prouter.rpc.websocket import AcceptedChannel
 from prouter.web.browser import guard_change, host_is_ours
@@ -40,6 +41,8 @@ from prouter.web.serve import BodyLimits, serve_route
 log = logging.getLogger(__name__)
 
 REPORT_PATH = "/job_started"
+REFUSED_AT_ONCE = 20
+"""Lines about routers that were refused: those who can not come in are named, and nobody can fill the log with them."""
 
 
 class RouterDoor:
@@ -53,6 +56,7 @@ class RouterDoor:
         self._tokens = tokens
         self._ping_seconds = ping_seconds
         self._handshake_seconds = handshake_seconds
+        self._refusals = SeldomLog(log, REFUSED_AT_ONCE)
 
     def take_tokens(self, settings: AgentSettings) -> None:
         self._tokens = settings.accept_tokens
@@ -89,7 +93,10 @@ class RouterDoor:
         except Incompatible as error:
             log.warning("the router at %s can not be served: %s", link.address, error.detail)
         except ProuterError as error:
-            log.info("link of a router at %s: %s", link.address, error.detail)
+            if link.rpc is None:
+                self._refusals.warn("a router at %s was refused: %s", link.address, error.detail)
+            else:
+                log.info("link of a router at %s: %s", link.address, error.detail)
 
 
 class ControlDoor:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from prouter.errors import InvalidRequest, JobNotFound, ProuterError, RouteNotFound
 from prouter.http1.request import HeadLimits
@@ -31,6 +32,11 @@ READ_BYTES = 1024 * 1024
 """Of a body that a handler has not taken yet."""
 
 
+def _about_us(record: logging.LogRecord) -> bool:
+    """Whether it is about something else than bytes that are no HTTP, which are answered 400 and are their sender's."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 class Service:
     """Routes of the agent's plugins, served on pipes."""
 
@@ -42,10 +48,13 @@ class Service:
         self._jobs = jobs
         self._missing = missing
         limit = HeadLimits().head_bytes * 2
+        serving = log.getChild("aiohttp")
+        serving.addFilter(_about_us)
         self._server = web.Server(
             self._handle,
             handler_cancellation=True,
             access_log=None,
+            logger=serving,
             auto_decompress=False,
             keepalive_timeout=IDLE_SECONDS,
             read_bufsize=READ_BYTES,

@@ -115,7 +115,7 @@ class Serving:
         self._running.discard(task)
         self._budget.give(event.cost_bytes)
         context.inbox.discard()
-        if not context.over:
+        if not context.over and self._contexts.get(context.call_id) is context:  # a peer may use an id again at once
             del self._contexts[context.call_id]
             context.over = True
             if context.call_id in self._machine.incoming:

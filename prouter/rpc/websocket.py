@@ -227,7 +227,7 @@ async def accept(request: web.BaseRequest, *, ping_interval_seconds: float, allo
     )
     try:
         await response.prepare(request)
-    except web.HTTPException as error:
+    except (web.HTTPException, ValueError) as error:  # aiohttp looks at some headers as if they were ASCII
         raise InvalidRequest("Invalid request: this is no websocket handshake") from error
     return AcceptedChannel(response, ping_interval_seconds, allowance, request.transport)
 

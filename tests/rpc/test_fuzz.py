@@ -225,3 +225,31 @@ async def test_spoiled_messages_end_calls_and_links_and_nothing_else(fuzz, caplo
     assert not caplog.records, caplog.records[0].getMessage()
     assert resident_bytes() - before < KEPT_BYTES
     assert turns.longest_seconds < TURN_SECONDS, f"a turn of the loop took {turns.longest_seconds * 1000:.0f} ms"
+
+
+async def test_an_id_that_is_used_again_at_once_is_another_call() -> None:
+    """The first call's task has answered, and nobody has noticed its end when the second begins."""
+    sent: list[bytes] = []
+    channel, methods, begun = MemoryChannel(sent.append), Methods(), 0
+
+    async def again(context: CallContext) -> int:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            channel.feed(call)
+            return 1
+        await asyncio.sleep(0.01)
+        return 2
+
+    methods.add("again", again)
+    call = bytes(msgpack.packb([2, 9, 20, "again", [], {}]))
+    channel.feed(bytes(msgpack.packb([1, 7, [1, None, HELLO]])))
+    link = await Link.accept(channel, authenticate=let_in, ids=IdCounter(), methods=methods)
+    running = asyncio.create_task(link.run())
+    channel.feed(call)
+    async with asyncio.timeout(20):
+        while len(sent) < 3:
+            await asyncio.sleep(0)
+    answers = [msgpack.unpackb(message, raw=False) for message in sent[1:]]
+    await closed(link, running)
+    assert [(msgpack.unpackb(answer[2]), answer[3]) for answer in answers] == [(1, 0), (2, 0)]

@@ -77,7 +77,9 @@ class JobRegistry:
         return iter(list(self._jobs.values()))
 
     def find(self, job: str) -> Job:
-        """Raises JobNotFound."""
+        """Raises JobNotFound, also for what is no uid at all: a router may send anything."""
+        if not isinstance(job, str):
+            raise JobNotFound(str(job)[:100])
         found = self._jobs.get(JobUid(job))
         if found is None or JobUid(job) in self._made:
             raise JobNotFound(job)

@@ -14,12 +14,16 @@ from prouter.errors import LinkError, ProuterError
 from prouter.model.access import Peer
 from prouter.model.agents import Hello
 from prouter.model.ids import AgentUid
+from prouter.pluginkit.seldom import SeldomLog
 from prouter.rpc.connection import Link
 from prouter.rpc.methods import Methods
 from prouter.rpc.websocket import AcceptedChannel
 from prouter.web.link_door import Accept, LinkDoor
 
 log = logging.getLogger(__name__)
+
+REFUSED_AT_ONCE = 20
+"""Lines about agents that were refused: those who can not come in are named, and nobody can fill the log with them."""
 
 
 class AgentEndpoint:
@@ -29,6 +33,7 @@ class AgentEndpoint:
         self._fleet = fleet
         self._access = access
         self._told = told
+        self._refusals = SeldomLog(log, REFUSED_AT_ONCE)
 
     def door(self) -> LinkDoor:
         return LinkDoor(self._redeem, self._serve, self._fleet.settings.ping_interval_seconds)
@@ -46,7 +51,7 @@ class AgentEndpoint:
                 handshake_timeout_seconds=self._fleet.settings.handshake_seconds,
             )
         except ProuterError as error:
-            log.warning("an agent at %s:%s was refused: %s", peer.host, peer.port, error.detail)
+            self._refusals.warn("an agent at %s:%s was refused: %s", peer.host, peer.port, error.detail)
             return
         address = f"{peer.host}:{peer.port}"
         await self._fleet.serve(rpc, "SERVER", address, lambda link: AskedBack(link, self._fleet.tickets))
