@@ -18,11 +18,13 @@ from prouter.errors import RemoteProtocolError
 from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
-from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
 from prouter.pipe.unsent import hold_little, hold_little_below
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0
+"""Between two looks whether a pipe from which nothing is read, since the job does not, is still there."""
 
 Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
 """Connects a protocol to a job's port. Raises OSError."""
@@ -207,6 +209,7 @@ class _End(asyncio.Protocol):
     def pause_writing(self) -> None:
         if not self.other.transport.is_closing():
             self.other.transport.pause_reading()
+            self.pair.held(self.other)  # from now on nothing tells that it is gone
 
     def resume_writing(self) -> None:
         if not self.other.transport.is_closing():
@@ -227,6 +230,7 @@ class Pair:
         "_half_close_seconds",
         "_is_cut",
         "_job",
+        "_looks",
         "_moved_at",
         "_over",
         "_pipe",
@@ -253,6 +257,7 @@ class Pair:
         self._over = over
         self._moved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._looks: asyncio.TimerHandle | None = None
         self.timed = False
         """Whether a deadline runs that a byte renews."""
         self._begun = False
@@ -266,6 +271,20 @@ class Pair:
 
     def moved(self) -> None:
         self._moved_at = asyncio.get_running_loop().time()
+
+    def held(self, end: _End) -> None:
+        """Nothing is read from one side now. Only the pipe is looked at: what a job wrote before its reset counts."""
+        if end is self._pipe and self._looks is None:
+            self._looks = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looks = None
+        if self._closed or self._pipe.transport.is_reading():
+            return
+        if was_reset(self._pipe.transport):
+            self.cut()
+        else:
+            self.held(self._pipe)
 
     def ended(self, end: _End) -> None:
         """FIN came from one side."""
@@ -326,8 +345,9 @@ class Pair:
         self._job.transport.close()
 
     def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._looks):
+            if timer is not None:
+                timer.cancel()
         if not self._closed:
             self._closed = True
             if self._begun:

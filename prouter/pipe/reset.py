@@ -38,6 +38,17 @@ def _set_linger(transport: asyncio.WriteTransport, value: bytes) -> None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
+def was_reset(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer's reset has come, which the loop does not tell while reading is paused. Asking forgets it."""
+    raw = transport.get_extra_info("socket")
+    if raw is None:
+        return False
+    try:
+        return bool(raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    except (OSError, ValueError):  # closed by now
+        return False
+
+
 def half_close(transport: asyncio.WriteTransport) -> None:
     """FIN behind what was written; nothing when that way is closed already. A peer that is gone by now is no error."""
     if not transport.can_write_eof() or transport.is_closing():

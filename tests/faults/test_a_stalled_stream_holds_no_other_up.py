@@ -8,7 +8,7 @@ import time
 from contextlib import AsyncExitStack
 
 from figures import LONG
-from proxied import Proxied, joined
+from proxied import Proxied, call, joined
 from sampling import Sampler, percentile
 from streams import JOB, Reader, asked, ended_at, waiting
 
@@ -111,6 +111,8 @@ async def test_who_stalls_is_cut_at_its_idle_time_out_and_not_before(fleet, figu
         up.transport.write(bytes(32 * MIB))
         assert await up.until_head(ROOM * IDLE_SECONDS + 5) == 504
         said_at = time.monotonic()
+        info = f"{job.info['path']}/info"
+        await eventually(lambda: call(job.router, "GET", info)["activity"]["connections"] == 0)
         (job.sandbox / "go").touch()  # a job that does not read sees nothing, not even the end
 
         def all_ended() -> bool:

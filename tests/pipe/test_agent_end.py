@@ -188,11 +188,24 @@ async def test_a_job_that_reads_nothing_of_what_came_with_the_line_is_waited_for
                 sent += len(piece)
         assert sent < 32 * len(piece), "all is taken for a job that reads nothing"
         got = 0
-        while got < sent:
+        while got < len(piece):
             data = await ends.receive(job)
             assert data == (piece + piece)[got % 256 :][: len(data)]
             got += len(data)
         assert failed == []
+
+
+async def test_a_reset_of_the_pipe_is_noticed_behind_bytes_that_the_job_does_not_read(ends: Ends) -> None:
+    job = await ends.bound()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            while True:
+                await ends.send(ends.router, bytes(65536))
+    reset(ends.router)
+    async with asyncio.timeout(SECONDS):
+        await ends.over.wait()
+    with contextlib.closing(job), pytest.raises(ConnectionResetError):
+        await ends.everything(job)
 
 
 async def test_the_agents_own_service_gets_the_pipe_with_what_followed(ends: Ends) -> None:
