@@ -12,6 +12,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from limits import mistakes as limit_mistakes
+
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
@@ -85,6 +87,7 @@ def main() -> int:
         text = page.read_text("utf-8")
         mistakes += broken_links(page, text) + unknown_make_targets(page, text, targets)
     mistakes += undocumented_plugins((ROOT / "docs" / "plugins" / "index.md").read_text("utf-8"))
+    mistakes += limit_mistakes()
     mistakes += stale_pages() + sphinx_mistakes()
     for mistake in mistakes:
         print(mistake)

@@ -1,0 +1,71 @@
+"""Whether limits.md says what the program does: all limits that there are, with their defaults.
+
+Belongs here: reading the page's tables, what is compared with what. Does not: other pages (check.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prouter.agent.settings import SECTIONS as OF_AGENT
+from prouter.core.settings import SECTIONS as OF_ROUTER
+from prouter.http1.response import MAX_HEAD_BYTES
+from prouter.pipe.answer import MAX_INTERIM
+from prouter.plugins.events_api import EventsApi
+from prouter.plugins.job_output.agent import JobOutput
+from prouter.plugins.ws_bridge.router import WsBridge
+from prouter.rpc.limits import Limits
+from prouter.rpc.websocket import SEND_SECONDS
+from prouter.web.limits import WebLimits
+
+PAGE = Path(__file__).parent / "limits.md"
+ROW = re.compile(r"^\| (?:(agent) )?(?:`([a-z_.]+)`|(fixed: [^|]+?)) \| ([0-9.]+)(?: (\w+(?:/s)?))? \|", re.MULTILINE)
+UNITS = {"": 1, "s": 1, "bytes/s": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+WHOLE = (("", "timeouts"), ("", "limits"), ("", "pipes"), ("", "links"), ("agent", "pipes"), ("agent", "links"))
+"""Sections in which every key is such a limit."""
+FIXED: Mapping[str, float] = {
+    "fixed: linger": WebLimits().linger_seconds,
+    "fixed: link's write": SEND_SECONDS,
+    "fixed: kept back": WebLimits().kept_back,
+    "fixed: held": WebLimits().held_bytes,
+    "fixed: answer's head": MAX_HEAD_BYTES,
+    "fixed: interim answers": MAX_INTERIM,
+    "fixed: handshake": Limits().handshake_bytes,
+    "fixed: link's call": Limits().call_bytes,
+}
+"""What can not be configured."""
+
+
+def mistakes() -> Iterator[str]:
+    """One sentence each."""
+    known = dict(_defaults())
+    said = dict(_rows(PAGE.read_text("utf-8")))
+    for name, value in said.items():
+        if name not in known:
+            yield f"docs/limits.md: there is no {' '.join(name).strip()}"
+        elif known[name] != value:
+            yield f"docs/limits.md: {' '.join(name).strip()} is {known[name]:g} in the program, not {value:g}"
+    for name in known.keys() - said.keys():
+        if (name[0], name[1].rpartition(".")[0]) in WHOLE or name[1].startswith("fixed"):
+            yield f"docs/limits.md: {' '.join(name).strip()} is not there"
+
+
+def _rows(text: str) -> Iterator[tuple[tuple[str, str], float]]:
+    for agent, key, fixed, number, unit in ROW.findall(text):
+        yield (agent, key or fixed), float(number) * UNITS[unit]
+
+
+def _defaults() -> Iterator[tuple[tuple[str, str], Any]]:
+    """By (`agent` or nothing, key)."""
+    plugins = (("", EventsApi()), ("", WsBridge()), ("agent", JobOutput()))
+    sections = [("", section) for section in OF_ROUTER] + [("agent", section) for section in OF_AGENT]
+    sections += [(whose, section) for whose, plugin in plugins for section in plugin.prouter_config_sections()]
+    for whose, section in sections:
+        for key, schema in section.properties.items():
+            if isinstance(schema.get("default"), int | float):
+                yield (whose, f"{section.name}.{key}"), schema["default"]
+    for name, value in FIXED.items():
+        yield ("", name), value
