@@ -1,7 +1,7 @@
 """R17: spoiled frames, requests and bind lines: nothing crashes, hangs, grows or floods, and others do not notice.
 
 At real doors, over sockets; the machine of links alone, a hundred thousand times faster, is in tests/rpc/test_fuzz.py.
-An ERROR line of a daemon fails the test (fixture `fleet`); an exception of a task that nobody saw would be one.
+An ERROR line of a daemon fails the tests; an exception of a task that nobody saw would be one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from figures import LONG, Figures
 from proxied import Proxied, joined, new_job
 from sampling import Growth
 from spoiling import Spoiler, said
+from wire import wired
 
 from prouter.model.jobs import JobState
 from prouter.pipe.opening import opening_request
@@ -102,9 +103,15 @@ class Scene:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-def scene(fleet: Fleet) -> Scene:
-    return Scene(fleet)
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """One for all of them: that what one test sent hurts none of the next ones is a part of it."""
+    fleet = Fleet(tmp_path_factory.mktemp("spoiled"))
+    try:
+        yield Scene(fleet)
+    finally:
+        fleet.close()
+    assert not fleet.error_lines()
 
 
 # --- frames of a link ---
@@ -221,7 +228,9 @@ async def test_a_websocket_key_that_is_not_ascii_is_no_handshake(fleet: Fleet) -
     head = "GET /rpc/v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     lines = f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {links.SUBPROTOCOL}\r\n"
     key = b"Sec-WebSocket-Key: dGhlIHN\xa1bXBsZSBub25jZQ==\r\n\r\n"
-    assert (await told(router.address("server"), (head + lines).encode() + key)).startswith(b"HTTP/1.1 400 ")
+    async with wired(*router.address("server")) as wire:
+        await wire.send((head + lines).encode() + key)
+        assert (await wire.head()).status == 400
 
 
 # --- bytes at the acceptors ---
