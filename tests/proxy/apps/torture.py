@@ -15,7 +15,7 @@ import socket
 import struct
 from pathlib import Path
 
-from listening import listening
+from listening import listening_everywhere
 
 HEARD = Path("heard")
 
@@ -113,6 +113,15 @@ class Visit:
             left -= part
         return True
 
+    async def do_counted(self, head: bytes, place: str, query: dict[str, str]) -> bool:
+        """So many blocks of 64 KiB, each of which is its number over and over."""
+        blocks = int(query["blocks"])
+        self.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (blocks * 65536))
+        for number in range(blocks):
+            self.writer.write(number.to_bytes(8, "big") * 8192)
+            await self.writer.drain()
+        return True
+
     async def do_sink(self, head: bytes, place: str, query: dict[str, str]) -> bool:
         digest, left = hashlib.sha256(), int(query["bytes"])
         while left:
@@ -202,8 +211,8 @@ async def main() -> None:
         count += 1
         await Visit(count, reader, writer).serve()
 
-    server = await asyncio.start_server(visited, sock=listening())
-    await server.serve_forever()
+    servers = [await asyncio.start_server(visited, sock=sock) for sock in listening_everywhere()]
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 asyncio.run(main())
