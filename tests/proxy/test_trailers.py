@@ -52,6 +52,8 @@ async def test_nor_has_one_of_the_agents_own_service(job: Proxied) -> None:
 
 async def test_a_body_in_chunks_without_any_costs_no_connection(make_job: Callable[..., Proxied]) -> None:
     job = make_job()
-    for _ in range(3):
-        await job.ask("/x", CHUNKED, method="POST", body=BODY % b"")
-    assert [heard.count(b"POST /x ") for heard in job.heard if heard] == [3]
+    async with job.wired() as wire:
+        await wire.send((job.request("/x", CHUNKED, method="POST") + BODY % b"") * 6)
+        for _ in range(6):
+            assert (await wire.answer()).status == 200
+    assert max(heard.count(b"POST /x ") for heard in job.heard) > 1
