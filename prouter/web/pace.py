@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+LATE = 0.25
+"""Of a window: how late its end may be looked at."""
+
 
 class BodyPace:
-    """Looks back over one window of time after the other. A window in which the client had to wait counts for nothing.
+    """Looks back over one window of time after the other. A window in which the client had to wait counts for nothing,
+    nor does one whose end we saw late: we slept, and what was sent meanwhile has not been read yet.
 
     `waits`: the client sends nothing before it is told to go on (`Expect: 100-continue`).
     """
@@ -36,7 +40,8 @@ class BodyPace:
         if now < self._until:
             return self._until - now
         waits = self._waits and not bytes_in
-        excused = self._excused or waits or not taken
+        slept = now > self._until + LATE * self._window_seconds
+        excused = self._excused or waits or slept or not taken
         if bytes_in - self._bytes < self._least and not excused:
             return 0.0
         self._until = now + self._window_seconds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,7 +32,7 @@ from prouter.testing import AgentDaemon, FakeAgent, Fleet, RouterDaemon, eventua
 JOB = str(Path(__file__).parent / "streaming_job.py")
 SEED = int(os.environ.get("PROUTER_TEST_SEED", "1"))
 TIMES = 500 if LONG else 1
-MESSAGES, REQUESTS, PIPES = 8000 * TIMES, 3000 * TIMES, 400 * TIMES
+MESSAGES, REQUESTS, PIPES = 4000 * TIMES, 2000 * TIMES, 300 * TIMES
 GROWTH_MIB = 32
 SECONDS = 15.0
 """In which anything that was asked for ends."""
@@ -73,7 +74,7 @@ class Scene:
             using = asyncio.create_task(self._use(session))
             try:
                 yield
-                assert not using.done(), f"who uses another agent noticed: {using.exception()!r}"
+                assert not using.done(), f"somebody else noticed: {using.exception()!r}"
             finally:
                 using.cancel()
                 await asyncio.wait([using])
@@ -99,8 +100,18 @@ class Scene:
         while True:
             async with session.get(self.router.url() + self.bystander.prefix + "/small") as answer:
                 assert answer.status == 200
+            for path in ("/jobs", "/agents", "/connections", "/metrics"):  # strange peers are shown there, too
+                async with session.get(self.router.url() + path) as answer:
+                    text = await answer.text()
+                assert answer.status == 200, f"{path}: {text[:1000]}"
+                if path != "/metrics":
+                    json.loads(text, parse_constant=no_json)
             self.asked += 1
             await asyncio.sleep(0.02)
+
+
+def no_json(word: str) -> None:
+    raise AssertionError(f"{word} is no JSON")
 
 
 @pytest.fixture(scope="module")
@@ -243,14 +254,14 @@ def requests(scene: Scene) -> list[bytes]:
     socket = f"{upgrade}websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     pipe = f"{upgrade}prouter-pipe/1\r\nAuthorization: Ticket {'01' * 16}\r\n"
     chunks = "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nT: x\r\n\r\n"
-    json = "Content-Type: application/json\r\nContent-Length: 14"
+    made_of_json = "Content-Type: application/json\r\nContent-Length: 14"
     made = [
         f"GET /healthz HTTP/1.1\r\n{host}\r\n",
         f"GET {job}/http/small HTTP/1.1\r\n{host}Accept: */*\r\nX-Request-Id: mine\r\n\r\n",
         f"POST {job}/http/up HTTP/1.1\r\n{host}Content-Length: 11\r\n\r\nhello world",
         f"POST {job}/http/up HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n{chunks}",
         f"PUT {job}/file/spoiled HTTP/1.1\r\n{host}Content-Length: 5\r\n\r\nhello",
-        f'POST {job}/files HTTP/1.1\r\n{host}{json}\r\n\r\n{{"mkdir": "d"}}',
+        f'POST {job}/files HTTP/1.1\r\n{host}{made_of_json}\r\n\r\n{{"mkdir": "d"}}',
         f"GET /jobs?limit=3 HTTP/1.1\r\n{host}Accept: application/json\r\n\r\n",
         f"GET {job}/http/websocket HTTP/1.1\r\n{host}{socket}\r\n\x81\x85\0\0\0\0hello\x88\x80\0\0\0\0",
         f"GET /rpc/v1 HTTP/1.1\r\n{host}{socket}Sec-WebSocket-Protocol: {links.SUBPROTOCOL}\r\n\r\n\x82\x81\0\0\0\0x",
