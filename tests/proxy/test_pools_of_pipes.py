@@ -72,7 +72,7 @@ async def test_idle_and_unbound_pipes_close_that_nobody_used_and_one_in_use_stay
         assert time.monotonic() < deadline, found
     assert (await job.ask("/x")).status == 200
     assert (pipes(job)["idle"], pipes(job)["warm"], pipes(job)["open"]) == (1, 2, 3)
-    assert b"GET /x " in job.heard[-1], "it was the same all the time"
+    assert sum(b"GET /x " in heard for heard in job.heard) == 1, "it was the same all the time"
 
 
 async def test_metrics_tell_pipes_by_what_they_do(fleet: Fleet) -> None:
