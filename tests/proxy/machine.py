@@ -259,6 +259,8 @@ class Machine:
     draining = False
     way = ""
     """What is not there at once: one of WAYS."""
+    host = "job"
+    """What jobs are told; what was decided holds until it is another."""
     stalled_jobs = False
     """Jobs do not read, until all comes to its end."""
 
@@ -374,10 +376,13 @@ class Machine:
             return Serve(self._serve)
         if not target.startswith("/job/"):
             return Reply.text("nothing here", status=404)
-        plan = ForwardPlan(target, "job", set_headers=(("X-Request-Id", incoming.request_id),))
+        plan = ForwardPlan(target, self.host, set_headers=(("X-Request-Id", incoming.request_id),))
         if self.way.startswith("change"):
             return Forward(self._open, plan, change_answer=self._changed)
-        return Forward(self._open, plan, lasting=lambda: Lasting("/job", lambda: True, self._take))
+        if self.way == "long":
+            return Forward(self._open, plan)
+        host = self.host
+        return Forward(self._open, plan, lasting=lambda: Lasting("/job", lambda: self.host == host, self._take))
 
     async def _changed(self, head: ResponseHead) -> ResponseHead:
         await self._turns("change later")

@@ -1,0 +1,177 @@
+"""A request that goes the short way ends as it would on the long one, whatever happens amid it.
+
+Bytes of all kinds in any order are the exchange machine's (theme `short`); here stand the cases one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from exchanges import ODD, Asked, Script
+from machine import FIN, RESET, JobEnd, Machine
+from test_exchange_machine import Talk
+
+GET = b"GET /job/%d HTTP/1.1\r\nHost: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Job:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[bytes | str, ...] = (OK,)
+
+    def __call__(self, job: JobEnd, target: str, attempt: int, whole: bool) -> None:
+        if whole:
+            job.send(*self.parts)
+
+
+@pytest.fixture
+def job() -> Job:
+    return Job()
+
+
+@pytest.fixture
+def machine(job: Job) -> Iterator[Machine]:
+    """With a connection whose next GET goes the short way."""
+    made = Machine(job)
+    for number in range(2):
+        made.client.send(GET % number)
+        made.settle()
+    assert len(made.idle) == 1
+    yield made
+    made.close()
+    assert not made.errors
+
+
+def ask(machine: Machine, job: Job, *parts: bytes | str) -> None:
+    """The next request, which the job has; it answers with these."""
+    by_heart = machine.by_heart
+    job.parts = parts
+    machine.client.send(GET % 2)
+    machine.settle()
+    assert machine.by_heart == by_heart + 1
+
+
+def outcome(talk: list[tuple[Asked, Script]], *, long: bool) -> tuple[object, ...]:
+    """What everybody has in the end."""
+    made = Talk(talk)
+    made.machine.way = "long" if long else ""
+    try:
+        for number, (asked, _) in enumerate(talk):
+            made.machine.client.send(asked.raw(number))
+            made.machine.rest()
+        client, jobs = made.machine.client, made.machine.jobs
+        taken = re.sub(rb"X-Request-Id: [0-9a-f]+", b"X-Request-Id: 1", bytes(client.taken))
+        ends = [(job.transport.ended, job.requests) for job in jobs]
+        rows = made.machine.traffic.requests.values()
+        counts = [
+            sum(column) for column in zip(*((row.count, row.bytes_in, row.bytes_out) for row in rows), strict=True)
+        ]
+        assert made.machine.by_heart == 0 if long else made.machine.by_heart > 0
+        return taken, client.ended, client.half, ends, len(made.machine.idle), counts
+    finally:
+        made.machine.close()
+        assert not made.machine.errors
+
+
+@pytest.mark.parametrize("script", ODD)
+@pytest.mark.parametrize("lines", [(), ("Connection: close",)], ids=["kept", "closed"])
+def test_any_answer_is_what_it_is_on_the_long_way(script: Script, lines: tuple[str, ...]) -> None:
+    alike, plain = Asked(lines=lines), Asked()
+    for talk in (
+        [(plain, Script())] * 3 + [(alike, script), (plain, Script()), (plain, Script(body=b"last"))],
+        [(plain, Script())] * 3 + [(plain, script)],
+    ):
+        assert outcome(talk, long=False) == outcome(talk, long=True)
+
+
+def test_a_body_behind_the_answer_to_head_reaches_nobody(machine: Machine, job: Job) -> None:
+    job.parts = (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n",)
+    head = (GET % 2).replace(b"GET", b"HEAD")
+    for _ in range(2):
+        machine.client.send(head)
+        machine.settle()
+    job.parts = (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",)
+    machine.client.send(head)
+    machine.settle()
+    assert bytes(machine.client.taken).count(b"HTTP/1.1 200") == 5
+    assert b"poison" not in machine.client.taken
+    assert not machine.idle
+
+
+def test_an_answer_to_what_was_not_sent_yet_leaves_a_connection_that_is_used_no_more(machine: Machine) -> None:
+    pipe = machine.jobs[0].transport
+    machine.run(pipe.stall, True)
+    pipe.send(OK)
+    machine.client.send(GET % 2)
+    machine.run(machine.client.deliver)
+    machine.run(pipe.deliver)
+    assert not machine.idle
+
+
+def test_a_deadline_of_an_idle_connection_is_none_of_its_requests(machine: Machine, job: Job) -> None:
+    ask(machine, job)
+    machine.run(machine.connection.overdue)
+    assert not machine.client.ended
+    machine.jobs[0].send(OK)
+    machine.settle()
+    assert bytes(machine.client.taken).count(b"\r\n\r\nok") == 3
+
+
+def test_each_answer_puts_off_the_end_of_an_idle_connection(machine: Machine, job: Job) -> None:
+    before = machine.connection.late_at
+    ask(machine, job, OK)
+    assert machine.connection.late_at > before
+
+
+def test_what_is_decided_anew_counts_for_the_very_same_request(machine: Machine, job: Job) -> None:
+    for host in ("job", "job", "other", "other", "other"):
+        machine.host = host
+        machine.client.send(GET % 2)
+        machine.settle()
+    heads = bytes(machine.jobs[0].transport.taken).split(b"\r\n\r\n")[2:-1]
+    hosts = [re.findall(rb"Host: (\w+)", head) for head in heads]
+    assert hosts == [[b"job"]] * 2 + [[b"other"]] * 3
+
+
+def test_who_does_not_read_is_answered_no_more(machine: Machine, job: Job) -> None:
+    job.parts = (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000,)
+    machine.run(machine.client.stall, True)
+    for number in range(2, 6):
+        machine.client.send(GET % number)
+        machine.rest()
+    assert len(machine.jobs[0].requests) == 3
+    machine.settle()
+    assert len(machine.jobs[0].requests) == 6
+
+
+def test_a_connection_that_came_when_the_endpoint_was_ending_is_closed_behind_its_answer(
+    machine: Machine, job: Job
+) -> None:
+    machine.draining = True  # without a word to the connection, which was not there yet
+    ask(machine, job, OK)
+    assert machine.client.half or machine.client.ended
+
+
+@pytest.mark.parametrize("end", [FIN, RESET])
+def test_a_client_that_goes_takes_its_request_with_it(machine: Machine, job: Job, end: str) -> None:
+    ask(machine, job)
+    machine.client.send(end)
+    machine.settle()
+    assert machine.jobs[0].transport.ended == RESET
+    assert machine.connections_lost == 1
+    assert not machine.idle
+
+
+def test_an_endpoint_that_ends_lets_it_come_to_its_end(machine: Machine, job: Job) -> None:
+    ask(machine, job)
+    machine.drain()
+    assert not machine.client.ended
+    machine.jobs[0].send(OK)
+    machine.settle()
+    last = bytes(machine.client.taken).rpartition(b"HTTP/1.1 200")[2]
+    assert b"Connection: close" in last
+    assert machine.client.ended or machine.client.half
