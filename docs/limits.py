@@ -14,6 +14,7 @@ from prouter.agent.settings import SECTIONS as OF_AGENT
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
 from prouter.pipe.answer import MAX_INTERIM
+from prouter.pipe.unsent import UNSENT_BELOW_BYTES, UNSENT_BYTES
 from prouter.plugins.events_api import EventsApi
 from prouter.plugins.job_output.agent import JobOutput
 from prouter.plugins.ws_bridge.router import WsBridge
@@ -31,6 +32,8 @@ FIXED: Mapping[str, float] = {
     "fixed: link's write": SEND_SECONDS,
     "fixed: kept back": WebLimits().kept_back,
     "fixed: held": WebLimits().held_bytes,
+    "fixed: unsent": UNSENT_BYTES,
+    "fixed: unsent below": UNSENT_BELOW_BYTES,
     "fixed: answer's head": MAX_HEAD_BYTES,
     "fixed: interim answers": MAX_INTERIM,
     "fixed: handshake": Limits().handshake_bytes,

@@ -31,6 +31,7 @@ class Reader(asyncio.Protocol):
         self.end: str | None = None
         """"end" (FIN) or "reset"."""
         self.transport: asyncio.Transport
+        self._lost = False
         self._wanted = 0
         self._woken = asyncio.Event()
 
@@ -72,8 +73,9 @@ class Reader(asyncio.Protocol):
     def read_on(self) -> None:
         self.transport.resume_reading()
 
-    def reset(self) -> None:
-        self.transport.abort()
+    def leave(self) -> None:
+        if not self._lost:  # asyncio fails at an abort behind a close that had to wait
+            self.transport.abort()
 
     # --- asyncio tells ---
 
@@ -101,6 +103,7 @@ class Reader(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self.end = self.end or ("reset" if exc else "end")
         self._woken.set()
 
@@ -112,7 +115,7 @@ async def asked(job: Proxied, rest: str, *lines: str, method: str = "GET", read:
     try:
         yield client
     finally:
-        client.transport.abort()
+        client.leave()
 
 
 async def ask(job: Proxied, rest: str, *lines: str, method: str = "GET", read: bool = True) -> Reader:

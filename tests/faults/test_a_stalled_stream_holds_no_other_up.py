@@ -87,10 +87,13 @@ async def test_of_a_thousand_streams_some_stall(fleet, figures) -> None:
 
 async def settled(router: Sampler, agent: Sampler, most: tuple[int, int] = (1000, 1000)) -> tuple[int, int]:
     """Open descriptors of both, once there are not many more than there were."""
-    kept = 8  # connections to the job that are kept for the next request, warm pipes
+    kept = 40  # connections to the job that are kept for the next request, warm pipes
 
-    async def few() -> bool:
-        return router.descriptors() <= most[0] + kept and agent.descriptors() <= most[1] + 2 * kept
+    def few() -> bool:
+        found = router.descriptors(), agent.descriptors()
+        assert found[0] <= most[0] + kept, found
+        assert found[1] <= most[1] + 2 * kept, found
+        return True
 
     await eventually(few, what="descriptors that are closed")
     return router.descriptors(), agent.descriptors()
