@@ -43,8 +43,9 @@ log = logging.getLogger(__name__)
 PROXY = "job.proxy"
 """The action of a proxied request."""
 SLASHES = re.compile("//+")
-EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_proxy_finished", "prouter_audit")
-"""Hooks that concern each proxied request: while somebody implements one, every request goes the whole way."""
+EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_audit")
+"""Hooks that may change each proxied request, or want to know what was decided about it: while somebody implements
+one, every request goes the whole way."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
@@ -188,10 +189,16 @@ class ControlDispatcher:
             )
 
         kept = partial(link.pool.take_kept, line, max_idle_seconds=KEPT_IDLE_SECONDS)
-        return Lasting(target.prefix, holds, kept, judge)
+        tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
+        return Lasting(target.prefix, holds, kept, judge, tell)
+
+    def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
+        """Of a request like that one."""
+        here = dataclasses.replace(target, rest=rest, request_id=incoming.request_id, peer=incoming.peer)
+        self._told.of_proxied(incoming, here)
 
     def _alone(self) -> bool:
-        """Whether one plugin says which paths are a job's, one how requests look, and nobody anything else of them."""
+        """Whether one plugin says which paths are a job's, one how requests look, and nobody changes any of that."""
         hooks = self._hooks
         return (
             len(hooks.plugins("prouter_resolve_route")) == 1

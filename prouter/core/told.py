@@ -65,9 +65,13 @@ class Told:
 
         incoming.on_answer = answered
 
+    def wanted_of_proxied(self) -> bool:
+        """Whether somebody wants to be told of proxied requests."""
+        return self._hooks.implemented(FINISHED)
+
     def of_proxied(self, incoming: Incoming, target: JobTarget) -> None:
         """When a request is about to go to a job."""
-        if not self._hooks.implemented(FINISHED):
+        if not self.wanted_of_proxied():
             return
 
         def ended(ending: Ending) -> None:

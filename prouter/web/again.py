@@ -56,7 +56,7 @@ class Again:
     closes: bool
     """Whether the client closes the connection after it."""
     short: bool
-    """Whether it may go without an exchange: nobody is asked, and the answer has a body where its head says so."""
+    """Whether it may go without an exchange: nobody is asked or told, and a body is there where an answer says so."""
     policy: AnswerPolicy
     fresh: Callable[[bool], Awaitable[UpstreamPipe]]
     """How a pipe is opened where none is kept."""
@@ -158,7 +158,7 @@ def learn(
         last,
         head,
         wants_close(head),
-        lasting.judge is None and head.method != "HEAD",
+        lasting.judge is None and lasting.tell is None and head.method != "HEAD",
         policy,
         fresh,
     )

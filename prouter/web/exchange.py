@@ -160,6 +160,8 @@ class Exchange(Accounted):
         self._policy = again.policy
         self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id.encode("ascii"))
         judge = again.lasting.judge
+        if judge is None:
+            self._will_tell(again)
         pipe = again.lasting.take() if judge is None else None
         if pipe is not None:
             self._carry(pipe, self._request)
@@ -181,12 +183,17 @@ class Exchange(Accounted):
         if self._again is not None:
             self._incoming.head = self._again.head_of(self._rest)
 
+    def _will_tell(self, again: Again) -> None:
+        if again.lasting.tell is not None:
+            again.lasting.tell(self._incoming, self._rest.decode("ascii"))
+
     async def _opened(self, again: Again) -> None:
         self._carry(await again.fresh(False), self._request)
 
     async def _judged(self, again: Again, judged: Awaitable[None]) -> None:
         """All but whether it may was decided before."""
         await judged
+        self._will_tell(again)
         self._carry(again.lasting.take() or await again.fresh(False), self._request)
 
     async def _once_more(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:

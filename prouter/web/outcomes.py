@@ -73,6 +73,8 @@ class Lasting:
     """A pipe that is kept for the same target, without waiting."""
     judge: Callable[[], Awaitable[None]] | None = None
     """Asks who wants to be asked about each request whether it may; raises ProuterError. None: nobody does."""
+    tell: Callable[[Incoming, str], None] | None = None
+    """Prepares that somebody is told of a request's end, with the rest of its target. None: nobody wants to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ class Listener:
     def prouter_proxy_finished(self, finished):
         told = dataclasses.asdict(finished)
         told.pop("target")
-        write("finished", id=finished.target.request_id, job=finished.target.ref.job, **told)
+        target = finished.target
+        write("finished", id=target.request_id, job=target.ref.job, rest=target.rest, port=target.peer.port, **told)
 
     @hookimpl
     def prouter_proxy_activity(self, agent, record, activity):

@@ -47,6 +47,18 @@ async def test_whole_ones_with_the_bytes_of_their_bodies(heard: Heard, job: Prox
     assert told["job"] == job.info["uid"]
 
 
+async def test_requests_that_are_alike_are_told_of_one_by_one(heard: Heard, job: Proxied) -> None:
+    for _ in range(2):
+        async with job.wired() as wire:
+            port = wire.writer.get_extra_info("sockname")[1]
+            for number in range(4):
+                await wire.send(job.request(f"/x?{number}"))
+                answer = await wire.answer()
+                told = await ended(heard, answer.get("x-request-id") or "")
+                assert shape(told) == ("GET", 200, 0, len(answer.body), True, "")
+                assert (told["rest"], told["port"]) == (f"/x?{number}", port)
+
+
 async def test_a_stream_of_events_that_its_client_leaves(heard: Heard, job: Proxied) -> None:
     async with job.wired() as wire:
         await wire.send(job.request("/events", "X-Request-Id: events"))
