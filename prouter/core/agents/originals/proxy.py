@@ -29,8 +29,8 @@ HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "proxy-connection")
 )
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_NO_VALUE = re.compile(r"[\r\n\0]")
-"""RFC 9110 5.5: what would begin another header, or end it."""
+_NO_VALUE = re.compile(r"[\0-\x08\n-\x1f\x7f]")
+"""RFC 9110 5.5: what would begin another header, or end it, and every other control character but the tab."""
 NO_SERVER = "job does not contain a running server"
 """An original's words for a job without a port."""
 

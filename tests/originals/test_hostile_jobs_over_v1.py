@@ -1,0 +1,30 @@
+"""A hostile job on an original agent, which reads answers more freely than we do: still its client gets one answer, an
+error or a cut, and the connection is closed or in step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from exchanges import read_answers
+from hostile_jobs import VECTORS, Hostile
+from tortured import OnV1
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=str)
+async def test_its_client_gets_no_second_answer(v1_job: OnV1, vector: Hostile) -> None:
+    v1_job.says("answer", vector.data)
+    behind = "close" if vector.behind == "hang" else vector.behind  # an original waits for as long as its job does
+    async with v1_job.wired() as wire:
+        await wire.send(v1_job.request(f"/say/answer?then={behind}"))
+        with contextlib.suppress(ConnectionError):
+            await wire.send(v1_job.request("/after", "Connection: close"))
+        data, how = await wire.rest()
+    found, rest = read_answers(data, ["GET", "GET"], "fin" if how == "end" else "reset")
+    assert rest == b""
+    assert all(answer.whole for answer in found[:-1])
+    if len(found) == 2:
+        assert found[1].body.startswith(b"GET /after ")
+    else:
+        assert how == "reset" or not found[0].whole or found[0].lines.get("connection", "").lower() == "close"
