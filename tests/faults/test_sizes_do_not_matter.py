@@ -18,7 +18,7 @@ import pytest
 from figures import LONG
 from imitations import Originals
 from pressing_job import digest, part
-from proxied import APPS, Proxied, call, joined
+from proxied import APPS, Proxied, joined
 from streams import JOB
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -138,15 +138,16 @@ def originals(tmp_path: Path):
 
 
 @asynccontextmanager
-async def original_job(fleet: Fleet, originals: Originals) -> AsyncIterator[Callable[[], Any]]:
-    """Opens websockets of a job on an original agent; one of them was open all the time, and works to the end."""
-    router = fleet.router()
-    host, port = router.address("server")
-    agent = originals.agent(router=f"{host}:{port}", token=router.agent_token, uid="old")
-    await eventually(lambda: any(one["connected"] for one in call(router, "GET", "/agents")["agents"]))
-    made = call(router, "POST", "/jobs/create", {"agent": {"type": "uid", "uid": agent.uid}, "name": "job"})
-    url = f"{router.url()}{made['path']}"
+async def talking_job(base: str, uid: str) -> AsyncIterator[Callable[[], Any]]:
+    """Opens websockets of a job; one of them was open all the time, and works to the end, as does the job."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+
+        async def made() -> str | None:
+            body = {"agent": {"type": "uid", "uid": uid}, "name": "job"}
+            async with session.post(f"{base}/jobs/create", json=body) as answer:
+                return str((await answer.json())["path"]) if answer.status == 200 else None
+
+        url = base + await eventually(made, what="a job on an agent that is connected")
         async with session.post(f"{url}/file/server.py", data=TALKER.encode()) as answer:
             assert answer.status == 200
         async with session.post(f"{url}/start", json={"args": [sys.executable, "server.py"]}) as answer:
@@ -155,12 +156,26 @@ async def original_job(fleet: Fleet, originals: Originals) -> AsyncIterator[Call
             yield lambda: session.ws_connect(f"{url}/http/", max_msg_size=0)
             await beside.send_bytes(b"12345")
             assert await beside.receive_str(timeout=SECONDS) == "5"
-        assert call(router, "GET", f"{made['path']}/info")["state"] == "RUNNING"
-    assert agent.open_links() == 1
+        async with session.get(f"{url}/info") as answer:
+            assert (await answer.json())["state"] == "RUNNING"
+
+
+def original_agent(fleet: Fleet, originals: Originals) -> tuple[str, str]:
+    """The URL of a router of ours, and the uid of an original agent that dials it."""
+    router = fleet.router()
+    host, port = router.address("server")
+    return router.url(), originals.agent(router=f"{host}:{port}", token=router.agent_token, uid="old").uid
+
+
+def original_router(fleet: Fleet, originals: Originals) -> tuple[str, str]:
+    """The URL of an original router, and the uid of an agent of ours that dials it."""
+    router = originals.router(token="old")
+    dialing = ("client.enabled=True", f"client.address={router.address('server')!r}")
+    return router.url(), fleet.agent(None, *dialing, environ={"PAGENT_CLIENT__TOKEN": "old"}).uid
 
 
 async def test_a_message_to_a_job_of_an_original_is_over_the_limit_alone(fleet, originals, figures) -> None:
-    async with original_job(fleet, originals) as opened:
+    async with talking_job(*original_agent(fleet, originals)) as opened:
         for size in ORIGINAL_SIZES:
             async with opened() as websocket:
                 with suppress(ConnectionError):  # it may be closed before all of it is sent
@@ -170,18 +185,14 @@ async def test_a_message_to_a_job_of_an_original_is_over_the_limit_alone(fleet, 
                     assert answer.data == str(size)
                 else:
                     assert (answer.type in ENDS, websocket.close_code) == (True, 1009), size
-    figures.record(
-        "R18",
-        "sizes around an original's limit, each a matter of one stream",
-        len(ORIGINAL_SIZES),
-        goal=len(ORIGINAL_SIZES),
-        holds=True,
-    )
+    count = len(ORIGINAL_SIZES)
+    figures.record("R18", "sizes around an original's limit that hit one stream", count, goal=count, holds=True)
 
 
-async def test_a_message_of_a_job_of_an_original_comes_whole_or_ends_its_stream(fleet, originals) -> None:
+@pytest.mark.parametrize("pair", [original_agent, original_router])
+async def test_a_message_of_a_job_comes_whole_over_the_old_protocol_or_ends_its_stream(fleet, originals, pair) -> None:
     came = set()
-    async with original_job(fleet, originals) as opened:
+    async with talking_job(*pair(fleet, originals)) as opened:
         for size in (*ORIGINAL_SIZES, 2**23):
             async with opened() as websocket:
                 await websocket.send_str(str(size))
@@ -192,4 +203,4 @@ async def test_a_message_of_a_job_of_an_original_comes_whole_or_ends_its_stream(
                 else:
                     assert answer.type in ENDS
     assert min(ORIGINAL_SIZES) in came
-    assert max(came) < 2**23  # its own library takes no more
+    assert max(came) < 2**23  # an original takes no more
