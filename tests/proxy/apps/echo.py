@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 
+from listening import listening
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -20,7 +20,7 @@ async def talk(connection: ServerConnection) -> None:
 
 async def main() -> None:
     logging.disable(logging.ERROR)
-    async with serve(talk, "127.0.0.1", int(os.environ["PORT"]), max_size=None) as server:
+    async with serve(talk, sock=listening(), max_size=None) as server:
         await server.serve_forever()
 
 
