@@ -108,7 +108,7 @@ async def test_autobahns_cases_are_passed(make_v1_job: Callable[..., OnV1]) -> N
     for _ in range(3):  # a case has some seconds, and a busy machine may need more
         found |= await verdicts(url, cases, 8)
         cases = [case for case, said in found.items() if not said.startswith(PASSED)]
-        if cases == [AIOHTTPS]:
+        if not set(cases) - {AIOHTTPS}:
             break
-    assert cases == [AIOHTTPS]
+    assert not set(cases) - {AIOHTTPS}
     assert len(found) >= 240
