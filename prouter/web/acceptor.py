@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Connections that the kernel holds until we take them; nginx takes 511."""
+AT_ONCE = 4
+"""Connections that asyncio's own loop takes in one turn, before any is looked at: they may not use up descriptors that
+are kept back for others."""
 LOOK_SECONDS = 0.25
 """How often it is looked whose deadline has passed: a timer for each connection costs a kilobyte, and time for each
 request; none of these deadlines is so exact."""
@@ -52,12 +55,14 @@ class Acceptor:
         """Where it listens now; port 0 takes any free one. Raises StartupError naming the address."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: ClientConnection(self), host, port, backlog=BACKLOG)
+            self._server = await loop.create_server(lambda: ClientConnection(self), host, port, backlog=AT_ONCE)
         except (OSError, OverflowError) as error:
             why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             raise StartupError(f"can not listen on {host}:{port} ({self.name}): {why}") from None
         for listener in self._server.sockets:
             hold_little_below(listener)
+            with listener.dup() as own:  # the backlog is also how many asyncio takes at once, and that only
+                own.listen(BACKLOG)
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 
