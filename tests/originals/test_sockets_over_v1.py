@@ -91,15 +91,6 @@ async def test_one_byte_at_a_time(server: OnV1) -> None:
         assert (await wire.exactly(4))[0] == 0x88
 
 
-async def test_a_message_that_is_too_large_to_send_ends_it_with_1009(server: OnV1) -> None:
-    async with dial(server, "/") as socket:
-        await socket.recv()
-        with pytest.raises(ConnectionClosed) as closed:
-            await echoed(socket, bytes(5 * MIB))
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1009
-
-
 async def test_autobahns_cases_are_passed(make_v1_job: Callable[..., OnV1]) -> None:
     """By the router, whose own the client's half of such a websocket is: not as strict, and without compression."""
     job = make_v1_job("echo.py")
