@@ -1,8 +1,10 @@
 """One request and its answer: asks the dispatcher, then relays, serves or tunnels, until the end or the cut.
 
 Belongs here: the order of things in one exchange. Does not: the client's bytes (connection.py), the upstream's
-(pipe/upstream.py, stand_in.py). What is decided before the bytes go is a coroutine that mostly waits for nothing, so
-that a request costs no task; from then on everything happens in callbacks of the two sides.
+(pipe/upstream.py, stand_in.py), what the client gets of an answer (answering.py).
+
+What is decided before the bytes go is a coroutine that mostly waits for nothing, so that a request costs no task; from
+then on everything happens in callbacks of the two sides.
 """
 
 from __future__ import annotations
@@ -12,23 +14,22 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, TooSlow, Unavailable, UpstreamFailed
-from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder, wants_close
-from prouter.http1.policy import forward_request, forward_response, keep_framing
+from prouter.errors import Internal, InvalidRequest, ProuterError, Unavailable
+from prouter.http1.framing import wants_close
+from prouter.http1.policy import forward_request
 from prouter.http1.reply import write_reply
-from prouter.http1.response import PlainHead
 from prouter.model import unexpected
-from prouter.model.http import AnswerPolicy, ForwardPlan, Headers, Reply, ResponseHead
+from prouter.model.http import ForwardPlan, Headers, Reply
 from prouter.model.traffic import Traffic
 from prouter.pipe.steps import begin
 from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
-from prouter.web.accounting import CLIENT_GONE, ENDING, Accounted
+from prouter.web.accounting import CLIENT_GONE, ENDING
 from prouter.web.again import Again
+from prouter.web.answering import Answering
 from prouter.web.client import Client
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Forward, Incoming, Serve, Tunnel
-from prouter.web.pace import BodyPace
 from prouter.web.problem import note, problem
 from prouter.web.stand_in import LocalUpstream
 
@@ -38,48 +39,21 @@ REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
 
-class Exchange(Accounted):
+class Exchange(Answering):
     """A Carrier for the upstream, and what the connection feeds with the request's body."""
 
-    _upstream: Upstream | None = None
     _carrying = False
     """The request is with an upstream: what comes of it ends the exchange."""
     _held: tuple[bytes, ...] = ()
     """The body's bytes that came before there was an upstream."""
     _held_bytes = 0
     _rest = b""
-    _again: Again | None = None
-    """What was known of this request before it came."""
-    _policy = AnswerPolicy()
     _repeat: Callable[[bool], Awaitable[Upstream]] | None = None
     """How the request is sent once more, where it may be."""
     _request = b""
-    _change: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
-    """Somebody changes answer heads."""
-    _changing = False
-    """He is at it: the head waits for that, and what comes behind it."""
-    _parts: tuple[bytes, ...] = ()
-    _ended: tuple[ProuterError | None, bool] | None = None
-    """How the answer ended meanwhile."""
-    _head_sent = False
-    _unsent = b""
-    """The answer's head, until what came with it is told: both go out as one."""
-    _keep_alive = False
-    _decoder: ChunkDecoder | None = None
-    _tunnel = False
-    _follows = False
-    _served = False
-    """By a handler of ours, which ends by itself when the endpoint does."""
     _ending = False
-    _slow = False
-    """The client does not read just now."""
-    _framed = False
-    """Whether the client sees from the framing where the answer ends."""
     _broken: ProuterError | None = None
     """What was wrong with the body before there was an upstream."""
-    _moved_at = 0.0
-    _pace: BodyPace | None = None
-    """Of a request with a body that must come at some rate."""
     _task: asyncio.Task[None] | None = None
     """What waits for something."""
 
@@ -303,9 +277,6 @@ class Exchange(Accounted):
         else:
             self._reply(problem(error, self._id()))
 
-    def _extra(self) -> Headers:
-        return (("X-Request-Id", self._id()),)
-
     # --- the client's side tells ---
 
     def body(self, data: bytes) -> None:
@@ -352,69 +323,6 @@ class Exchange(Accounted):
 
     # --- the upstream tells (Carrier) ---
 
-    def informed(self, head: ResponseHead) -> None:
-        if self._pace is not None:
-            self._pace.asked_for()
-        if self._incoming.head.version == "1.1" and not self._head_sent:
-            self._client.write(
-                forward_response(head, AnswerPolicy(), framing=NO_BODY, keep_alive=True, old_client=False)
-            )
-
-    def answered(self, head: ResponseHead) -> None:
-        self._answered_at = self._moved_at = self._loop.time()
-        if head.status == 101 and not (self._incoming.head.upgrade and head.get("upgrade")):
-            self._finish(UpstreamFailed("the job switched protocols without being asked to"), abort=True)
-        elif self._change is not None:
-            assert self._upstream is not None
-            self._changing = True
-            self._upstream.pause_reading("hook")
-            self._go(self._guarded(self._changed(head, self._change)))
-        else:
-            self._send_head(head)
-
-    def passes(self, head: PlainHead) -> None:
-        self._answered_at = self._moved_at = self._loop.time()
-        keep = self._client.may_keep_alive(self._incoming.head) if self._again is None else self._may_stay(self._again)
-        self._framed = self._head_sent = True
-        self._keep_alive = keep
-        self._status = head.status
-        last = self._incoming.request_id if keep else f"{self._incoming.request_id}\r\nConnection: close"
-        self._unsent = head.with_line(b"X-Request-Id", last.encode("ascii"))
-
-    def _may_stay(self, again: Again) -> bool:
-        return not again.closes and self._client.stays()
-
-    async def _changed(self, head: ResponseHead, change: Callable[[ResponseHead], Awaitable[ResponseHead]]) -> None:
-        """The head goes out as the hooks want it, then what came behind it meanwhile."""
-        fresh = await change(head)
-        self._changing = False
-        if self._upstream is None:
-            return
-        self._send_head(keep_framing(head, fresh))
-        parts, self._parts = self._parts, ()
-        for part in parts:
-            self._write_body(part)
-        self._upstream.resume_reading("hook")
-        if self._ended is not None:
-            self.passed()
-            self._conclude(*self._ended)
-        elif parts or self._tunnel:
-            self.passed()
-
-    def carried(self, data: bytes) -> None:
-        self._moved_at = self._loop.time()
-        if self._changing:
-            self._parts += (data,)
-        else:
-            self._write_body(data)
-
-    def passed(self) -> None:
-        unsent, self._unsent = self._unsent, b""
-        if unsent:
-            self._client.write(unsent)
-        if self._tunnel and self._ended is None:
-            self._become_tunnel()
-
     def finished(self) -> None:
         self._finish(None)
 
@@ -433,36 +341,6 @@ class Exchange(Accounted):
 
     # --- its parts ---
 
-    def _send_head(self, head: ResponseHead) -> None:
-        assert self._upstream is not None
-        asked, framing = self._incoming.head, self._upstream.reader.framing
-        old_client = asked.version == "1.0"
-        self._tunnel = framing.kind is BodyKind.TUNNEL
-        self._framed = framing.kind in (BodyKind.LENGTH, BodyKind.CHUNKED)
-        self._keep_alive = (self._framed or framing.empty) and self._client.may_keep_alive(asked)
-        if old_client and framing.kind is BodyKind.CHUNKED:
-            self._decoder = ChunkDecoder()
-            self._framed = self._keep_alive = False
-        if not (self._framed or framing.empty):
-            self._client.end_by_close()
-        self._head_sent = True
-        self._status = head.status
-        self._unsent = forward_response(
-            head,
-            self._policy,
-            framing=framing,
-            keep_alive=self._keep_alive,
-            old_client=old_client,
-            extra=self._extra(),
-        )
-
-    def _write_body(self, data: bytes) -> None:
-        if self._decoder is not None:
-            data = self._decoder.feed(data)
-        self._bytes_out += len(data)
-        unsent, self._unsent = self._unsent, b""
-        self._client.write(unsent + data if unsent else data)
-
     def _send_held(self) -> None:
         assert self._upstream is not None
         held, self._held = self._held, ()
@@ -480,42 +358,6 @@ class Exchange(Accounted):
             self._conclude(error, untouched)
         else:
             self._broken = self._broken or error
-
-    # --- the connection looks ---
-
-    def first_look(self) -> float:
-        """In how many seconds; asked once, when it begins."""
-        limits = self._limits
-        if self._client.body_complete or not limits.body_rate:
-            return limits.relay_idle_seconds
-        expects = self._incoming.head.get("expect") is not None
-        self._pace = BodyPace(limits.body_rate, limits.body_seconds, self._begun_at, waits=expects)
-        return min(limits.body_seconds, limits.relay_idle_seconds)
-
-    def look(self) -> None:
-        """Whether something takes too long; else the connection is told when to look again."""
-        if self._over:
-            return
-        now, limits = self._loop.time(), self._limits
-        left = max(self._moved_at, self._begun_at) + limits.relay_idle_seconds - now
-        if (self._served or self._follows) and not self._slow:
-            left = limits.relay_idle_seconds  # an answer that is waited for; who reads is looked at again
-        due = self._body_due(now)
-        if left <= 0:
-            self._finish(TimedOut(f"nothing was sent either way for {limits.relay_idle_seconds:g} s"), abort=True)
-        elif due <= 0:
-            pace = f"{limits.body_rate:g} bytes a second over {limits.body_seconds:g} s"
-            self._finish(TooSlow(f"the body came with less than {pace}"), abort=True)
-        else:
-            self._client.look_again(min(left, due))
-
-    def _body_due(self, now: float) -> float:
-        """Seconds until the body's pace is to be looked at; 0: it is too slow."""
-        pace = self._pace
-        if pace is None or self._client.body_complete or self._head_sent:
-            self._pace = None
-            return self._limits.relay_idle_seconds
-        return pace.look(now, self._bytes_in, taken=self._upstream is not None)
 
 
 def _switching(headers: Headers) -> bytes:
