@@ -23,7 +23,7 @@ from prouter.testing import Fleet, eventually
 
 JOB = str(Path(__file__).parent / "streaming_job.py")
 """It writes nothing."""
-ENTRIES = 100_000 if LONG else 8_000
+ENTRIES = 100_000 if LONG else 5_000
 SECONDS = 5.0
 """In which any other request is answered, on a machine that is busy with much else; how soon usually is recorded."""
 
