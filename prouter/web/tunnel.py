@@ -139,6 +139,7 @@ class Tunnel(Accounted, asyncio.Protocol):
         if self._eofs == 2:
             self._close()
         else:
+            self._moved_at = self._loop.time()  # the other side has from now on, however long nothing was said before
             self.overdue()
 
     def overdue(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,30 @@ def shuffle(machine: Machine, moves: list[int]) -> None:
             machine.turn()
         else:
             machine.run(waiting[move % len(waiting)].deliver)
+
+
+def test_a_side_that_ends_after_a_long_silence_still_hears_the_other_one_out() -> None:
+    def switch(job: JobEnd, target: str, attempt: int, whole: bool) -> None:
+        if whole:
+            job.switched = True
+            job.send(SWITCHED)
+
+    machine = Machine(switch)
+    machine.limits = replace(machine.limits, half_close_seconds=0.3)
+    try:
+        machine.client.send(UPGRADE)
+        machine.settle()
+        time.sleep(0.35)  # nothing is said for longer than one side may be silent behind the end of the other
+        machine.client.send(FIN)
+        machine.settle()
+        assert machine.jobs[0].transport.half
+        assert not machine.client.ended
+        machine.jobs[0].send(b"last words")
+        machine.settle()
+        assert machine.client.taken.endswith(b"last words")
+    finally:
+        machine.close()
+    assert not machine.errors
 
 
 @pytest.fixture
