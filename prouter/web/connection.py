@@ -156,10 +156,9 @@ class ClientConnection(ShortWay, asyncio.Protocol):
             self._more(data)
 
     def eof_received(self) -> bool:
-        exchange = self._engaged()
-        if exchange is None:
-            return False
-        self._cancel()  # who closes before the answer ended is gone
+        if self._engaged() is not None:
+            self._cancel()  # who closes before the answer ended is gone
+            self._arm(self._limits.idle_seconds, self._transport.abort)  # also who then takes nothing of what he got
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

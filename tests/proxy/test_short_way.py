@@ -46,12 +46,15 @@ def machine(job: Job) -> Iterator[Machine]:
     assert not made.errors
 
 
-def ask(machine: Machine, job: Job, *parts: bytes | str) -> None:
-    """The next request, which the job has; it answers with these."""
+def ask(machine: Machine, job: Job, *parts: bytes | str, stalled: bool = False) -> None:
+    """The next request, which the job has; it answers with these. `stalled`: who does not read goes on like that."""
     by_heart = machine.by_heart
     job.parts = parts
     machine.client.send(GET % 2)
-    machine.settle()
+    if stalled:
+        machine.rest()
+    else:
+        machine.settle()
     assert machine.by_heart == by_heart + 1
 
 
@@ -164,6 +167,19 @@ def test_a_client_that_goes_takes_its_request_with_it(machine: Machine, job: Job
     assert machine.jobs[0].transport.ended == RESET
     assert machine.connections_lost == 1
     assert not machine.idle
+
+
+def test_a_client_that_ends_and_takes_nothing_does_not_stay_for_ever(machine: Machine, job: Job) -> None:
+    machine.run(machine.client.stall, True)
+    ask(machine, job, b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"y" * 5000, stalled=True)
+    machine.client.send(FIN)
+    machine.rest()
+    assert machine.jobs[0].transport.ended == RESET
+    assert not machine.client.ended
+    assert machine.connection.late_at <= machine.loop.time() + machine.limits.idle_seconds
+    machine.run(machine.connection.overdue)
+    machine.rest()
+    assert machine.connections_lost == 1
 
 
 def test_an_endpoint_that_ends_lets_it_come_to_its_end(machine: Machine, job: Job) -> None:
