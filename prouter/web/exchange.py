@@ -199,6 +199,7 @@ class Exchange(Answering):
             self._end(upstream)
         elif untouched and self._repeat is not None:
             again, self._repeat = self._repeat, None
+            self._client.resume_body("upstream")  # the one that was to be waited for is gone
             self._go(self._guarded(self._once_more(again)))
             return
         elif self._head_sent:

@@ -182,6 +182,21 @@ def test_a_client_that_ends_and_takes_nothing_does_not_stay_for_ever(machine: Ma
     assert machine.connections_lost == 1
 
 
+def test_a_client_is_watched_again_while_its_request_is_sent_once_more(machine: Machine, job: Job) -> None:
+    pipe = machine.jobs[0].transport
+    machine.run(pipe.stall, True)
+    job.parts = ()
+    machine.client.send(b"GET /job/2 HTTP/1.1\r\nHost: x\r\nX-Long: " + b"z" * 1000 + b"\r\n\r\n")
+    machine.rest()
+    assert not machine.client.is_reading()
+    pipe.send(FIN)
+    machine.rest()
+    assert len(machine.jobs[1].requests) == 1
+    machine.client.send(FIN)
+    machine.rest()
+    assert machine.jobs[1].transport.ended == RESET
+
+
 def test_an_endpoint_that_ends_lets_it_come_to_its_end(machine: Machine, job: Job) -> None:
     ask(machine, job)
     machine.drain()
