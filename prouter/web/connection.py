@@ -179,6 +179,8 @@ class ClientConnection(ShortWay, asyncio.Protocol):
             self._exchange.client_ready()
         else:
             self._pauses.remove("slow")
+            if self._buffer and not (self._lingering or self._transport.is_closing()):
+                self._arm(self._limits.idle_seconds, self._head_late)  # in place of the cut of who does not read
             self._resume_pipelined()
 
     # --- requests ---

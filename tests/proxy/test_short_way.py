@@ -151,6 +151,21 @@ def test_who_does_not_read_is_answered_no_more(machine: Machine, job: Job) -> No
     assert len(machine.jobs[0].requests) == 6
 
 
+def test_who_reads_again_is_not_cut_for_having_been_slow(machine: Machine, job: Job) -> None:
+    machine.run(machine.client.stall, True)
+    ask(machine, job, b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000, stalled=True)
+    machine.client.send(b"\r\n")  # before a request it is nothing
+    machine.rest()
+    machine.settle()
+    ask(machine, job)
+    machine.run(machine.connection.overdue)
+    machine.rest()
+    assert not machine.client.ended
+    machine.jobs[0].send(OK)
+    machine.settle()
+    assert machine.client.taken.endswith(b"\r\n\r\nok")
+
+
 def test_a_connection_that_came_when_the_endpoint_was_ending_is_closed_behind_its_answer(
     machine: Machine, job: Job
 ) -> None:
