@@ -146,9 +146,10 @@ class AgentPipe(asyncio.Protocol):
     async def _join(self, target: JobSocket, rest: bytes) -> None:
         pipe, job = _End("pipe", target.flows.inward), _End("job", target.flows.outward)
         pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, self._is_over)
+        early = _Early()
         try:
             async with asyncio.timeout(self._times.connect_seconds):
-                await target.connect(lambda: job)
+                await target.connect(lambda: early)
         except OSError as error:  # TimeoutError is one
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self.refuse(BindRefused(503, "the agent has no more descriptors"))
@@ -158,6 +159,8 @@ class AgentPipe(asyncio.Protocol):
         except BaseException:
             self.abort()
             raise
+        job.connection_made(early.transport)
+        early.transport.set_protocol(job)
         pair.begin()
         if self._transport.is_closing():
             pair.cut()
@@ -168,7 +171,8 @@ class AgentPipe(asyncio.Protocol):
         self._transport.set_protocol(pipe)
         pipe.connection_made(self._transport)
         self._transport.resume_reading()
-        if rest:
+        early.tell(job)
+        if rest and not pipe.transport.is_closing():
             pipe.data_received(rest)  # last: a job that takes little of it pauses what was joined
 
 
@@ -214,6 +218,45 @@ class _End(asyncio.Protocol):
     def resume_writing(self) -> None:
         if not self.other.transport.is_closing():
             self.other.transport.resume_reading()
+
+
+class _Early(asyncio.Protocol):
+    """A job's connection until it is joined: a job may speak first, or close at once, and uvloop tells of that before
+    who waits for the connection has it."""
+
+    __slots__ = ("_came", "_eof", "_lost", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._came = b""
+        self._eof = False
+        self._lost: tuple[Exception | None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._came += data
+        self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = (exc,)
+
+    def tell(self, job: _End) -> None:
+        """What came, to who has the connection now."""
+        if self._came:
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+            job.data_received(self._came)
+        if self._eof:
+            job.eof_received()
+        if self._lost is not None:
+            job.connection_lost(self._lost[0])
 
 
 class Pair:

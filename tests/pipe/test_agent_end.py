@@ -32,6 +32,8 @@ class Ends:
         """Whether the job is being killed when its stream ends."""
         self.small_buffers = False
         """The kernel takes little for the job, as on a unix socket."""
+        self.told_late = False
+        """Who connects has the connection later than what comes on it, as on uvloop."""
         self.over = asyncio.Event()
         self.router: socket.socket
         self.server: asyncio.Server
@@ -60,7 +62,9 @@ class Ends:
 
         async def connect(made: Callable[[], asyncio.Protocol]) -> object:
             if not self.small_buffers:
-                return await loop.create_connection(made, host, port)
+                connected = await loop.create_connection(made, host, port)
+                await asyncio.sleep(0.2 if self.told_late else 0)
+                return connected
             connection = socket.socket()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             connection.setblocking(False)
@@ -262,3 +266,36 @@ async def test_a_half_close_towards_a_peer_that_reset_just_now_is_no_error() -> 
     half_close(transport)
     assert transport.is_closing()
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("last", [b"", b"and that is all"])
+async def test_what_a_job_says_before_anybody_asked_arrives(ends: Ends, last: bytes) -> None:
+    """Also when it is there before who connected knows that it is connected."""
+    ends.told_late = True
+    await ends.send(ends.router, BIND)
+    job, _ = await asyncio.get_running_loop().sock_accept(ends.listener)
+    await ends.send(job, b"220 ready\r\n" + last)
+    if last:
+        job.shutdown(socket.SHUT_WR)
+    expected = b"ok\n220 ready\r\n" + last
+    data = b""
+    while len(data) < len(expected):
+        part = await ends.receive(ends.router)
+        assert part, data
+        data += part
+    assert data == expected
+    if last:
+        assert await ends.receive(ends.router) == b""
+        await ends.send(ends.router, b"bye")
+        assert await ends.receive(job) == b"bye"
+    ends.router.close()
+    job.close()
+
+
+async def test_a_job_that_hangs_up_before_anybody_asked_is_a_cut(ends: Ends) -> None:
+    ends.told_late = True
+    await ends.send(ends.router, BIND)
+    job, _ = await asyncio.get_running_loop().sock_accept(ends.listener)
+    reset(job)
+    with pytest.raises(ConnectionResetError):
+        await ends.everything(ends.router)
