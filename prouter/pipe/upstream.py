@@ -225,6 +225,7 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         if not data:
             return
         if carrier is None:
+            self._home.lost(self)  # at once: nobody is to take it in what is left of this turn
             self.close()  # a byte that nobody asked for: out of step
             return
         try:
@@ -239,6 +240,7 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         self.be_carried()
         carrier = self._carrier
         if carrier is None:
+            self._home.lost(self)
             return False
         if self._verdict is None and self.reader.end_of_stream():
             tunnel = self.reader.framing.kind is BodyKind.TUNNEL

@@ -134,6 +134,20 @@ def test_a_kept_connection_on_which_anything_comes_is_used_no_more(machine: Mach
     assert [len(job.requests) for job in machine.jobs] == [1, 1]
 
 
+@pytest.mark.parametrize("what", [b"x", FIN])
+def test_a_kept_connection_is_used_no_more_in_the_very_turn_in_which_it_ends(
+    machine: Machine, what: bytes | str
+) -> None:
+    machine.client.send(GET % 1)
+    assert answers(machine) == 1
+    machine.jobs[0].transport.send(what)
+    machine.client.send(b"POST /job/2 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+    machine.loop.call_soon(machine.jobs[0].transport.deliver)
+    machine.run(machine.client.deliver)
+    assert answers(machine) == 2
+    assert [len(job.requests) for job in machine.jobs] == [1, 1]
+
+
 def test_many_requests_that_are_alike_need_one_connection_and_are_known_by_heart(machine: Machine) -> None:
     for number in range(10):
         machine.client.send(GET % number)
