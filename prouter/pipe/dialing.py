@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 TRY_SECONDS = 3.0
 """For an answer while it is not known what passes: there must be time left for the other way with the same ticket."""
 AGAIN_SECONDS = 60.0
-"""After a silence, which a peer that was only slow at the beginning causes as well, it is tried once more."""
+"""After a silence, which a peer that was only slow at the beginning causes as well, TCP is tried once more. So it
+is where nothing but tickets that were refused both ways speak against it, and then after twice as long each time."""
 REFUSED_BEFORE_DOUBT = 3
 """Refusals in a row (tickets can be late) after which what worked before is not known to work any more."""
 
@@ -82,6 +83,10 @@ class PipeDialer:
                 "TCP again" if first else "websockets",
                 error.detail,
             )
+        else:
+            if first:  # TCP was refused with another ticket, whose fault it may have been: this proves nothing
+                self._again_at = asyncio.get_running_loop().time() + self._again_seconds
+                self._again_seconds *= 2
         self._known, self._refused = True, 0
         return opened
 

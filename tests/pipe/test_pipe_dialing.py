@@ -231,3 +231,13 @@ async def test_a_handshake_that_is_none_uses_no_ticket_up(way: Way, old: bytes, 
         head = await reader.readuntil(b"\r\n\r\n")
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head  # of RFC 6455 1.3
     writer.transport.abort()
+
+
+async def test_after_many_late_tickets_tcp_is_tried_again(way: Way) -> None:
+    """Refused both ways, nothing is known of the way: a websocket that opens then proves nothing against TCP."""
+    dialer = way.dialer(again_seconds=0.0)
+    assert not await way.opens(dialer)
+    for _ in range(REFUSED_BEFORE_DOUBT + 1):
+        with pytest.raises(RemoteProtocolError):
+            await dialer.open("0" * 32)
+    assert [await way.opens(dialer) for _ in range(3)][1:] == [False, False]
