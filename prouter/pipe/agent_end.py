@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from prouter.errors import RemoteProtocolError
 from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
+from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
 from prouter.pipe.unsent import hold_little, hold_little_below
@@ -131,6 +132,7 @@ class AgentPipe(asyncio.Protocol):
             self.refuse(BindRefused(503, "the line is of another link"))
             return
         self.bound = True
+        probe_peer(self._transport)  # it outlives the link, whose end would tell that the router is gone
         if isinstance(binding, AgentBinding):
             self._transport.write(OK)
             self._over(self)
@@ -223,8 +225,6 @@ class _End(asyncio.Protocol):
 class _Early(asyncio.Protocol):
     """A job's connection until it is joined: a job may speak first, or close at once, and uvloop tells of that before
     who waits for the connection has it."""
-
-    __slots__ = ("_came", "_eof", "_lost", "transport")
 
     transport: asyncio.Transport
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from prouter.pipe.agent_end import AgentPipe, JobSocket, PipeTimes
+from prouter.pipe.alive import PROBES
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, JobBinding
 from prouter.pipe.reset import half_close
 from prouter.pluginkit.tasks import TaskOwner
@@ -36,6 +37,7 @@ class Ends:
         """Who connects has the connection later than what comes on it, as on uvloop."""
         self.over = asyncio.Event()
         self.router: socket.socket
+        self.accepted: asyncio.BaseTransport
         self.server: asyncio.Server
 
     async def open(self) -> None:
@@ -44,6 +46,7 @@ class Ends:
 
         class Accepted(asyncio.Protocol):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                ends.accepted = transport
                 pipe = AgentPipe(transport, LINK, ends, ends.tasks, times, lambda _: ends.over.set())  # type: ignore
                 pipe.begin(b"")
 
@@ -299,3 +302,13 @@ async def test_a_job_that_hangs_up_before_anybody_asked_is_a_cut(ends: Ends) -> 
     reset(job)
     with pytest.raises(ConnectionResetError):
         await ends.everything(ends.router)
+
+
+async def test_a_router_that_vanished_without_a_word_is_noticed(ends: Ends) -> None:
+    """A pipe that is kept for the next request is silent for as long as it likes, and its job's connection with it."""
+    job = await ends.bound()
+    pipe = ends.accepted.get_extra_info("socket")
+    assert pipe.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert pipe.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == PROBES["TCP_KEEPIDLE"]
+    reset(ends.router)
+    job.close()
