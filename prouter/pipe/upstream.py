@@ -7,6 +7,7 @@ Belongs here: the bind line and its verdict, reading answers, flow control towar
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -28,6 +29,10 @@ from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.short import ShortPipe
 from prouter.pipe.unsent import hold_little
+
+UNTAKEN_SECONDS = 30.0
+"""A pipe that is to close and of which the other end takes nothing for so long is cut: its job does not read what is
+left of a request, and need never end it."""
 
 
 class Carrier(Protocol):
@@ -196,6 +201,14 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         self._carrier = None
         end_at_close(self._transport)
         self._transport.close()
+        self._watch_unsent(math.inf)
+
+    def _watch_unsent(self, before: float) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent >= before:
+            reset(self._transport)
+        elif unsent:
+            asyncio.get_running_loop().call_later(UNTAKEN_SECONDS, self._watch_unsent, unsent)
 
     def abort(self) -> None:
         self._carrier = None

@@ -134,6 +134,30 @@ def test_a_kept_connection_on_which_anything_comes_is_used_no_more(machine: Mach
     assert [len(job.requests) for job in machine.jobs] == [1, 1]
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_job_that_answers_early_and_never_reads_the_rest_holds_no_connection_for_ever(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    monkeypatch.setattr("prouter.pipe.upstream.UNTAKEN_SECONDS", 0.05)
+    machine.client.send(GET % 1)
+    assert answers(machine) == 1
+    machine.script = lambda job, target, attempt, whole: job.send(OK)
+    job = machine.jobs[0].transport
+    machine.client.send(b"POST /job/2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n")
+    machine.run(machine.client.deliver)
+    machine.run(job.stall, True)
+    machine.client.send(b"x" * 300)
+    machine.rest()
+    assert bytes(machine.client.taken).endswith(b"ok")
+    assert not job.ended
+    if reads:
+        machine.run(job.stall, False)
+    time.sleep(0.06)
+    machine.rest()
+    assert job.ended == (FIN if reads else RESET)
+    assert len(machine.lost_pipes) == 1
+
+
 @pytest.mark.parametrize("what", [b"x", FIN])
 def test_a_kept_connection_is_used_no_more_in_the_very_turn_in_which_it_ends(
     machine: Machine, what: bytes | str
