@@ -38,11 +38,11 @@ def test_a_late_ticket_opens_nothing() -> None:
 
 
 def test_tickets_that_nobody_uses_are_bounded() -> None:
-    book: TicketBook[int] = TicketBook()
-    first = book.issue(-1)
-    tickets = [book.issue(number) for number in range(MAX_OUTSTANDING)]
+    book: TicketBook[str] = TicketBook()
+    first = book.issue("link")
+    tickets = [book.issue("link") for _ in range(MAX_OUTSTANDING)]
     assert book.redeem(first) is None
-    assert book.redeem(tickets[-1]) == MAX_OUTSTANDING - 1
+    assert book.redeem(tickets[-1]) == "link"
 
 
 @given(st.text(min_size=1, max_size=50).filter(lambda t: t.isprintable()), st.integers(0, 2**62))
@@ -70,3 +70,19 @@ def test_verdicts() -> None:
 
 def test_a_refusals_text_can_not_end_the_line() -> None:
     assert BindRefused(502, "a\nok\r\n\x00ü").line() == b"no 502 a?ok????\n"
+
+
+def test_who_asks_for_many_tickets_uses_up_nobody_elses() -> None:
+    book: TicketBook[str] = TicketBook()
+    kept = book.issue("one")
+    asked = [book.issue("other") for _ in range(2 * MAX_OUTSTANDING)]
+    assert book.redeem(kept) == "one"
+    assert book.redeem(asked[0]) is None
+    assert book.redeem(asked[-1]) == "other"
+
+
+def test_tickets_that_were_taken_back_open_nothing() -> None:
+    book: TicketBook[str] = TicketBook()
+    tickets = [book.issue("one") for _ in range(3)]
+    book.forget(tickets[:2])
+    assert [book.redeem(ticket) for ticket in tickets] == [None, None, "one"]

@@ -59,6 +59,7 @@ class AskedBack:
                 raise LinkClosed(f"the agent could not be asked for pipes: {error.detail}") from error
         finally:
             batch.over = True
+            self._book.forget(tickets)
 
 
 class DialedOut:
