@@ -142,8 +142,12 @@ class PipePool:
         stream = PipeStream(*await self._unbound())
         self._streams.add(stream)
         try:
-            async with asyncio.timeout(self._limits.wait_seconds):
-                await stream.bind(line)
+            try:
+                async with asyncio.timeout(self._limits.wait_seconds):
+                    await stream.bind(line)
+            except TimeoutError:
+                seconds = self._limits.wait_seconds
+                raise TimedOut(f"agent {self._agent!r} bound no pipe in {seconds:g} s") from None
             yield stream
         except BaseException:
             stream.abort()

@@ -30,7 +30,10 @@ class PipeStream:
     async def bind(self, line: bytes) -> None:
         """Until the agent says that the port accepted. Raises what its refusal means."""
         self._writer.write(line)
-        verdict = await self._reader.readline()
+        try:
+            verdict = await self._reader.readline()
+        except (OSError, ValueError) as error:  # reset, or a line without an end
+            raise UpstreamFailed("the agent broke the pipe off before it was bound") from error
         if not verdict.endswith(b"\n"):
             raise UpstreamFailed("the agent closed the pipe before it was bound")
         refused = parse_verdict(verdict[:-1])
