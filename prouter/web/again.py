@@ -158,7 +158,7 @@ def learn(
         last,
         head,
         wants_close(head),
-        lasting.judge is None and lasting.tell is None and head.method != "HEAD",
+        lasting.judge is None and lasting.tell is None and head.method != "HEAD" and not policy.set_headers,
         policy,
         fresh,
     )

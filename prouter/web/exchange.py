@@ -181,7 +181,8 @@ class Exchange(Answering):
             raise self._broken
         self._upstream, self._carrying = upstream, True
         head = self._incoming.head
-        upstream.begin(self, request, head.method, plain=self._change is None and head.version == "1.1")
+        plain = self._change is None and head.version == "1.1" and not self._policy.set_headers
+        upstream.begin(self, request, head.method, plain=plain)
         if self._held:
             self._send_held()
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from prouter.http1.framing import BodyWatch, request_framing
 from prouter.http1.request import HeadLimits, parse_request_head
 from prouter.model.access import Peer
-from prouter.model.http import ForwardPlan, Reply, ResponseHead
+from prouter.model.http import AnswerPolicy, ForwardPlan, Reply, ResponseHead
 from prouter.model.traffic import Traffic
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.web.again import Alike
@@ -263,6 +263,7 @@ class Machine:
     """What jobs are told; what was decided holds until it is another."""
     stalled_jobs = False
     """Jobs do not read, until all comes to its end."""
+    policy = AnswerPolicy()
 
     def __init__(self, script: Callable[[JobEnd, str, int, bool], None]) -> None:
         self.loop = asyncio.SelectorEventLoop()
@@ -376,7 +377,7 @@ class Machine:
             return Serve(self._serve)
         if not target.startswith("/job/"):
             return Reply.text("nothing here", status=404)
-        plan = ForwardPlan(target, self.host, set_headers=(("X-Request-Id", incoming.request_id),))
+        plan = ForwardPlan(target, self.host, set_headers=(("X-Request-Id", incoming.request_id),), answer=self.policy)
         if self.way.startswith("change"):
             return Forward(self._open, plan, change_answer=self._changed)
         if self.way == "long":

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machine import EXAMPLES, FIN, HIGH, RESET, End, JobEnd, Machine
 
+from prouter.model.http import AnswerPolicy
+
 PIECES = st.lists(st.binary(min_size=1, max_size=5) | st.just(b"z" * 250), max_size=8)
 ENDS = st.sampled_from(["", FIN, FIN, RESET])
 MOVES = st.lists(st.integers(0, 20), max_size=40)
@@ -156,6 +158,16 @@ def test_a_job_that_answers_early_and_never_reads_the_rest_holds_no_connection_f
     machine.rest()
     assert job.ended == (FIN if reads else RESET)
     assert len(machine.lost_pipes) == 1
+
+
+def test_what_a_plan_sets_in_answers_is_in_each_of_them(machine: Machine) -> None:
+    """Also where an answer could pass as it came, and where the request is known by heart."""
+    machine.policy = AnswerPolicy(set_headers=(("X-Set", "yes"),))
+    for number in range(5):
+        machine.client.send(GET % number)
+        assert answers(machine) == number + 1
+    assert machine.by_heart > 0
+    assert bytes(machine.client.taken).count(b"\r\nX-Set: yes\r\n") == 5
 
 
 @pytest.mark.parametrize("what", [b"x", FIN])
