@@ -342,8 +342,11 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         self._disarm()
         early = bytes(self._buffer)
         self._buffer.clear()
+        held = "upstream" in self._pauses
         self._pauses.clear()
         tunnel = Tunnel(before, self._transport, upstream, self._home, endless=endless, slow=self._slow)
+        if held:  # a job may switch before it has read what was asked
+            tunnel.body_pause()
         self._home.replaced(self, tunnel)
         if early:
             tunnel.data_received(early)

@@ -15,6 +15,9 @@ class Pauses:
     def __bool__(self) -> bool:
         return bool(self._reasons)
 
+    def __contains__(self, reason: str) -> bool:
+        return reason in self._reasons
+
     def add(self, reason: str) -> None:
         if not self._reasons and not self._transport.is_closing():
             self._transport.pause_reading()

@@ -170,6 +170,25 @@ def test_what_a_plan_sets_in_answers_is_in_each_of_them(machine: Machine) -> Non
     assert bytes(machine.client.taken).count(b"\r\nX-Set: yes\r\n") == 5
 
 
+def test_a_job_that_switches_before_it_read_the_request_is_not_sent_more_than_it_takes(machine: Machine) -> None:
+    machine.client.send(GET % 1)
+    assert answers(machine) == 1
+    job, asked = machine.jobs[0].transport, UPGRADE[:-2] + b"X-Long: " + b"z" * 1000 + b"\r\n\r\n"
+    machine.run(job.stall, True)
+    machine.client.send(asked)
+    machine.rest()
+    job.send(SWITCHED)
+    machine.rest()
+    assert b"HTTP/1.1 101 " in machine.client.taken
+    machine.jobs[0].switched = True
+    for _ in range(20):
+        machine.client.send(b"x" * 100)
+    machine.rest()
+    assert job.most_unsent < len(asked) + 500
+    machine.settle()
+    assert job.taken.endswith(b"\r\n\r\n" + b"x" * 2000)
+
+
 @pytest.mark.parametrize("what", [b"x", FIN])
 def test_a_kept_connection_is_used_no_more_in_the_very_turn_in_which_it_ends(
     machine: Machine, what: bytes | str
