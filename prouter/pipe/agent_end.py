@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -386,6 +387,15 @@ class Pair:
         end_at_close(self._pipe.transport)
         self._pipe.transport.close()
         self._job.transport.close()
+        self._watch_unsent(math.inf)
+
+    def _watch_unsent(self, before: float) -> None:
+        """Cut who takes nothing of what is left: a job need neither read it nor ever close its end."""
+        unsent = self._pipe.transport.get_write_buffer_size() + self._job.transport.get_write_buffer_size()
+        if unsent >= before:
+            self.cut()
+        elif unsent:
+            self._timer = asyncio.get_running_loop().call_later(self._half_close_seconds, self._watch_unsent, unsent)
 
     def _stop(self) -> None:
         for timer in (self._timer, self._looks):

@@ -30,7 +30,7 @@ from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.short import ShortPipe
 from prouter.pipe.unsent import hold_little
 
-UNTAKEN_SECONDS = 30.0
+UNTAKEN_SECONDS = 120.0
 """A pipe that is to close and of which the other end takes nothing for so long is cut: its job does not read what is
 left of a request, and need never end it."""
 

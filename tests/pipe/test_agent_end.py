@@ -15,6 +15,7 @@ from prouter.pipe.alive import PROBES
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, JobBinding
 from prouter.pipe.reset import half_close
 from prouter.pluginkit.tasks import TaskOwner
+from prouter.testing import eventually
 
 LINK = 7
 JOB = "0" * 32
@@ -311,4 +312,15 @@ async def test_a_router_that_vanished_without_a_word_is_noticed(ends: Ends) -> N
     assert pipe.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert pipe.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == PROBES["TCP_KEEPIDLE"]
     reset(ends.router)
+    job.close()
+
+
+async def test_a_job_that_never_reads_what_came_before_the_end_does_not_hold_its_connection_for_ever(ends: Ends) -> None:
+    ends.small_buffers = True
+    ends.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    job = await ends.bound(b"x" * 30_000)
+    ends.router.shutdown(socket.SHUT_WR)
+    job.shutdown(socket.SHUT_WR)
+    assert await ends.receive(ends.router) == b""
+    await eventually(lambda: job.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), seconds=SECONDS, what="its reset")
     job.close()
