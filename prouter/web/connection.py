@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol, cast
 
 from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
@@ -158,7 +159,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._engaged() is not None:
             self._cancel()  # who closes before the answer ended is gone
-            self._arm(self._limits.idle_seconds, self._transport.abort)  # also who then takes nothing of what he got
+            self._watch_unsent(math.inf)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -189,7 +190,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         """Begin an exchange if a whole head is there; its deadline runs from its first byte, empty lines apart."""
         if self._slow:
             self._pauses.add("slow")
-            self._arm(self._limits.idle_seconds, self.abort)
+            self._watch_unsent(math.inf)
             return
         while self._buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before a request are ignored
             del self._buffer[:2]
@@ -449,7 +450,15 @@ class ClientConnection(ShortWay, asyncio.Protocol):
     def _close(self) -> None:
         """Once the client has taken what is written; one that takes nothing for so long is cut."""
         self._transport.close()
-        self._arm(self._limits.idle_seconds, self._transport.abort)
+        self._watch_unsent(math.inf)
+
+    def _watch_unsent(self, before: float) -> None:
+        """Who takes nothing for so long of what is written is cut; who is slow has what it takes."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent >= before:
+            self._transport.abort()
+        else:
+            self._arm(self._limits.idle_seconds, partial(self._watch_unsent, unsent))
 
     def _cancel(self) -> None:
         self._engaged()

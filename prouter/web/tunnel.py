@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import replace
 from typing import Protocol
 
@@ -40,6 +41,8 @@ class Tunnel(Accounted, asyncio.Protocol):
     """Of the two sides."""
     _held = False
     """The upstream does not read just now."""
+    _unsent = math.inf
+    """What was left for the client at the last look, once all is over."""
 
     def __init__(
         self,
@@ -145,7 +148,10 @@ class Tunnel(Accounted, asyncio.Protocol):
     def overdue(self) -> None:
         """Whether nothing was sent for too long."""
         if self._over:
-            self._transport.abort()  # the client does not take what is left
+            unsent, before = self._transport.get_write_buffer_size(), self._unsent
+            self._unsent, self.late_at = unsent, self._loop.time() + self._home.limits.idle_seconds
+            if unsent >= before:
+                self._transport.abort()  # the client takes nothing of what is left
             return
         limits, now = self._home.limits, self._loop.time()
         limit = limits.half_close_seconds if self._eofs else limits.relay_idle_seconds

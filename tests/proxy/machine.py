@@ -110,6 +110,11 @@ class End(asyncio.Transport):
         if not stalled:
             self._flush()
 
+    def take(self, count: int) -> None:
+        """A little of what is written, while stalled."""
+        self.taken += self._unsent[:count]
+        del self._unsent[:count]
+
     # --- asyncio's side ---
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

@@ -212,6 +212,23 @@ def test_a_client_is_watched_again_while_its_request_is_sent_once_more(machine: 
     assert machine.jobs[1].transport.ended == RESET
 
 
+@pytest.mark.parametrize("lines", [b"Connection: close\r\n", b""], ids=["closes", "asks for more"])
+def test_who_reads_slowly_has_the_last_answer_whole(machine: Machine, job: Job, lines: bytes) -> None:
+    machine.run(machine.client.stall, True)
+    job.parts = (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000,)
+    for _ in range(1 if lines else 2):
+        machine.client.send((GET % 2)[:-2] + lines + b"\r\n")
+        machine.rest()
+    for _ in range(3):
+        machine.run(machine.client.take, 100)
+        machine.run(machine.connection.overdue)
+    machine.rest()
+    assert not machine.client.ended
+    machine.run(machine.connection.overdue)
+    machine.rest()
+    assert machine.client.ended
+
+
 def test_an_endpoint_that_ends_lets_it_come_to_its_end(machine: Machine, job: Job) -> None:
     ask(machine, job)
     machine.drain()
