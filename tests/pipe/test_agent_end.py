@@ -315,7 +315,9 @@ async def test_a_router_that_vanished_without_a_word_is_noticed(ends: Ends) -> N
     job.close()
 
 
-async def test_a_job_that_never_reads_what_came_before_the_end_does_not_hold_its_connection_for_ever(ends: Ends) -> None:
+async def test_a_job_that_never_reads_what_came_before_the_end_does_not_hold_its_connection_for_ever(
+    ends: Ends,
+) -> None:
     ends.small_buffers = True
     ends.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     job = await ends.bound(b"x" * 30_000)
