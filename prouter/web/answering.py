@@ -35,6 +35,8 @@ class Answering(Accounted):
     """Somebody changes answer heads."""
     _changing = False
     """He is at it: the head waits for that, and what comes behind it."""
+    _arriving = False
+    """What came with the head is still being told, and `passed` behind it: nobody had to wait for the change."""
     _parts: tuple[bytes, ...] = ()
     _ended: tuple[ProuterError | None, bool] | None = None
     """How the answer ended meanwhile."""
@@ -71,9 +73,10 @@ class Answering(Accounted):
             self._finish(UpstreamFailed("the job switched protocols without being asked to"), abort=True)
         elif self._change is not None:
             assert self._upstream is not None
-            self._changing = True
+            self._changing = self._arriving = True
             self._upstream.pause_reading("hook")
             self._go(self._guarded(self._changed(head, self._change)))
+            self._arriving = False
         else:
             self._send_head(head)
 
@@ -100,11 +103,10 @@ class Answering(Accounted):
         for part in parts:
             self._write_body(part)
         self._upstream.resume_reading("hook")
+        if not self._arriving:
+            self.passed()
         if self._ended is not None:
-            self.passed()
             self._conclude(*self._ended)
-        elif parts or self._tunnel:
-            self.passed()
 
     def carried(self, data: bytes) -> None:
         self._moved_at = self._loop.time()

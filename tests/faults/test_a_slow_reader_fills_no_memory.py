@@ -6,11 +6,11 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from asked_streams import JOB, asked, slowly, waiting
 from figures import LONG
 from pressing_job import MOST, digest, part
 from proxied import Proxied, joined
 from sampling import Growth, Sampler
-from streams import JOB, asked, slowly, waiting
 
 from prouter.testing import eventually
 

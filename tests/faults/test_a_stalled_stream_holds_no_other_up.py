@@ -7,10 +7,10 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 
+from asked_streams import JOB, Reader, asked, ended_at, waiting
 from figures import LONG
 from proxied import Proxied, call, joined
 from sampling import Sampler, percentile
-from streams import JOB, Reader, asked, ended_at, waiting
 
 from prouter.testing import eventually
 

@@ -12,11 +12,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from asked_streams import JOB, asked, sending, waiting
 from figures import LONG
 from pressing_job import MOST, digest, part
 from proxied import Proxied, call, new_job
 from sampling import Growth, percentile
-from streams import JOB, asked, sending, waiting
 
 from prouter.testing import eventually
 

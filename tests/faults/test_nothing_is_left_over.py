@@ -11,11 +11,11 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 
+from asked_streams import JOB, ask
 from figures import LONG
 from inside import AgentInside, RouterInside, inside
 from proxied import Proxied, call, new_job
 from sampling import Growth, Sampler
-from streams import JOB, ask
 
 from prouter.pipe.reset import reset
 from prouter.testing import Daemon, eventually

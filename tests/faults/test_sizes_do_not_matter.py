@@ -15,11 +15,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from asked_streams import JOB
 from figures import LONG
 from imitations import Originals
 from pressing_job import digest, part
 from proxied import APPS, Proxied, joined
-from streams import JOB
 from websockets.asyncio.client import ClientConnection, connect
 
 from prouter.core.agents.originals.pacing import MAX_MESSAGE_BYTES

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from asked_streams import JOB, ask, asked, ended_at, sending, waiting
 from proxied import Proxied, call, joined, new_job
-from streams import JOB, ask, asked, ended_at, sending, waiting
 from wire import Wire
 
 from prouter.pipe.reset import reset

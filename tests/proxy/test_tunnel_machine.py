@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machine import EXAMPLES, FIN, HIGH, RESET, End, JobEnd, Machine
+from machine import EXAMPLES, FIN, HIGH, RESET, WAYS, End, JobEnd, Machine
 
 from prouter.model.http import AnswerPolicy
 
@@ -22,10 +22,17 @@ GET = b"GET /job/%d HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-@given(PIECES, PIECES, ENDS, ENDS, MOVES, st.booleans(), st.booleans())
+@given(PIECES, PIECES, ENDS, ENDS, MOVES, st.booleans(), st.booleans(), st.sampled_from(WAYS))
 @EXAMPLES
 def test_bytes_and_ends_pass_a_tunnel_both_ways(
-    up: list[bytes], down: list[bytes], client_end: str, job_end: str, moves: list[int], early: bool, glued: bool
+    up: list[bytes],
+    down: list[bytes],
+    client_end: str,
+    job_end: str,
+    moves: list[int],
+    early: bool,
+    glued: bool,
+    way: str,
 ) -> None:
     def switch(job: JobEnd, target: str, attempt: int, whole: bool) -> None:
         if whole:
@@ -34,6 +41,7 @@ def test_bytes_and_ends_pass_a_tunnel_both_ways(
             job.send(SWITCHED + first, *down[bool(first) :], job_end)
 
     machine = Machine(switch)
+    machine.way = way
     try:
         client = machine.client
         for data in [UPGRADE + b"".join(up)] if early else [UPGRADE, *up]:
@@ -230,6 +238,41 @@ def test_a_client_that_said_nothing_of_a_close_may_have_sent_more_and_still_gets
         assert answers(machine) == 1
         assert client.ended
         assert [len(job.requests) for job in machine.jobs] == [1]
+    finally:
+        machine.close()
+    assert not machine.errors
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_comes_with_the_switch_passes(way: str) -> None:
+    def switch(job: JobEnd, target: str, attempt: int, whole: bool) -> None:
+        if whole:
+            job.switched = True
+            job.send(SWITCHED + b"first", b"second")
+
+    machine = Machine(switch)
+    machine.way = way
+    try:
+        machine.client.send(UPGRADE)
+        machine.settle()
+        assert machine.client.taken.endswith(b"\r\n\r\nfirstsecond")
+    finally:
+        machine.close()
+    assert not machine.errors
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_head_does_not_wait_for_its_body(way: str) -> None:
+    def begin(job: JobEnd, target: str, attempt: int, whole: bool) -> None:
+        if whole:
+            job.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    machine = Machine(begin)
+    machine.way = way
+    try:
+        machine.client.send(GET % 1)
+        machine.settle()
+        assert machine.client.taken.endswith(b"\r\n\r\n")
     finally:
         machine.close()
     assert not machine.errors

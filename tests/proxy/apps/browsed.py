@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
-from listening import listening
+from listening_jobs import listening
 
 PAGE = Path(__file__).with_name("page.html").read_text()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from listening import listening
+from listening_jobs import listening
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 

@@ -6,7 +6,7 @@ import asyncio
 import http
 from collections.abc import Sequence
 
-from listening import listening
+from listening_jobs import listening
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.typing import Subprotocol
 

@@ -15,7 +15,7 @@ import socket
 import struct
 from pathlib import Path
 
-from listening import listening_everywhere
+from listening_jobs import listening_everywhere
 
 HEARD = Path("heard")
 
