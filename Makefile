@@ -46,7 +46,7 @@ bench-hooks:  ## what plugins cost a proxied GET and a start here
 
 bench-reliability: .venv/bin/prouter  ## what must hold under pressure and faults, at full size; hours; figures in out/reliability.json
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	@PROUTER_RELIABILITY=long PROUTER_NO_SKIPS=1 .venv/bin/pytest -q tests/faults
+	@PROUTER_RELIABILITY=long PROUTER_NO_SKIPS=1 .venv/bin/pytest -q tests/faults tests/proxy/test_large_bodies.py
 
 clean:
 	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
