@@ -188,9 +188,8 @@ class ControlDispatcher:
                 and self._access.guards is guards
             )
 
-        kept = partial(link.pool.take_kept, line, max_idle_seconds=KEPT_IDLE_SECONDS)
         tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
-        return Lasting(target.prefix, holds, kept, judge, tell)
+        return Lasting(target.prefix, holds, link.pool.kept(line), judge, tell)
 
     def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
         """Of a request like that one."""

@@ -60,4 +60,4 @@ class Traffic:
         row.seconds += seconds
         row.bytes_in += bytes_in
         row.bytes_out += bytes_out
-        row.durations[bisect_left(BUCKETS, seconds)] += 1
+        row.durations[bisect_left(BUCKETS, seconds) if seconds > BUCKETS[0] else 0] += 1

@@ -133,6 +133,17 @@ class PipePool:
             return None
         return idle.pop()
 
+    def kept(self, line: bytes) -> Callable[[], UpstreamPipe | None]:
+        """How one that is bound by `line` and idle is taken, for who asks often and for what can be sent again: none is
+        idle for longer than the pool keeps it."""
+        idle_by_line = self._idle
+
+        def take() -> UpstreamPipe | None:
+            idle = idle_by_line.get(line)
+            return idle.pop() if idle else None
+
+        return take
+
     @asynccontextmanager
     async def stream(self, line: bytes) -> AsyncIterator[PipeStream]:
         """A pipe of its own, bound by `line`, as a stream of bytes; reset when the context ends by an error.
@@ -163,11 +174,10 @@ class PipePool:
         if line is None or self._closed:
             pipe.close()
             return
-        idle = self._idle.get(line)
-        if idle is None:
+        try:
+            self._idle[line].append(pipe)
+        except KeyError:
             self._idle[line] = deque((pipe,))
-        else:
-            idle.append(pipe)
         if self._sweeper is None:
             self._sweep_in(self._limits.idle_seconds)
 
