@@ -21,6 +21,7 @@ from prouter.http1.reply import write_reply
 from prouter.model import unexpected
 from prouter.model.http import ForwardPlan, Headers, Reply
 from prouter.model.traffic import Traffic
+from prouter.model.trail import current as trail
 from prouter.pipe.steps import begin
 from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
@@ -69,7 +70,7 @@ class Exchange(Answering):
 
     def begin(self) -> None:
         """As far as it goes without waiting; on return it may be over."""
-        self._context.run(context.request_id.set, self._incoming.request_id)
+        self._context.run(_begin_anew, self._incoming.request_id)
         self._go(self._guarded(self._answer()))
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
@@ -140,12 +141,12 @@ class Exchange(Answering):
         if pipe is not None:
             self._carry(pipe, self._request)
         else:
-            self._context.run(context.request_id.set, self._incoming.request_id)
+            self._context.run(_begin_anew, self._incoming.request_id)
             self._go(self._guarded(self._opened(again) if judge is None else self._judged(again, judge())))
 
     def take_over(self, again: Again, rest: bytes, request: bytes, pipe: UpstreamPipe, begun_at: float) -> None:
         """For such a request that was sent without an exchange (connection.py), and needs one now."""
-        self._context.run(context.begin_about, self._id())
+        self._context.run(_begin_anew, self._id())
         self._again, self._rest = again, rest
         self._policy, self._repeat, self._request = again.policy, again.fresh, request
         self._begun_at = self._moved_at = begun_at
@@ -360,6 +361,12 @@ class Exchange(Answering):
             self._conclude(error, untouched)
         else:
             self._broken = self._broken or error
+
+
+def _begin_anew(request_id: str) -> None:
+    """In a context that may be that of the connection's request before: who resumes reading gives his to the loop."""
+    context.begin_about(request_id)
+    trail.set(None)
 
 
 def _switching(headers: Headers) -> bytes:

@@ -7,11 +7,15 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from prouter.model.http import Reply
+from prouter.model.trail import Trail
+from prouter.model.trail import current as trail
+from prouter.pipe.steps import in_a_task
 from prouter.web.acceptor import Acceptor
 from prouter.web.limits import WebLimits
-from prouter.web.outcomes import Incoming, Outcome
+from prouter.web.outcomes import Incoming, Outcome, Serve
 
 REQUEST = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -94,3 +98,31 @@ async def test_what_is_busy_at_the_deadline_is_cut(endpoint: Endpoint) -> None:
     await endpoint.acceptor.drain(0.1)
     with contextlib.suppress(ConnectionResetError):
         assert await answered(busy) == b""
+
+
+async def test_a_request_knows_nothing_of_what_was_decided_about_the_one_before(endpoint: Endpoint) -> None:
+    """Reading is resumed amid a request, whose context the event loop then takes for all that follows."""
+    found: list[Trail | None] = []
+
+    async def dispatch(incoming: Incoming) -> Outcome:
+        found.append(trail.get())
+        trail.set(Trail())
+        if incoming.head.method == "POST":
+            await in_a_task()
+            await asyncio.sleep(0.05)  # so much of its body comes meanwhile that no more is read
+            return Serve(read)
+        return Reply.text("ok")
+
+    async def read(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        return web.Response(text="read")
+
+    endpoint.dispatcher.dispatch = dispatch  # type: ignore[method-assign]
+    reader = await endpoint.connect()
+    body = b"x" * 1_000_000
+    endpoint.writers[-1].write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    async with asyncio.timeout(10):
+        assert (await reader.readuntil(b"read")).startswith(b"HTTP/1.1 200 ")
+        endpoint.writers[-1].write(REQUEST % b"next")
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    assert found == [None, None]
