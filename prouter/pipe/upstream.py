@@ -128,6 +128,9 @@ class PipeHome(Protocol):
 class UpstreamPipe(ShortPipe, asyncio.Protocol):
     """A pipe bound by `line`. An Upstream."""
 
+    _failed_before: ProuterError | None = None
+    """What went wrong before there was an exchange: a refusal may come with the pipe."""
+
     def __init__(self, transport: asyncio.Transport, leftover: bytes, line: bytes, home: PipeHome) -> None:
         self.uses = 0
         self.idle_since = time.monotonic()
@@ -299,9 +302,13 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
 
     def _stale(self) -> bool:
         """Whether it closed before a byte of the answer came, and was kept from an earlier exchange or never bound."""
+        if self._failed_before is not None:
+            return False
         return (self.uses > 1 or self._verdict is not None) and not self.reader.begun
 
     def _cut(self) -> ProuterError:
+        if self._failed_before is not None:
+            return self._failed_before
         if self.reader.begun:
             return UpstreamFailed("the job's server closed the connection amid its answer")
         return UpstreamFailed("the job's server closed the connection without an answer")
@@ -311,6 +318,8 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.failed(error, untouched=untouched)
+        else:
+            self._failed_before = error
         reset(self._transport)
 
 
