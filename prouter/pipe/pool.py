@@ -216,8 +216,6 @@ class PipePool:
     # --- getting one ---
 
     async def _unbound(self) -> Opened:
-        if self._closed:
-            raise Unavailable(f"the link to agent {self._agent!r} ended")
         if self._warm:
             warm = next(iter(self._warm))
             del self._warm[warm]
@@ -225,6 +223,8 @@ class PipePool:
             self._ask()
             return warm.hand_over()
         await in_a_task()
+        if self._closed:  # by now
+            raise Unavailable(f"the link to agent {self._agent!r} ended")
         if self._open or self._asked:  # the first one of all says nothing of how many are used
             self._target = max(self._target, min(2 * self._target or 1, self._limits.warm_most))
         if len(self._waiters) >= self._asked:

@@ -1,15 +1,17 @@
-"""A stream that an agent does not bind is one of our errors, and is not counted any more."""
+"""Who gets no pipe is told by one of our errors, in time, and what was opened for it is not counted any more."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import struct
 
 import pytest
 
-from prouter.errors import TimedOut, UpstreamFailed
+from prouter.errors import TimedOut, Unavailable, UpstreamFailed
 from prouter.pipe.pool import PipePool, Place, PoolLimits
+from prouter.pipe.steps import begin
 from prouter.pluginkit.tasks import TaskOwner
 
 LIMITS = PoolLimits(warm=0, warm_most=0, wait_seconds=1.0)
@@ -53,3 +55,26 @@ async def test_a_stream_that_is_not_bound(says: str, error: type[Exception]) -> 
     await tasks.close()
     for each in held:
         each.close()
+
+
+async def test_who_asks_while_the_link_ends_is_told_so_at_once() -> None:
+    async def source(count: int, place: Place) -> None:
+        raise AssertionError("nobody is asked any more")
+
+    loop, tasks = asyncio.get_running_loop(), TaskOwner("test")
+    pool = PipePool(source, tasks, LIMITS, "agent")
+    told: asyncio.Future[asyncio.Task[None]] = loop.create_future()
+
+    async def take() -> None:
+        await pool.take(b"job 1 http 1\n", max_idle_seconds=-1.0)
+
+    def asked_without_a_task() -> None:
+        rest = begin(take(), contextvars.copy_context())
+        assert rest is not None
+        pool.close()
+        told.set_result(loop.create_task(rest))
+
+    loop.call_soon(asked_without_a_task)
+    with pytest.raises(Unavailable, match="ended"):
+        await (await told)
+    await tasks.close()
