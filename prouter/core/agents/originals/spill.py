@@ -161,7 +161,10 @@ class Spill:
     def _read_now(self) -> bytes:
         assert self._file is not None
         self._file.seek(self._read_bytes)
-        return self._file.read(min(READ_BYTES, self._written_bytes - self._read_bytes))
+        block = self._file.read(min(READ_BYTES, self._written_bytes - self._read_bytes))
+        if self._read_bytes + len(block) == self._written_bytes:
+            self._file.truncate(0)  # its room is given back, and may be somebody else's
+        return block
 
 
 def _cost_bytes(value: Any) -> int:
