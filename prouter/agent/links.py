@@ -118,7 +118,7 @@ class RouterLink:
         pipe = AgentPipe(transport, self.number, shared.targets, tasks, shared.times, over_it)
         if not self.up:
             pipe.close()
-        elif len(self._links.pipes) >= shared.max_pipes:
+        elif len(self._links.pipes) + shared.targets.served >= shared.max_pipes:
             pipe.refuse(BindRefused(503, f"the agent has {shared.max_pipes} pipes, which is its limit"))
         else:
             self._links.pipes[pipe] = self

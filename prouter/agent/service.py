@@ -73,6 +73,11 @@ class Service:
         if leftover:
             protocol.data_received(leftover)
 
+    @property
+    def pipes(self) -> int:
+        """That are bound to it."""
+        return len(self._server.connections)
+
     async def close(self, deadline_seconds: float) -> None:
         await self._server.shutdown(deadline_seconds)
 

@@ -76,6 +76,10 @@ class PipeTargets:
         assert number is not None
         return lambda made: loop.create_connection(made, port.host, number)
 
+    @property
+    def served(self) -> int:
+        return self.service.pipes if self.service is not None else 0
+
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         if self.service is None:
             transport.abort()

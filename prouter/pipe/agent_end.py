@@ -49,6 +49,10 @@ class Targets(Protocol):
     def job(self, binding: JobBinding) -> JobSocket | BindRefused:
         """The port that a line means."""
 
+    @property
+    def served(self) -> int:
+        """Pipes that were given to the service and are still open."""
+
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         """Give a pipe to the agent's own HTTP service for good."""
 

@@ -253,6 +253,26 @@ async def test_an_agent_s_pipes_are_counted_and_one_more_is_told(fleet: Fleet) -
     assert "not bound yet" not in router.log
 
 
+async def test_pipes_to_an_agent_itself_are_counted_as_those_to_its_jobs(fleet: Fleet) -> None:
+    router, agent = await fleet.pair("pipes.max_count=2")
+    async with router.client() as client:
+        job = await serving_job(client, agent, SLOW)
+        output = f"{client.url}{job.path}/output"
+        followers = [await client.session.get(output, params={"follow": "1"}) for _ in range(2)]
+        assert [answer.status for answer in followers] == [200, 200]
+        async with client.session.get(output) as refused:
+            assert refused.status == 503
+            assert "2 pipes, which is its limit" in (await refused.json(content_type=None))["detail"]
+        for answer in followers:
+            answer.close()
+
+        async def is_served_again() -> bool:
+            async with client.session.get(output) as answer:
+                return answer.status == 200
+
+        await eventually(is_served_again)
+
+
 async def test_connections_are_counted_and_one_more_is_told(fleet: Fleet) -> None:
     router = fleet.router("limits.connections=3")
     host, port = router.address("control")

@@ -77,6 +77,8 @@ class Ends:
 
         return JobSocket(connect, is_cut)
 
+    served = 0
+
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         transport.write(b"served " + leftover)
         transport.close()
