@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from prouter.agent.identity import Self
 from prouter.agent.jobs.orphans import Orphans
@@ -136,7 +137,8 @@ class Links:
         self._numbers = IdCounter()
         self._by_router: dict[str, RouterLink] = {}
         self._all: set[RouterLink] = set()
-        self._registering = asyncio.Lock()
+        self._registering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One for each router: who is asked whether its old link lives holds nobody else up."""
         self.no_pipe = SeldomLog(log)
         self.closed = False
         """The agent is ending."""
@@ -229,7 +231,7 @@ class Links:
             pipe.abort()
 
     async def _register(self, link: RouterLink) -> None:
-        async with self._registering:
+        async with self._registering.setdefault(link.router.uid, asyncio.Lock()):
             old = self._by_router.get(link.router.uid)
             if self.closed:
                 raise LinkClosed("the agent is ending")

@@ -13,8 +13,10 @@ from hand_made import HandMadeAgent, hello
 from prouter.client.client import RequestFailed
 from prouter.errors import LinkClosed, LinkError
 from prouter.pipe.opening import open_pipe
+from prouter.rpc.calls import CallContext
+from prouter.rpc.methods import Methods
 from prouter.testing import eventually
-from prouter.testing.fake_agent import linked
+from prouter.testing.fake_agent import FakeAgent, linked
 
 SECONDS = 20
 
@@ -182,3 +184,50 @@ async def test_calls_over_a_link_that_ends_fail_and_do_not_hang(fleet, fate: str
         if fate == "stopped":
             agent.signal(signal.SIGCONT)
         assert job.path
+
+
+class Pondering(FakeAgent):
+    """Does not say whether it lives."""
+
+    asked = False
+
+    async def job_count_current_connection(self, context: CallContext) -> int:
+        self.asked = True
+        await asyncio.Event().wait()
+        return 0
+
+
+async def test_who_is_asked_whether_its_old_link_lives_holds_up_no_other_agent(fleet) -> None:
+    router = fleet.router("links.takeover_timeout=60")
+    second = HandMadeAgent()
+    async with router.client() as client, Pondering(router, "a", boot="one") as first:
+        await eventually(client.agents)
+        async with linked(
+            router.address("server"), hello("a", router.agent_token, boot="other", link=1), second.methods
+        ):
+            await eventually(lambda: first.asked)
+            async with FakeAgent(router, "b"):
+
+                async def is_there() -> bool:
+                    return "b" in [agent["uid"] for agent in await client.agents()]
+
+                await eventually(is_there, seconds=SECONDS)
+
+
+async def test_a_router_that_is_asked_whether_its_old_link_lives_holds_up_no_other_router(fleet) -> None:
+    agent = fleet.agent(None, "links.takeover_timeout=60")
+    address, token = agent.address("server"), agent.token
+    pondering, asked = Methods(), asyncio.Event()
+
+    async def ponder(context: CallContext) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    pondering.add("prouter_ping", ponder)
+    async with linked(address, hello("r", token, boot="one", link=0), pondering):
+        await eventually(lambda: "linked to router r " in agent.log)
+        async with linked(address, hello("r", token, boot="other", link=0)):
+            async with asyncio.timeout(SECONDS):
+                await asked.wait()
+            async with linked(address, hello("s", token, boot="b", link=0)):
+                await eventually(lambda: "linked to router s " in agent.log, seconds=SECONDS)

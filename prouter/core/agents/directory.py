@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from prouter.core.agents.holdings import Holdings
 from prouter.core.agents.link import AgentLink
@@ -128,7 +129,8 @@ class AgentDirectory:
         self._takeover_seconds = takeover_seconds
         self._expected = set(expected)
         self._expected_until = time.monotonic() + RETURN_SECONDS
-        self._registering = asyncio.Lock()
+        self._registering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One for each agent: who is asked whether its old link lives holds nobody else up."""
         self._registered = asyncio.Event()
         """Set, and replaced, whenever an agent has a new link."""
         self._ending = False
@@ -200,7 +202,7 @@ class AgentDirectory:
         Another link of the same boot is replaced at once; another boot only when the old link does not answer.
         Raises LinkClosed when the old link lives.
         """
-        async with self._registering:
+        async with self._registering.setdefault(link.hello.uid, asyncio.Lock()):
             if self._ending:
                 raise LinkClosed("the router is ending")
             entry = self._entries.get(AgentUid(link.hello.uid))
