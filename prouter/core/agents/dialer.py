@@ -234,7 +234,10 @@ class _Kept:
             await rpc.close()
             raise
         watcher = _IdleWatch(self, rpc)
-        await self._fleet.serve(rpc, "CLIENT", self.address, lambda link: DialedOut(link, host, port), watcher.start)
+        seconds = self._fleet.pool_limits.ticket_seconds
+        await self._fleet.serve(
+            rpc, "CLIENT", self.address, lambda link: DialedOut(link, host, port, seconds), watcher.start
+        )
         return watcher.dropped
 
     def is_up(self, entry: AgentEntry) -> None:

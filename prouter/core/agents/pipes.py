@@ -9,7 +9,7 @@ from prouter.core.agents.link import AgentLink
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
 from prouter.pipe.dialing import PipeDialer
 from prouter.pipe.pool import Place
-from prouter.pipe.tickets import LIFETIME_SECONDS, TicketBook
+from prouter.pipe.tickets import TicketBook
 
 
 class Batch:
@@ -65,12 +65,21 @@ class AskedBack:
 class DialedOut:
     """PipeSource for an agent that we dialed: we dial again, with tickets of the agent's."""
 
-    def __init__(self, link: AgentLink, host: str, port: int) -> None:
+    def __init__(self, link: AgentLink, host: str, port: int, seconds: float) -> None:
         self._link = link
         self._dialer = PipeDialer(host, port)
+        self._seconds = seconds
+        """From asking for tickets to the last pipe."""
 
     async def __call__(self, count: int, place: Place) -> None:
-        tickets = await self._link.call("pipe_tickets", count, timeout_seconds=LIFETIME_SECONDS)
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._all(count, place)
+        except TimeoutError:
+            raise LinkClosed(f"they did not open within {self._seconds:g} s") from None  # those that did are placed
+
+    async def _all(self, count: int, place: Place) -> None:
+        tickets = await self._link.call("pipe_tickets", count, timeout_seconds=self._seconds)
         if not isinstance(tickets, Sequence) or not all(_is_ticket(ticket) for ticket in tickets):
             raise RemoteProtocolError("the agent sent tickets that are none")
         outcomes = await asyncio.gather(
