@@ -172,7 +172,7 @@ class Replay:
         sent = [(name, value) for name, value in headers if name in ("Host", "User-Agent", "Accept", "Accept-Encoding")]
         url = URL(f"{self._base}{path}/http{quote(rest)}?{_query(query)}", encoded=True)
         try:
-            async with session.ws_connect(url, headers=sent) as websocket:
+            async with session.ws_connect(url, headers=sent, autoclose=False) as websocket:
                 await self._talk(websocket, call)
         except aiohttp.WSServerHandshakeError:
             assert self._said(call, by="agent", kind=8) in ([], [False])

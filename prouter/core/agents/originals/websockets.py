@@ -75,12 +75,14 @@ async def _refused(call: Call, stream: Spill) -> web.Response | None:
 
 async def _join(link: Link, call: Call, stream: Spill, client: web.WebSocketResponse) -> None:
     """Until one side ends; the other is told then."""
-    from_job = asyncio.get_running_loop().create_task(_to_client(stream, client), name="websocket from the job")
+    over = asyncio.Event()
+    from_job = asyncio.get_running_loop().create_task(_to_client(stream, client, over), name="websocket from the job")
     try:
         await _to_job(PacedSender(link, call, careful=True), client)
         with contextlib.suppress(ProuterError, TimeoutError):
             async with asyncio.timeout(END_SECONDS):
-                await call.close_send()
+                if not over.is_set():  # an original router says nothing more to who has ended
+                    await call.close_send()
                 await call.result()
         await client.close()
     except ProuterError:
@@ -101,7 +103,8 @@ async def _to_job(sender: PacedSender, client: web.WebSocketResponse) -> None:
         await sender.send(message.data)
 
 
-async def _to_client(stream: Spill, client: web.WebSocketResponse) -> None:
+async def _to_client(stream: Spill, client: web.WebSocketResponse, over: asyncio.Event) -> None:
+    """Until the job's side ends, by itself where `over` is set then."""
     code = WSCloseCode.OK
     try:
         async for value in stream.values():
@@ -111,6 +114,7 @@ async def _to_client(stream: Spill, client: web.WebSocketResponse) -> None:
                 await client.send_bytes(value)
             else:
                 raise RemoteProtocolError("the agent sent a message that is none")
+        over.set()
     except ConnectionError:
         return
     except UnicodeEncodeError:
