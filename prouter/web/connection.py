@@ -3,7 +3,8 @@
 Belongs here: bytes from and to the client, deadlines between requests, the end. Does not: what becomes of a request
 (exchange.py). Made by acceptor.py.
 
-States: idle (no head yet), busy (an exchange), lingering (our last answer is out, what comes is dropped), gone.
+States: idle (no head yet), on the short way (short.py: a request without an exchange), busy (an exchange), lingering
+(our last answer is out, what comes is dropped), gone. Behind a 101 a tunnel takes its place (tunnel.py).
 """
 
 from __future__ import annotations
