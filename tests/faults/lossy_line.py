@@ -8,7 +8,6 @@ over the line, and lines that cut whole connections (prouter.testing.BrokenNetwo
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import heapq
 import os
@@ -20,13 +19,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-CLONE_NEWNET = 0x40000000
+from namespaces import hosts, inside, ip
+
 TUNSETIFF = 0x400454CA
 IFF_TUN_WITHOUT_PACKET_INFO = 0x1001
 PACKET_BYTES = 65536
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,8 @@ class Line:
 @contextlib.contextmanager
 def lossy_line(*, delay_seconds: float, loss: float) -> Iterator[Line]:
     """The calling thread is at the near end meanwhile, and so is what it starts and connects."""
-    tag = os.urandom(3).hex()
-    line = Line(f"prt-{tag}-n", f"prt-{tag}-f")
-    with contextlib.ExitStack() as undo:
-        for name in (line.near, line.far):
-            _ip("netns", "add", name)
-            undo.callback(_ip, "netns", "delete", name)
-            _ip("-n", name, "link", "set", "lo", "up")
+    with hosts("n", "f") as (near, far), contextlib.ExitStack() as undo:
+        line = Line(near, far)
         words = [line.near, line.near_address, line.far, line.far_address, str(delay_seconds), str(loss)]
         relay = subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE)
         undo.callback(_end, relay)
@@ -56,27 +49,6 @@ def lossy_line(*, delay_seconds: float, loss: float) -> Iterator[Line]:
         assert relay.stdout.readline() == b"ready\n", "the relay of packets did not come up"
         undo.enter_context(inside(line.near))
         yield line
-
-
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """The calling thread is in it; its sockets and children stay there for good."""
-    with open("/proc/thread-self/ns/net") as back:
-        _enter(Path("/run/netns") / namespace)
-        try:
-            yield
-        finally:
-            assert LIBC.setns(back.fileno(), CLONE_NEWNET) == 0
-
-
-def _enter(place: Path) -> None:
-    with place.open() as there:
-        if LIBC.setns(there.fileno(), CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"{place} can not be entered")
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True)
 
 
 def _end(relay: subprocess.Popen[bytes]) -> None:
@@ -94,8 +66,8 @@ def device(namespace: str, address: str, other: str) -> int:
     with inside(namespace):
         made = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(made, TUNSETIFF, struct.pack("16sH", b"line", IFF_TUN_WITHOUT_PACKET_INFO))
-    _ip("-n", namespace, "addr", "add", address, "peer", other, "dev", "line")
-    _ip("-n", namespace, "link", "set", "line", "up", "mtu", "1500")
+    ip("-n", namespace, "addr", "add", address, "peer", other, "dev", "line")
+    ip("-n", namespace, "link", "set", "line", "up", "mtu", "1500")
     return made
 
 

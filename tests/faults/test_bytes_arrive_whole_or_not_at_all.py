@@ -20,7 +20,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from figures import LONG, Figures
-from lossy_line import inside, lossy_line
+from lossy_line import lossy_line
+from namespaces import inside
 from proxied import Proxied, new_job
 from streaming_job import pieces
 
