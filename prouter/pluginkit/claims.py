@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 
 from prouter.model.plugin import Selector
+from prouter.pluginkit import metaschema
 
 Claims = Callable[[Any], Iterable[str]]
 """What one member of a hook's answer claims, in words. Raises ValueError for a member that can not be taken."""
@@ -24,7 +25,7 @@ def named(kind: str) -> Claims:
 def of_selector(selector: Selector) -> Sequence[str]:
     """By its locator's type. Raises ValueError for a schema that is none."""
     try:
-        jsonschema.Draft202012Validator.check_schema(selector.schema)
+        metaschema.check(selector.schema)
     except jsonschema.SchemaError as error:
         raise ValueError(f"the schema of selector {selector.name!r} is wrong: {error.message[:200]}") from None
     return (f"selector {selector.name!r}",)

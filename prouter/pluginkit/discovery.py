@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from importlib_metadata import EntryPoint, entry_points
+from importlib_metadata import Distribution, entry_points
 
 BUILT_IN = "prouter"
 """The distribution whose plugins ship with prouter."""
@@ -73,7 +73,9 @@ def find(group: str, switches: Switches, given: Sequence[Found] = ()) -> list[Fo
 
 def candidates(group: str, switches: Switches) -> list[Found]:
     """All that is there, those of one name too."""
-    found = [_from_entry_point(point) for point in entry_points(group=group)]
+    points = entry_points(group=group)
+    known = {point.dist: _name_and_version(point.dist) for point in points}  # read from a file each time
+    found = [Found(point.name, *known[point.dist], point.load) for point in points]
     if switches.safe:
         return [plugin for plugin in found if plugin.built_in]
     return found + [from_text(text) for text in switches.load]
@@ -118,11 +120,8 @@ def _source(plugin: Found) -> tuple[str, str]:
     return plugin.distribution, plugin.version
 
 
-def _from_entry_point(point: EntryPoint) -> Found:
-    distribution = point.dist
-    name = distribution.name if distribution is not None else "unknown"
-    version = distribution.version if distribution is not None else ""
-    return Found(point.name, name, version, point.load)
+def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
+    return ("unknown", "") if distribution is None else (distribution.name, distribution.version)
 
 
 def from_text(text: str) -> Found:

@@ -11,6 +11,7 @@ import jsonschema
 
 from prouter.errors import ConfigError
 from prouter.model.plugin import ConfigSection
+from prouter.pluginkit import metaschema
 
 _PLUGIN = "the plugin "
 
@@ -97,8 +98,8 @@ def check_schema(key: str, schema: Mapping[str, Any]) -> None:
     """Raises ValueError for a schema that is none, or whose default it does not allow, or is no JSON."""
     try:
         json.dumps(default_of(schema))
-        jsonschema.Draft202012Validator.check_schema(schema)
-        jsonschema.validate(default_of(schema), schema, jsonschema.Draft202012Validator)
+        metaschema.check(schema)
+        jsonschema.Draft202012Validator(schema).validate(default_of(schema))
     except (jsonschema.SchemaError, jsonschema.ValidationError) as error:
         raise ValueError(f"the schema of {key} is wrong: {error.message[:200]}") from None
     except (TypeError, ValueError):
