@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from prouter.errors import NoRoom, ProuterError
 from prouter.model.agents import Drain
 from prouter.model.services import Tasks
+from prouter.pluginkit.durable import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -84,15 +84,7 @@ class DrainSwitch:
         return on
 
     def _write(self, on: bool) -> None:
-        fresh = self._path.with_name(f"{FILE}.new")
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"draining": on}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            replace_file(self._path, json.dumps({"draining": on}).encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
             raise NoRoom(f"whether the agent drains could not be written: {error.strerror}") from error

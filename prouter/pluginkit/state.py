@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from prouter.errors import StartupError
 from prouter.model.ids import new_uid
+from prouter.pluginkit.durable import replace_file
 
 if sys.platform == "win32":
     from pathlib import WindowsPath as LocalPath
@@ -90,10 +91,8 @@ class StateDirectory:
         except (OSError, UnicodeDecodeError):
             raise StartupError(f"{file} can not be read") from None
         uid = new_uid()
-        fresh = file.with_name("uid.new")
         try:
-            fresh.write_text(uid + "\n", "utf-8")
-            fresh.replace(file)
+            replace_file(file, f"{uid}\n".encode())
         except OSError as error:
             raise StartupError(f"{file} can not be written: {error.strerror}") from None
         return uid

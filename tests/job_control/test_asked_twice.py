@@ -63,6 +63,36 @@ async def test_a_start_that_was_refused_may_be_asked_again_with_its_key(fleet) -
     assert twice[0][1]["pid"] == twice[1][1]["pid"]
 
 
+async def test_what_was_refused_at_once_is_refused_again_and_its_key_is_free(fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        for _ in range(2):
+            assert (await ask(client, f"{job.path}/signal", {"signal": "HUP"}, "hup"))[0] == 409
+            assert (await ask(client, f"{job.path}/stop", {"grace": 0}, "stop"))[0] == 409
+        await ask(client, f"{job.path}/start", START, None)
+        for _ in range(2):
+            assert (await ask(client, f"{job.path}/start", START, "late"))[0] == 409
+        stopped = await ask(client, f"{job.path}/stop", {"grace": 0}, "stop")
+        assert (stopped[0], stopped[1]["reason"]) == (200, "stopped")
+
+
+async def test_a_start_that_failed_is_told_so_again_by_the_next_run_of_the_agent(fleet) -> None:
+    router, agent = await fleet.pair()
+    fails = {"args": ["/bin/sh", "-c", "echo no such luck; exit 3"], "port": {"mode": "assign"}}
+    async with router.client() as client:
+        job = await client.create({"type": "uid", "uid": agent.uid})
+        first = await ask(client, f"{job.path}/start", fails, "key-1")
+        assert first[0] == 422
+        agent.kill()
+        agent.start()
+        await router.agent_is_there(agent)
+        again = await ask(client, f"{job.path}/start", fails, "key-1")
+    names = ("type", "status", "detail")
+    assert [again[1][name] for name in names] == [first[1][name] for name in names]
+    assert "no such luck" in again[1]["detail"]
+
+
 async def test_a_repeated_stop_or_signal_with_its_key_is_one(fleet) -> None:
     router, agent = await fleet.pair()
     counts = """

@@ -23,10 +23,10 @@ from prouter.agent.jobs.coming_up import Rise
 from prouter.agent.jobs.detached import detached, refuse
 from prouter.agent.jobs.ending import reason_of
 from prouter.agent.jobs.held import HeldDriver
-from prouter.agent.jobs.once import Once
+from prouter.agent.jobs.kept import Kept
 from prouter.agent.jobs.ports import PortFinder, check_ports
 from prouter.agent.jobs.records import JobDirectory
-from prouter.agent.jobs.runs import Run
+from prouter.agent.jobs.runs import Run, Start
 from prouter.agent.jobs.start import build_command, check_places, check_request
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import (
@@ -60,7 +60,7 @@ class Job:
     """
 
     def __init__(
-        self, record: JobRecord, directory: JobDirectory, around: Surroundings, keys: Mapping[str, str] | None = None
+        self, record: JobRecord, directory: JobDirectory, around: Surroundings, beside: Mapping[str, Any] | None = None
     ) -> None:
         self.record = record
         self.directory = directory
@@ -71,7 +71,7 @@ class Job:
         self.run = Run(begun=record.state is not JobState.NEW)
         self.ending: Reason | None = None
         """Why the tree is being killed, once it is: then an end of its streams is a cut."""
-        self._once = Once(keys or {})
+        self.kept = Kept(directory, beside or {})
         self._stopping = False
         """It was told to stop, so that an end of its own counts as that."""
         self._around = around
@@ -105,18 +105,18 @@ class Job:
         await self._around.hooks.admit_start(self.record, request)
 
         def begin() -> asyncio.Future[JobRecord]:
-            return self._begin_run(job_machine.begin_start(self.record, request.name), request)
+            return self._begin_run(job_machine.begin_start(self.record, request.name), request, key)
 
-        return await self._once.do(key, ["start", request.to_wire()], begin, lambda: self.record)
+        return await self.kept.once.do(key, ["start", request.to_wire()], begin, lambda: self.record)
 
     async def restart(self, key: str | None = None) -> JobRecord:
         """A finished job runs again as it was started. Raises JobInvalidState, Conflict, NoAgent (what it held is not
         free), and what `start` raises."""
 
         def begin() -> asyncio.Future[JobRecord]:
-            return self._detached(f"restart of {self.record.uid}", self._restart())
+            return self._detached(f"restart of {self.record.uid}", self._restart(key))
 
-        return await self._once.do(key, ["restart"], begin, lambda: self.record)
+        return await self.kept.once.do(key, ["restart"], begin, lambda: self.record)
 
     async def stop(self, number: int, grace_seconds: float, key: str | None = None) -> JobRecord:
         """Ask it to end by a signal; after the grace its tree is killed. A start that is under way is broken off.
@@ -127,9 +127,9 @@ class Job:
         def begin() -> asyncio.Future[JobRecord]:
             if self.record.state is JobState.NEW:
                 raise JobInvalidState(f"job {self.record.uid!r} can not be stopped: it was not started")
-            return self._detached(f"stop of {self.record.uid}", self._stop(number, grace_seconds))
+            return self._detached(f"stop of {self.record.uid}", self._stop(number, grace_seconds, key))
 
-        return await self._once.do(key, ["stop", number, grace_seconds], begin, lambda: self.record)
+        return await self.kept.once.do(key, ["stop", number, grace_seconds], begin, lambda: self.record)
 
     async def signal(self, number: int, key: str | None = None) -> JobRecord:
         """To the main process's group. Raises JobInvalidState when no process runs."""
@@ -137,9 +137,9 @@ class Job:
         def begin() -> asyncio.Future[JobRecord]:
             if self.running is None:
                 raise JobInvalidState(f"job {self.record.uid!r} runs no process: it is {self.record.state.value}")
-            return self._detached(f"signal to {self.record.uid}", self._signal(self.running, number))
+            return self._detached(f"signal to {self.record.uid}", self._signal(self.running, number, key))
 
-        return await self._once.do(key, ["signal", number], begin, lambda: self.record)
+        return await self.kept.once.do(key, ["signal", number], begin, lambda: self.record)
 
     async def wait_ended(self) -> JobRecord:
         """When it has ended; a job that is removed before it was started counts as ended."""
@@ -215,7 +215,7 @@ class Job:
 
     # --- its life ---
 
-    def _begin_run(self, fresh: JobRecord, request: StartRequest) -> asyncio.Future[JobRecord]:
+    def _begin_run(self, fresh: JobRecord, request: StartRequest, key: str | None) -> asyncio.Future[JobRecord]:
         """`fresh` is the record of a start that was accepted. Done once it serves; goes on whoever waits."""
         if self._removal is not None:
             raise JobNotFound(self.record.uid)
@@ -224,10 +224,10 @@ class Job:
         self._ended.clear()
         self._become(replace(fresh, driver=driver.name))
         started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
-        self._around.tasks.start(f"job {self.record.uid}", self._live(driver, request, started))
+        self._around.tasks.start(f"job {self.record.uid}", self._live(Start(driver, request, key), started))
         return started
 
-    async def _restart(self) -> JobRecord:
+    async def _restart(self, key: str | None) -> JobRecord:
         job_machine.begin_restart(self.record)
         request = await asyncio.to_thread(self.directory.last_start)
         await self._around.hooks.admit_start(self.record, request)
@@ -235,9 +235,10 @@ class Job:
             await self._destroy()
         fresh = job_machine.begin_restart(self.record)
         self._around.check_again(self.record)
-        return await self._begin_run(fresh, request)
+        return await self._begin_run(fresh, request, key)
 
-    async def _stop(self, number: int, grace_seconds: float) -> JobRecord:
+    async def _stop(self, number: int, grace_seconds: float, key: str | None) -> JobRecord:
+        await self.kept.remember(key, self.record)
         running = self.running
         if running is not None and self.record.state is JobState.RUNNING and grace_seconds > 0:
             self._stopping = True
@@ -251,15 +252,16 @@ class Job:
             await self.end(Reason.STOPPED)
         return self.record
 
-    async def _signal(self, running: Running, number: int) -> JobRecord:
+    async def _signal(self, running: Running, number: int, key: str | None) -> JobRecord:
+        await self.kept.remember(key, self.record)
         await running.signal(number)
         return self.record
 
-    async def _live(self, driver: HeldDriver, request: StartRequest, started: asyncio.Future[JobRecord]) -> None:
+    async def _live(self, start: Start, started: asyncio.Future[JobRecord]) -> None:
         context.job_id.set(self.record.uid)
         async with AsyncExitStack() as held:
             try:
-                running = await self._begin(driver, request, held)
+                running = await self._begin(start, held)
             except ProuterError as error:
                 refuse(started, error)
                 return
@@ -273,28 +275,31 @@ class Job:
                 await self._kill(running, self.ending)
             await self._follow(running)
 
-    async def _begin(self, driver: HeldDriver, request: StartRequest, held: AsyncExitStack) -> Running:
+    async def _begin(self, start: Start, held: AsyncExitStack) -> Running:
         """Until it serves. When that fails, for whatever reason, the tree is gone and the job has ended."""
         try:
             try:
                 async with asyncio.timeout(None) as self._starting:
                     if self.ending is not None:
                         raise TimeoutError
-                    running, ports = await self._launch(driver, request, held)
+                    running, ports = await self._launch(start.driver, start.request, held)
                     self._become(job_machine.serves(self.record, ports))
-                    await self._save()
+                    await self.kept.save(self.record)
             finally:
                 self._starting = None
         except BaseException as error:
-            aborted = isinstance(error, TimeoutError) and self.ending is not None
+            failed = error
+            if isinstance(error, TimeoutError) and self.ending is not None:
+                failed = StartFailed(f"the job was ended ({self.ending}) while it was being started")
+            self.kept.once.note_failure(start.key, failed)
             ended = await self._undo(self.ending or Reason.START_FAILED)
             await self._finish(
                 job_machine.ended(
                     self.record, ended.exit_code if ended else None, self.ending or Reason.START_FAILED, time.time()
                 )
             )
-            if aborted:
-                raise StartFailed(f"the job was ended ({self.ending}) while it was being started") from error
+            if failed is not error:
+                raise failed from error
             raise
         return running
 
@@ -304,7 +309,7 @@ class Job:
         around = self._around
         await asyncio.to_thread(self.directory.begin_run, request)
         self.run = await self.run.next(self.directory.path)
-        await self._save()
+        await self.kept.save(self.record)
         finders = [held.enter_context(finder) for finder in self._finders(request)]
         inherited = await around.environment(self.record, request)
         await around.ports.clear(request.ports, self.directory.sandbox)
@@ -360,7 +365,7 @@ class Job:
         """The tree is gone. Told once it is on disk, so that a restart never takes it back; `detail` is for the log."""
         before, self.record = self.record, record
         try:
-            await self._save()
+            await self.kept.save(self.record)
         except NoRoom as error:
             if self._removal is None:  # else its directory may be gone already
                 log.error("the end of job %s is not on disk: %s", record.uid, error.detail)
@@ -391,9 +396,6 @@ class Job:
     def _become(self, record: JobRecord) -> None:
         self.record = record
         self._around.told(record)
-
-    async def _save(self) -> None:
-        await asyncio.to_thread(self.directory.write, self.record, dict(self._once.keys))
 
     def _detached(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return detached(self._around.tasks, name, work)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from prouter.agent.files.deleting import delete_tree
 from prouter.errors import Conflict, NoRoom, StartupError
 from prouter.model.ids import JobUid, is_job_uid
 from prouter.model.jobs import JobRecord, StartRequest
+from prouter.pluginkit.durable import FRESH, replace_file, sync_directory
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ TRAIL = "trail.json"
 SANDBOX = "sandbox"
 LAST_RUN = ("guardian.json", "exit.json")
 """What a guardian tells of the run before; it must not be taken for the next one's."""
+REMOVED, TORN = ".removed-", "torn-"
+"""Begin the names of directories that are no job any more."""
+MAX_TORN = 32
+"""Jobs that are kept set aside."""
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
 MAX_TRAIL_BYTES = 65536
@@ -49,19 +53,21 @@ class JobDirectory:
         return JobUid(self.path.name)
 
     def make(self) -> None:
-        """With its sandbox. Raises NoRoom."""
+        """With its sandbox; its name is on disk. Raises NoRoom, and leaves nothing then."""
         try:
             self.path.mkdir(mode=0o700)
             self.sandbox.mkdir(mode=0o700)
+            sync_directory(self.path.parent)
         except OSError as error:
+            _delete(self.path)
             raise NoRoom(f"no directory could be made for the job: {error.strerror}") from error
 
-    def write(self, record: JobRecord, keys: Mapping[str, str] | None = None) -> None:
+    def write(self, record: JobRecord, beside: Mapping[str, Any] | None = None) -> None:
         """Replace the record; on return it is on disk. Raises NoRoom; the old one is there then.
 
-        `keys` are those of requests that must not be done twice (once.py).
+        `beside` is what else is in the file (kept.py).
         """
-        self._replace(RECORD, record.to_wire() | {"keys": dict(keys or {})})
+        self._replace(RECORD, {**(beside or {}), **record.to_wire()})
 
     def read(self) -> JobRecord:
         """Raises ValueError when there is no whole record of this job."""
@@ -74,19 +80,34 @@ class JobDirectory:
             raise ValueError(f"{path} is the record of another job")
         return record
 
-    def read_keys(self) -> dict[str, str]:
-        """Of requests that were done; empty when that can not be read."""
+    def read_beside(self) -> Mapping[str, Any]:
+        """What was written beside the record; empty when that can not be read."""
         try:
-            return {str(key): str(asked) for key, asked in (self._read(RECORD).get("keys") or {}).items()}
-        except (ValueError, AttributeError):
+            found = self._read(RECORD)
+        except ValueError:
             return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def unmade(self) -> bool:
+        """Whether its making was cut short, so that nobody was ever told of it: there is no record, and it was never
+        started, which a record comes before."""
+        return not any((self.path / name).exists() for name in (RECORD, START, *LAST_RUN))
+
+    def clean_leftovers(self) -> None:
+        """What writes that were cut short left beside their files."""
+        for name in (RECORD, START, TRAIL):
+            with contextlib.suppress(OSError):
+                (self.path / f"{name}{FRESH}").unlink(missing_ok=True)
 
     def keep_trail(self, text: str) -> None:
         """What the router decided about this job, as it says. Nobody depends on it, so nobody waits for the disk."""
         content = text.encode("utf-8", "replace")
         if len(content) <= MAX_TRAIL_BYTES:
+            fresh = self.path / f"{TRAIL}{FRESH}"
             with contextlib.suppress(OSError):
-                (self.path / TRAIL).write_bytes(content)
+                fresh.write_bytes(content)
+                fresh.replace(self.path / TRAIL)
 
     def read_trail(self) -> str | None:
         """None: there is none."""
@@ -112,17 +133,9 @@ class JobDirectory:
             raise Conflict(f"job {self.job!r} can not be restarted: how it was started is not known") from None
 
     def _replace(self, name: str, content: Mapping[str, Any]) -> None:
-        fresh = self.path / f"{name}.new"
         try:
-            with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path / name)
-            _sync_directory(self.path)
+            replace_file(self.path / name, json.dumps(content).encode("utf-8", "surrogateescape"))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
             raise NoRoom(f"the job's record could not be written: {error.strerror}") from error
 
     def _read(self, name: str) -> Any:
@@ -140,9 +153,10 @@ class JobDirectory:
 
     def delete(self) -> None:
         """The whole directory; renamed first, so that what a crash leaves behind is no job any more."""
-        doomed = self.path.with_name(f".removed-{self.path.name}")
+        doomed = self.path.with_name(f"{REMOVED}{self.path.name}")
         try:
             self.path.rename(doomed)
+            sync_directory(self.path.parent)
         except FileNotFoundError:
             return
         _delete(doomed)
@@ -157,50 +171,69 @@ class Records:
     def directory(self, job: JobUid) -> JobDirectory:
         return JobDirectory(self.root / job)
 
-    def read_all(self) -> list[tuple[JobRecord, Mapping[str, str]]]:
-        """What earlier runs left: records, each with the keys of requests that must not be done twice.
+    def read_all(self) -> list[tuple[JobRecord, Mapping[str, Any]]]:
+        """What earlier runs left: records, each with what was written beside it.
 
-        Torn records are set aside with a message; leftovers of removals are deleted. Raises StartupError when the
-        directory can not be read.
+        Torn records are set aside with a message; leftovers of removals, and of jobs that were being made, are
+        deleted. Raises StartupError when the directory can not be read.
         """
-        found: list[tuple[JobRecord, Mapping[str, str]]] = []
+        found: list[tuple[JobRecord, Mapping[str, Any]]] = []
         try:
             entries = sorted(self.root.iterdir())
         except OSError as error:
             raise StartupError(f"{self.root} can not be read: {error.strerror}") from error
         for entry in entries:
-            if entry.name.startswith(".removed-"):
+            if entry.name.startswith(REMOVED):
                 _delete(entry)
             elif is_job_uid(entry.name):
                 directory = JobDirectory(entry)
+                directory.clean_leftovers()
+                if directory.unmade:
+                    log.info(
+                        "job %s was being made when the agent ended; nobody was told of it, it is deleted", entry.name
+                    )
+                    _delete(entry)
+                    continue
                 try:
-                    found.append((directory.read(), directory.read_keys()))
+                    found.append((directory.read(), directory.read_beside()))
                 except ValueError as error:
                     self._set_aside(directory, str(error))
+        self._forget_oldest(entries)
         return found
 
     def _set_aside(self, directory: JobDirectory, why: str) -> None:
-        """Keep what is there for people to look at, without its sandbox, under a name that is no job."""
-        aside = directory.path.with_name(f"torn-{directory.job}")
+        """Keep what is there for people to look at, files too, under a name that is no job."""
+        aside = directory.path.with_name(f"{TORN}{directory.job}")
         try:
-            directory.clean_sandbox()
             _delete(aside)
             directory.path.rename(aside)
         except OSError as error:
-            log.error("job %s is lost: %s; it could not be set aside: %s", directory.job, why, error.strerror)
+            log.error(
+                "job %s is lost: %s; it could not be set aside (%s): move %s away, or mend it, and start the agent "
+                "again",
+                directory.job,
+                why,
+                error.strerror,
+                directory.path,
+            )
             return
-        log.error("job %s is lost: %s; what was there is now %s", directory.job, why, aside)
+        log.error(
+            "job %s is lost: %s; all that was there is now in %s: take from its sandbox what you need and delete "
+            "it, or mend %s, name the directory %s again and start the agent again; other jobs are as they were",
+            directory.job,
+            why,
+            aside,
+            RECORD,
+            directory.job,
+        )
 
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename last. Directories can not be opened on Windows, where the rename itself is written through."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _forget_oldest(self, entries: Sequence[Path]) -> None:
+        """Of what was set aside by runs before, the newest stay."""
+        torn = [entry for entry in entries if entry.name.startswith(TORN)]
+        with contextlib.suppress(OSError):
+            torn.sort(key=lambda entry: entry.lstat().st_ctime)
+        for entry in torn[: max(0, len(torn) - MAX_TORN)]:
+            _delete(entry)
 
 
 def _delete(path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from prouter.agent.files.asked import AskedFiles
 from prouter.agent.files.sandbox import Sandbox
@@ -196,15 +197,15 @@ class JobRegistry:
         those that belong to a link are removed with it."""
         at_once = asyncio.Semaphore(RECOVERED_AT_ONCE)
 
-        async def take(record: JobRecord, keys: Mapping[str, str]) -> Job | None:
+        async def take(record: JobRecord, beside: Mapping[str, Any]) -> Job | None:
             async with at_once:
-                return await self._taken(record, keys, around)
+                return await self._taken(record, beside, around)
 
         found = await asyncio.to_thread(self._records.read_all)
         failed: ProuterError | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                taken = [group.create_task(take(record, keys)) for record, keys in found]
+                taken = [group.create_task(take(record, beside)) for record, beside in found]
         except* ProuterError as errors:
             failed = next(error for error in errors.exceptions if isinstance(error, ProuterError))
         if failed is not None:
@@ -296,11 +297,11 @@ class JobRegistry:
         """Or given up."""
         self._made.pop(uid).set_result(None)
 
-    async def _taken(self, record: JobRecord, keys: Mapping[str, str], around: Surroundings) -> Job | None:
+    async def _taken(self, record: JobRecord, beside: Mapping[str, Any], around: Surroundings) -> Job | None:
         """A job of an earlier run as it is now; None for one that is gone with its link."""
-        job = Job(record, self._records.directory(record.uid), around, keys)
+        job = Job(record, self._records.directory(record.uid), around, beside)
         if not record.ended:
-            job = await self._recovered(job, around, keys)
+            job = await self._recovered(job, around, beside)
         if record.asked == UNTIL_LINK_ENDS:
             await job.delete()
             return None
@@ -308,7 +309,7 @@ class JobRegistry:
         await asyncio.to_thread(clean_staging, job.directory.path)
         return job
 
-    async def _recovered(self, job: Job, around: Surroundings, keys: Mapping[str, str]) -> Job:
+    async def _recovered(self, job: Job, around: Surroundings, beside: Mapping[str, Any]) -> Job:
         record, directory = job.record, job.directory
         found = await _how_it_ended(record, directory, around) if record.state is not JobState.NEW else None
         if found is not None and found.reason in (Reason.EXITED, Reason.SIGNALED, Reason.TIMEOUT, Reason.LIMIT):
@@ -317,10 +318,11 @@ class JobRegistry:
             exit_code = found.exit_code if found is not None else None
             record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
             await job.clean_sandbox()
-        await asyncio.to_thread(directory.write, record, keys)
+        job = Job(record, directory, around, beside)
+        await job.kept.save(record)
         with context.about(job=record.uid):
             log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
-        return Job(record, directory, around, keys)
+        return job
 
 
 async def _how_it_ended(record: JobRecord, directory: JobDirectory, around: Surroundings) -> Exit | None:

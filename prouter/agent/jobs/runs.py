@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.output.reader import output_ends
+from prouter.model.jobs import StartRequest
 from prouter.model.output import OutputStream
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start that was accepted."""
+
+    driver: HeldDriver
+    request: StartRequest
+    key: str | None
+    """The Idempotency-Key of who asked for it."""
 
 
 class Run:

@@ -84,7 +84,9 @@ async def test_torn_records_are_set_aside_with_a_message_and_the_agent_starts(fl
     router, agent = await fleet.pair()
     fleet.expected_errors.append("is lost")
     async with router.client() as client:
-        torn = [await made(client, agent) for _ in range(6)]
+        finished = await runs(client, agent, "open('result', 'w').close()")
+        await finished.wait()
+        torn = [finished, *[await made(client, agent) for _ in range(5)]]
         whole = await runs(client, agent, "pass")
         await whole.wait()
         agent.stop()
@@ -99,9 +101,9 @@ async def test_torn_records_are_set_aside_with_a_message_and_the_agent_starts(fl
             await refusal(job.refresh(), 404)
     for uid in uids:
         assert f"job {uid} is lost" in agent.log
-        assert f"what was there is now {agent.jobs / f'torn-{uid}'}" in agent.log
+        assert f"all that was there is now in {agent.jobs / f'torn-{uid}'}: " in agent.log
         assert (agent.jobs / f"torn-{uid}" / "record.json").exists()
-        assert not (agent.jobs / f"torn-{uid}" / "sandbox").exists()
+    assert (agent.jobs / f"torn-{uids[0]}" / "sandbox" / "result").exists()
 
 
 async def test_a_removal_that_a_crash_cut_short_is_completed(fleet) -> None:

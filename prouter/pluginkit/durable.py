@@ -1,0 +1,41 @@
+"""Files that are whole or not there, and that last: written beside, on disk, then renamed, and that is on disk, too.
+
+Everything here blocks: call it off the event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+FRESH = ".new"
+"""Ends the name of a file that is being written; what a crash leaves of it is deleted or replaced by the next one."""
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """With mode 0600. Raises OSError; what was there before is there then, and nothing else."""
+    fresh = path.with_name(path.name + FRESH)
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_directory(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in it last. Directories can not be opened on Windows, where a rename itself is written through."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
