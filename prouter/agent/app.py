@@ -22,6 +22,7 @@ from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.drivers import Drivers
 from prouter.agent.jobs.feedback import PortFeedback
+from prouter.agent.jobs.finished import Finished
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.limits import JobLimits
 from prouter.agent.jobs.orphans import Orphans
@@ -179,6 +180,8 @@ class AgentApp:
         )
         await self._open_doors(undo, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
+        if settings.finished_seconds is not None:
+            tasks.start("finished jobs", Finished(registry, settings.finished_seconds).run())
         self._dial(tasks, links, methods)
         if self._ready_file is not None:
             write_ready_file(self._ready_file, ready_document(who.identity.uid, self.endpoints))

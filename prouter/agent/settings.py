@@ -142,6 +142,13 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "Seconds between two tellings to routers of what went through the jobs' ports.", 2, 0.05
             ),
             "orphan_timeout": _seconds("Seconds without any router after which the jobs are ended.", 3600),
+            "finished_ttl": {
+                "type": ["number", "null"],
+                "minimum": 1,
+                "default": 604800,
+                "description": "Seconds after its end until a finished job is removed, its files with it; a week. "
+                "None: never.",
+            },
             "path_resolution": {
                 "enum": ["auto", "openat2", "walk"],
                 "default": "auto",
@@ -265,6 +272,7 @@ class AgentSettings:
     driver: str | None
     driver_seconds: float
     orphan_seconds: float
+    finished_seconds: float | None
     stop_grace_seconds: float
     activity_seconds: float
     path_resolution: str
@@ -298,6 +306,7 @@ class AgentSettings:
             driver=jobs["driver"],
             driver_seconds=jobs["driver_timeout"],
             orphan_seconds=jobs["orphan_timeout"],
+            finished_seconds=jobs["finished_ttl"],
             stop_grace_seconds=jobs["stop_grace"],
             activity_seconds=jobs["activity_interval"],
             path_resolution=jobs["path_resolution"],
