@@ -18,6 +18,7 @@ from prouter.core.agents.endpoint import AgentEndpoint
 from prouter.core.agents.fleet import Fleet
 from prouter.core.agents.housekeeping import Housekeeping
 from prouter.core.agents.memory import AgentMemory
+from prouter.core.agents.returning import Returning
 from prouter.core.dispatch import ControlDispatcher
 from prouter.core.events import EventHub
 from prouter.core.explaining import Explanations
@@ -175,6 +176,7 @@ class RouterApp:
             body_limits=body_limits(section),
             missing=self._description.missing,
             told=told,
+            returning=Returning(directory, settings.reconnect_wait_seconds, settings.max_reconnect_waiters),
         )
         explanations.rehearses_by(control.rehearse)
         if settings.server is not None:

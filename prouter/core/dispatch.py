@@ -13,9 +13,18 @@ from functools import partial
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
+from prouter.core.agents.returning import Returning
 from prouter.core.origin import Origins
 from prouter.core.told import Told
-from prouter.errors import JobNotFound, PluginFailure, PortNotFound, ProuterError, RouteNotFound
+from prouter.errors import (
+    AgentAway,
+    JobNotFound,
+    PluginFailure,
+    PortNotFound,
+    ProuterError,
+    RouteNotFound,
+    Unavailable,
+)
 from prouter.http1.framing import NO_BODY, request_framing
 from prouter.http1.policy import end_to_end, reframed, without_credentials
 from prouter.model import query, sound, unexpected
@@ -66,6 +75,7 @@ class ControlDispatcher:
         body_limits: BodyLimits,
         missing: Callable[[], str],
         told: Told,
+        returning: Returning,
     ) -> None:
         self._hooks = hooks
         self._access = access
@@ -75,6 +85,7 @@ class ControlDispatcher:
         self._body_limits = body_limits
         self._missing = missing
         self._told = told
+        self._returning = returning
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
         self._told.of_all(incoming)
@@ -125,7 +136,10 @@ class ControlDispatcher:
         self, incoming: Incoming, principal: Principal, resolved: Resolved, begun: tuple[Guards, int] | None
     ) -> Outcome:
         """`begun`: who guarded what, and which plugins there were, before anybody decided anything about it."""
-        ref = self._directory.find_job(resolved.job, resolved.agent)
+        try:
+            ref = self._directory.find_job(resolved.job, resolved.agent)
+        except AgentAway as away:  # the router has just started
+            ref = await self._returning.found(away, lambda: self._directory.find_job(resolved.job, resolved.agent))
         context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
         await self._authorize(incoming, principal, PROXY, Resource(ref.agent, ref.job, record.labels))
@@ -159,7 +173,7 @@ class ControlDispatcher:
             return plan
         self._told.of_proxied(incoming, target)
         return Forward(
-            self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head),
+            self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head, waits=True),
             _without_cookies(plan, principal),
             without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
@@ -216,18 +230,29 @@ class ControlDispatcher:
 
         return change
 
-    def _opener(self, agent: str, binding: Binding, head: RequestHead) -> Callable[[bool], Awaitable[UpstreamPipe]]:
-        """How the relay gets a pipe: from the agent's newest link at that moment."""
+    def _opener(
+        self, agent: str, binding: Binding, head: RequestHead, *, waits: bool = False
+    ) -> Callable[[bool], Awaitable[UpstreamPipe]]:
+        """How the relay gets a pipe: from the agent's newest link at that moment. `waits`: for that link, too."""
         repeatable = head.method in REPEATABLE and request_framing(head) is NO_BODY
         idle = KEPT_IDLE_SECONDS if repeatable else UNREPEATABLE_IDLE_SECONDS
 
         async def take(fresh: bool) -> UpstreamPipe:
-            link = self._directory.connected(agent)
-            number = link.hello.link
-            bound: Binding = AgentBinding(number)
-            if isinstance(binding, JobBinding):
-                bound = JobBinding(binding.job, binding.port, number)
-            return await link.pool.take(bound.line(), max_idle_seconds=-1.0 if fresh else idle)
+            patience = self._returning.patience() if waits else None
+            while True:
+                link = None
+                try:
+                    link = self._directory.connected(agent)
+                    number = link.hello.link
+                    bound: Binding = AgentBinding(number)
+                    if isinstance(binding, JobBinding):
+                        bound = JobBinding(binding.job, binding.port, number)
+                    return await link.pool.take(bound.line(), max_idle_seconds=-1.0 if fresh else idle)
+                except Unavailable as error:
+                    if patience is None or not self._directory.comes_back(agent, link):
+                        raise
+                    if not self._directory.has_newer(agent, link):
+                        await patience.until_news(error)
 
         return take
 

@@ -147,6 +147,16 @@ SECTIONS: tuple[ConfigSection, ...] = (
         },
     ),
     ConfigSection(
+        "proxy",
+        {
+            "reconnect_wait": _seconds(
+                "Seconds for which a proxied request that has not begun waits for its agent to be back; 0: not at all.",
+                5,
+            ),
+            "reconnect_waiters": _count("Requests that may wait for that; beyond it the answer is 503 at once.", 1000),
+        },
+    ),
+    ConfigSection(
         "pipes",
         {
             "warm": _count("Data connections to an agent that are kept open ahead of use, once it is used.", 2, 0),
@@ -272,6 +282,8 @@ class RouterSettings:
     ping_interval_seconds: float
     handshake_seconds: float
     takeover_seconds: float
+    reconnect_wait_seconds: float
+    max_reconnect_waiters: int
     state_directory: str | None
     drain_seconds: float
 
@@ -299,6 +311,8 @@ class RouterSettings:
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],
             takeover_seconds=links["takeover_timeout"],
+            reconnect_wait_seconds=section("proxy")["reconnect_wait"],
+            max_reconnect_waiters=section("proxy")["reconnect_waiters"],
             state_directory=section("state")["directory"],
             drain_seconds=section("shutdown")["drain_timeout"],
         )

@@ -14,6 +14,8 @@ from prouter.model.ids import JobUid
 
 MAX_LINE_BYTES = 4096
 OK = b"ok\n"
+AGENT_LINE = b"agent "
+"""How a line begins that binds to the agent's own service: behind it is no job's server."""
 
 
 @dataclass(frozen=True, slots=True)

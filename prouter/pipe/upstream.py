@@ -25,7 +25,7 @@ from prouter.http1.response import PlainHead
 from prouter.model.http import ResponseHead
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.answer import TUNNELED, AnswerReader
-from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, parse_verdict
+from prouter.pipe.bind import AGENT_LINE, MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.short import ShortPipe
 from prouter.pipe.unsent import hold_little
@@ -137,6 +137,7 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         self.reader = AnswerReader("GET")
         self._transport = transport
         self._unsent_line = line
+        self._to_agent = line.startswith(AGENT_LINE)
         self._verdict: bytearray | None = bytearray()
         """What came of the agent's verdict; None once it was ok."""
         self._home = home
@@ -311,6 +312,8 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
             return self._failed_before
         if self.reader.begun:
             return UpstreamFailed("the job's server closed the connection amid its answer")
+        if self._to_agent:
+            return Unavailable("the connection to the agent ended before its answer came; ask again")
         return UpstreamFailed("the job's server closed the connection without an answer")
 
     def _fail(self, error: ProuterError, *, untouched: bool = False) -> None:

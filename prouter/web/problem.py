@@ -14,6 +14,8 @@ from prouter.model.trail import current
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+SOON = 503
+"""Always says when to ask again, whoever raised it: a link that ended, an agent that could not keep up."""
 
 
 def problem(error: ProuterError, request_id: str, *, close: bool = False) -> Reply:
@@ -28,7 +30,10 @@ def problem(error: ProuterError, request_id: str, *, close: bool = False) -> Rep
     }
     if isinstance(error, Internal):
         document["request_id"] = request_id
-    return Reply(error.status, _plain(error.headers), _json(document), CONTENT_TYPE, close)
+    headers = _plain(error.headers)
+    if error.status == SOON and "Retry-After" not in error.headers:
+        headers += (("Retry-After", "1"),)
+    return Reply(error.status, headers, _json(document), CONTENT_TYPE, close)
 
 
 def note(error: ProuterError, request_id: str, head: RequestHead) -> None:

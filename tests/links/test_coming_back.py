@@ -94,7 +94,7 @@ async def test_a_router_that_just_started_says_come_back_and_not_never_heard_of_
 
 
 async def test_an_agent_that_stands_still_is_away_until_it_goes_on(fleet) -> None:
-    router = fleet.router(QUICK)
+    router = fleet.router(QUICK, "proxy.reconnect_wait=0.1")
     agent = fleet.agent(router, "client.reconnect_delay=0.3")
     await router.agent_is_there(agent)
     async with router.client() as client:

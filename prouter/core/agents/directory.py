@@ -131,8 +131,10 @@ class AgentDirectory:
         self._expected_until = time.monotonic() + RETURN_SECONDS
         self._registering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each agent: who is asked whether its old link lives holds nobody else up."""
-        self._registered = asyncio.Event()
+        self.registered = asyncio.Event()
         """Set, and replaced, whenever an agent has a new link."""
+        self.waits_over = False
+        """The router is about to end: nobody waits for an agent any more."""
         self._ending = False
 
     def __iter__(self) -> Iterator[AgentEntry]:
@@ -164,7 +166,7 @@ class AgentDirectory:
     async def until_linked(self, uid: str) -> None:
         """Until the agent has a link. It may never come: the caller has a deadline."""
         while self.linked(uid) is None:
-            await self._registered.wait()
+            await self.registered.wait()
 
     def connected(self, uid: str) -> AgentLink:
         """Raises AgentAway, AgentNotFound."""
@@ -173,6 +175,18 @@ class AgentDirectory:
             jobs = "ended with its link" if self.entry(uid).hello.original else "go on there"
             raise AgentAway(f"agent {uid!r} is away for the moment; its jobs {jobs}")
         return link
+
+    def comes_back(self, uid: str, tried: AgentLink | None) -> bool:
+        """Whether it is worth to wait for a link of an agent that is newer than the one that failed: its jobs go on."""
+        entry = self._entries.get(AgentUid(uid))
+        if entry is None or entry.hello.original or self._is_lost(entry) or self._ending:
+            return False
+        return tried is None or entry.link is not tried or tried.rpc.closed
+
+    def has_newer(self, uid: str, tried: AgentLink | None) -> bool:
+        """Whether it is there already."""
+        entry = self._entries.get(AgentUid(uid))
+        return entry is not None and entry.link is not None and entry.link is not tried
 
     def find_job(self, job: JobUid, agent: str | None) -> JobRef:
         """Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound."""
@@ -227,9 +241,12 @@ class AgentDirectory:
             await old.close()
         log.info("agent %s is connected, %s jobs", link.name, len(entry.mirror))
         self._told(AgentConnected(entry.info()))
-        self._registered.set()
-        self._registered = asyncio.Event()
+        self._tell_registered()
         return entry
+
+    def _tell_registered(self) -> None:
+        self.registered.set()
+        self.registered = asyncio.Event()
 
     def unregister(self, link: AgentLink, why: str) -> None:
         """A link ended. An older link's end changes nothing."""
@@ -272,7 +289,9 @@ class AgentDirectory:
         return shown
 
     def end_waits(self) -> None:
-        """The router is about to end: whoever waits for a job is told to ask again."""
+        """The router is about to end: whoever waits for a job, or for an agent, is told to ask again."""
+        self.waits_over = True
+        self._tell_registered()
         for entry in self._entries.values():
             entry.mirror.fail(Unavailable("the router is ending; ask again when it is back"))
 
