@@ -74,7 +74,7 @@ def find(group: str, switches: Switches, given: Sequence[Found] = ()) -> list[Fo
 def candidates(group: str, switches: Switches) -> list[Found]:
     """All that is there, those of one name too."""
     points = entry_points(group=group)
-    known = {point.dist: _name_and_version(point.dist) for point in points}  # read from a file each time
+    known = {source: _name_and_version(source) for source in {point.dist for point in points}}  # it reads a file
     found = [Found(point.name, *known[point.dist], point.load) for point in points]
     if switches.safe:
         return [plugin for plugin in found if plugin.built_in]

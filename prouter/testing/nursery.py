@@ -7,6 +7,7 @@ elsewhere, and for a daemon whose environment changes what is imported, processe
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import json
 import os
@@ -22,9 +23,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from prouter.model.agents import this_platform
+from prouter.pluginkit.discovery import Switches, find
+from prouter.pluginkit.schema import check_schema
+
 MESSAGE_BYTES = 1024 * 1024
 START_SECONDS = 60.0
 POLL_SECONDS = 0.01
+IMPORTED = (
+    *("prouter.core.app", "prouter.agent.app", "prouter.agent.guard.client", "prouter.cli.router", "prouter.cli.agent"),
+    *("prouter.cli.daemon", "prometheus_client", "uvloop", "encodings.idna", "ctypes"),
+)
 TAG = "PT_KIT_RUN"
 """An environment variable by which whatever a test left behind is found; jobs inherit it."""
 
@@ -124,8 +133,7 @@ class Nursery:
 
 def serve(line_number: int) -> None:
     """The nursery's own process: forks what it is asked for, tells whose end it saw, ends with the line."""
-    for daemon in ("prouter.core.app", "prouter.agent.app"):
-        import_module(daemon)
+    _import_all()
     line = socket.socket(fileno=line_number)
     near, far = socket.socketpair()
     near.setblocking(False)
@@ -149,6 +157,19 @@ def serve(line_number: int) -> None:
                 _become(json.loads(data), logs[0], (line, near, far))
             os.close(logs[0])
             line.send(json.dumps({"started": pid}).encode())
+
+
+def _import_all() -> None:
+    """What daemons import at each start, the plugins that ship too; others are for the daemon that loads them."""
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):  # uvloop is no must
+            import_module(name)
+    for group in ("prouter.plugins", "prouter.agent_plugins"):
+        for plugin in find(group, Switches(safe=True)):
+            with contextlib.suppress(Exception):  # the daemon says what is wrong with it
+                plugin.load()
+    check_schema("any", {})  # makes what it checks against
+    this_platform()  # asks a program, once
 
 
 def _tell_ended(line: socket.socket) -> None:
