@@ -141,7 +141,12 @@ SECTIONS: tuple[ConfigSection, ...] = (
             "activity_interval": _seconds(
                 "Seconds between two tellings to routers of what went through the jobs' ports.", 2, 0.05
             ),
-            "orphan_timeout": _seconds("Seconds without any router after which the jobs are ended.", 3600),
+            "orphan_timeout": _seconds(
+                "Seconds without any router after which the jobs are ended. 0: they end with the link, as those of an "
+                "original do. None: never.",
+                3600,
+            )
+            | {"type": ["number", "null"]},
             "finished_ttl": {
                 "type": ["number", "null"],
                 "minimum": 1,
@@ -271,7 +276,8 @@ class AgentSettings:
     cgroups: bool
     driver: str | None
     driver_seconds: float
-    orphan_seconds: float
+    orphan_seconds: float | None
+    """None: for ever."""
     finished_seconds: float | None
     stop_grace_seconds: float
     activity_seconds: float

@@ -5,6 +5,7 @@ Import light: `prouter --help` reads this without aiohttp.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,9 @@ SECTIONS: tuple[ConfigSection, ...] = (
         "jobs",
         {
             "orphan_timeout": _seconds(
-                "Seconds for which the jobs of an agent that is away are kept in the directory.", 3600
-            ),
+                "Seconds for which the jobs of an agent that is away are kept in the directory. None: for ever.", 3600
+            )
+            | {"type": ["number", "null"]},
             "call_timeout": _seconds("Seconds within which an agent must answer a call about a job.", 60, 1),
             "max_per_agent": _count("Jobs that one agent may have, finished ones included.", 10000),
             "trail_bytes": _count(
@@ -302,7 +304,7 @@ class RouterSettings:
             public_url=control["public_url"],
             polling_delay_seconds=section("client")["polling_delay"],
             authenticators=tuple(section("access")["authenticators"]),
-            orphan_seconds=jobs["orphan_timeout"],
+            orphan_seconds=math.inf if jobs["orphan_timeout"] is None else jobs["orphan_timeout"],
             call_seconds=jobs["call_timeout"],
             provision_seconds=selection["provision_timeout"],
             max_provisioning=selection["max_provisioning"],

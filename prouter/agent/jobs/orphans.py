@@ -12,9 +12,12 @@ log = logging.getLogger(__name__)
 
 
 class Orphans:
-    """Watches how long no router has been linked. Told by the links of each that comes and goes."""
+    """Watches how long no router has been linked. Told by the links of each that comes and goes.
 
-    def __init__(self, jobs: JobRegistry, orphan_seconds: float) -> None:
+    The time runs only while there is none, and anew each time. None: for ever.
+    """
+
+    def __init__(self, jobs: JobRegistry, orphan_seconds: float | None) -> None:
         self._jobs = jobs
         self._orphan_seconds = orphan_seconds
         self._links = 0
@@ -36,11 +39,12 @@ class Orphans:
                 async with asyncio.timeout(None if self._links else self._orphan_seconds):
                     await self._changed.wait()
             except TimeoutError:
-                await self._end()
+                assert self._orphan_seconds is not None
+                await self._end(self._orphan_seconds)
                 await self._changed.wait()
 
-    async def _end(self) -> None:
+    async def _end(self, alone_seconds: float) -> None:
         waiting = [job for job in self._jobs if not job.record.ended]
         if waiting:
-            log.warning("no router for %g s: ending %d jobs", self._orphan_seconds, len(waiting))
+            log.warning("no router for %g s: ending %d jobs", alone_seconds, len(waiting))
             await self._jobs.end_all(Reason.ORPHANED)
