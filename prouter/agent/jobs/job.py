@@ -26,6 +26,7 @@ from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.kept import Kept
 from prouter.agent.jobs.ports import PortFinder, check_ports
 from prouter.agent.jobs.records import JobDirectory
+from prouter.agent.jobs.room import check_room, save_now_or_later
 from prouter.agent.jobs.runs import Run, Start
 from prouter.agent.jobs.start import build_command, check_places, check_request
 from prouter.agent.jobs.surroundings import Surroundings
@@ -33,7 +34,6 @@ from prouter.errors import (
     InvalidRequest,
     JobInvalidState,
     JobNotFound,
-    NoRoom,
     ProuterError,
     StartFailed,
     TimedOut,
@@ -95,13 +95,15 @@ class Job:
     async def start(self, request: StartRequest, key: str | None = None) -> JobRecord:
         """Until the process runs and serves.
 
-        Raises InvalidRequest, NotPossible, Forbidden, JobInvalidState, StartFailed, NoRoom. The first four change
-        nothing; after the others the job is FINISHED with the reason start-failed. The same `key` again starts nothing
-        more (Conflict when it came with another request).
+        Raises InvalidRequest, NotPossible, Forbidden, JobInvalidState, NoRoom, StartFailed. All but the last change
+        nothing, unless the room goes meanwhile; then the job is FINISHED with the reason start-failed. The same `key`
+        again starts nothing more (Conflict when it came with another request).
         """
         check_request(request, self._around.limits)
         check_ports(request.ports)
         await asyncio.to_thread(check_places, request, self.directory.sandbox)
+        if self.record.state is JobState.NEW:
+            await asyncio.to_thread(check_room, self.directory.path)
         await self._around.hooks.admit_start(self.record, request)
 
         def begin() -> asyncio.Future[JobRecord]:
@@ -230,6 +232,7 @@ class Job:
     async def _restart(self, key: str | None) -> JobRecord:
         job_machine.begin_restart(self.record)
         request = await asyncio.to_thread(self.directory.last_start)
+        await asyncio.to_thread(check_room, self.directory.path)
         await self._around.hooks.admit_start(self.record, request)
         if self.record.driver != self._around.drivers.chosen().name:
             await self._destroy()
@@ -284,7 +287,7 @@ class Job:
                         raise TimeoutError
                     running, ports = await self._launch(start.driver, start.request, held)
                     self._become(job_machine.serves(self.record, ports))
-                    await self.kept.save(self.record)
+                    await save_now_or_later(self)
             finally:
                 self._starting = None
         except BaseException as error:
@@ -364,11 +367,7 @@ class Job:
     async def _finish(self, record: JobRecord, detail: str = "") -> None:
         """The tree is gone. Told once it is on disk, so that a restart never takes it back; `detail` is for the log."""
         before, self.record = self.record, record
-        try:
-            await self.kept.save(self.record)
-        except NoRoom as error:
-            if self._removal is None:  # else its directory may be gone already
-                log.error("the end of job %s is not on disk: %s", record.uid, error.detail)
+        await save_now_or_later(self)
         why = f": {detail}" if detail else ""
         log.info("job %s ended: %s, exit code %s%s", record.uid, record.reason, record.exit_code, why)
         self._around.told(record)

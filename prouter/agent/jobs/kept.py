@@ -78,6 +78,11 @@ class Kept:
         self._asked = 0
         self._written = 0
 
+    @property
+    def behind(self) -> bool:
+        """Whether what was asked to be saved last found no room."""
+        return self._written < self._asked
+
     async def save(self, record: JobRecord) -> None:
         """On return it is on disk. Raises NoRoom; the old one is there then."""
         if not record.ended:

@@ -26,6 +26,7 @@ from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.records import JobDirectory, Records
+from prouter.agent.jobs.room import save_now_or_later, save_what_is_behind
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model import job_machine
@@ -227,6 +228,7 @@ class JobRegistry:
         async with asyncio.TaskGroup() as group:
             for job in unfinished:
                 group.create_task(job.clean_sandbox(), name=f"sandbox of {job.record.uid}")
+        await save_what_is_behind(self)
 
     def _unfinished(self) -> Sequence[Job]:
         """One that is being made belongs to who makes it."""
@@ -319,7 +321,7 @@ class JobRegistry:
             record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
             await job.clean_sandbox()
         job = Job(record, directory, around, beside)
-        await job.kept.save(record)
+        await save_now_or_later(job)
         with context.about(job=record.uid):
             log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
         return job
