@@ -154,6 +154,11 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "description": "Seconds after its end until a finished job is removed, its files with it; a week. "
                 "None: never.",
             },
+            "survive_agent": _switch(
+                "Whether jobs go on without the agent, also when it is told to end, and the next one takes them over; "
+                "they are ended when none comes within jobs.orphan_timeout. Linux only.",
+                False,
+            ),
             "path_resolution": {
                 "enum": ["auto", "openat2", "walk"],
                 "default": "auto",
@@ -279,6 +284,7 @@ class AgentSettings:
     orphan_seconds: float | None
     """None: for ever."""
     finished_seconds: float | None
+    survive: bool
     stop_grace_seconds: float
     activity_seconds: float
     path_resolution: str
@@ -313,6 +319,7 @@ class AgentSettings:
             driver_seconds=jobs["driver_timeout"],
             orphan_seconds=jobs["orphan_timeout"],
             finished_seconds=jobs["finished_ttl"],
+            survive=jobs["survive_agent"],
             stop_grace_seconds=jobs["stop_grace"],
             activity_seconds=jobs["activity_interval"],
             path_resolution=jobs["path_resolution"],

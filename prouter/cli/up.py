@@ -115,6 +115,7 @@ class Up:
             "server.enabled=False",
             "control.enabled=False",
             "identity.name='local'",
+            "jobs.survive_agent=False",  # who ends it wants all to end
             *self._given.agent_set,
         ]
 

@@ -242,11 +242,13 @@ class RouterDescription(Protocol):
 
 
 class Guarded(Protocol):
-    """Process trees held by guardians: they end with the agent, whatever happens to it."""
+    """Process trees held by guardians: they end with the agent, whatever happens to it, unless jobs survive it."""
 
     async def launch(self, request: LaunchRequest) -> Running: ...
 
-    async def recover(self, job: JobUid, job_directory: str) -> Exit | None: ...
+    async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
+        """After a restart of the agent: the tree when its guardian has waited (`jobs.survive_agent`); else how it ended
+        if that is known, and nothing of it is left on return."""
 
     async def destroy(self, job: JobUid, job_directory: str) -> None:
         """Of a job that is deleted: whatever is left of its tree is gone on return. May be called again."""

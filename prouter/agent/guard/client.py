@@ -1,23 +1,26 @@
 """The agent's side of the keeper: starts it, asks it for guardians, starts another when it dies.
 
-Implements model.services.Guarded on Linux. A tree is held by its guardian (held/guardian.py) from the beginning.
+Implements model.services.Guarded on Linux. A tree is held by its guardian (held/guardian.py) from the beginning. Where
+jobs survive their agent, guardians of an earlier one are found at their doors (adoption.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
-import os
-import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import termios
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prouter.agent.guard import sweep
+from prouter.agent.guard import adoption, sweep
+from prouter.agent.guard.adoption import Survival
 from prouter.agent.guard.failing import not_executed, shown
 from prouter.agent.guard.held import controllers
 from prouter.agent.guard.held.launch import DIRECTORY, PROGRAM
@@ -30,8 +33,14 @@ from prouter.model.services import Tasks
 
 log = logging.getLogger(__name__)
 
-LAUNCH_SECONDS = 20.0
+KEEPER_SECONDS = 5.0
+"""For a keeper to take what it is told; one that takes longer hangs, and another is started."""
+LAUNCH_SECONDS = 15.0
 """For a keeper to fork and a program to be executed; a slow disk may have to page the program in."""
+GIVE_UP_SECONDS = 3.0
+"""For a guardian to end a launch that is given up."""
+LAUNCHES = 2
+"""Tries, when nobody was there to begin."""
 CLOSE_SECONDS = 5.0
 LINE_BYTES = 64 * 1024
 """A guardian's longest line has 8 KiB of output."""
@@ -42,14 +51,17 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from held.keeper import mai
 class GuardKeeper:
     """One keeper at a time; guardians of an earlier one go on."""
 
-    def __init__(self, tasks: Tasks, *, cgroups: bool) -> None:
+    def __init__(self, tasks: Tasks, *, cgroups: bool, survival: Survival | None = None) -> None:
         self._tasks = tasks
         self._cgroups = cgroups
+        self._survival = survival
         self._control: socket.socket | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        """Not asyncio's, which would kill it when the loop closes."""
         self._trees: set[GuardedTree] = set()
         self._closing = False
         self._starting = asyncio.Lock()
+        self._hung_up = asyncio.Event()
 
     def enforced(self) -> Mapping[str, str]:
         """How each limit is kept here, by its name; what is not named can not be."""
@@ -63,23 +75,38 @@ class GuardKeeper:
             await self._start_keeper()
 
     async def close(self) -> None:
-        """All trees are gone and the keeper has ended on return."""
+        """All trees are gone and the keeper has ended on return; where jobs survive, they go on, and it with them."""
         self._closing = True
+        if self._survival is not None:
+            self._leave()
+            return
         await asyncio.gather(*(tree.kill("agent-lost") for tree in list(self._trees)), return_exceptions=True)
-        if self._control is not None:
-            self._control.close()
+        self._hang_up()
         process = self._process
         if process is not None:
             try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await process.wait()
-            except TimeoutError:
+                await asyncio.to_thread(process.wait, CLOSE_SECONDS)
+            except subprocess.TimeoutExpired:
                 log.error("the keeper did not end within %g s", CLOSE_SECONDS)
                 process.kill()
-                await process.wait()
+                await asyncio.to_thread(process.wait)
+
+    def _leave(self) -> None:
+        for tree in list(self._trees):
+            tree.leave()
+        self._hang_up()
+        if self._process is not None and self._process.poll() is None:
+            self._process.returncode = 0  # it is not ours to wait for any more
 
     async def launch(self, request: LaunchRequest) -> Running:
         """Raises ProgramMissing, StartFailed."""
+        for _ in range(LAUNCHES):
+            with contextlib.suppress(ConnectionError):  # nobody took the whole command, so nothing began
+                return await self._launch(request)
+        raise StartFailed("the keeper of processes is gone")
+
+    async def _launch(self, request: LaunchRequest) -> Running:
+        """Raises ProgramMissing, StartFailed, ConnectionError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -91,16 +118,46 @@ class GuardKeeper:
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 writer.write(json.dumps(self._command(request)).encode() + b"\n")
-                line = await reader.readline()
+                line = await self._answer(reader)
+        except ConnectionError:
+            writer.transport.abort()
+            raise
         except BaseException as error:
             await _ended(reader, writer)
             if isinstance(error, TimeoutError):
+                self._tell_keeper({"op": "end", "job": str(request.job)})
+                await self._sweep(request)
                 raise StartFailed(f"the program was not started within {LAUNCH_SECONDS:g} s") from None
             raise
+        if not line:
+            await self._sweep(request)
         return self._begun(request, line, reader, writer)
 
-    async def recover(self, job: JobUid, job_directory: str) -> Exit | None:
-        """After a restart of the agent: how the job ended, if its guardian could say; nothing of its tree is left."""
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        """Of the guardian. A keeper that hangs is replaced; then what it was asked for did not begin.
+
+        Raises ConnectionError for that.
+        """
+        line = asyncio.ensure_future(reader.readline())
+        try:
+            await asyncio.wait((line,), timeout=KEEPER_SECONDS)
+            if not line.done() and self._process is not None and self._control is not None and _unheard(self._control):
+                log.error("the keeper of processes hangs; it is ended")
+                self._process.kill()
+            return await line
+        finally:
+            line.cancel()
+
+    async def _sweep(self, request: LaunchRequest) -> None:
+        """What a guardian left that ended, or was given up, before it had told what it began."""
+        await asyncio.to_thread(sweep.end_begun, str(request.job), Path(request.job_directory))
+
+    async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
+        """After a restart of the agent: the tree, when its guardian waited for us; else how the job ended, if the
+        guardian could say, and nothing of its tree is left."""
+        found = await adoption.adopt(job, Path(job_directory), self._survival)
+        if found is not None:
+            return self._hold(job, found.answer, found.reader, found.writer, adoption.end_hard)
         return await asyncio.to_thread(sweep.recover, str(job), Path(job_directory))
 
     async def destroy(self, job: JobUid, job_directory: str) -> None:
@@ -120,19 +177,22 @@ class GuardKeeper:
             "forward_stdout": command.forward_stdout,
             "output_files": command.output_files,
             "cgroups": self._cgroups,
-        }
+        } | ({} if self._survival is None else {"survive": self._survival.to_wire()})
 
     async def _ask_for_guardian(self, request: LaunchRequest, theirs: socket.socket) -> None:
         """A keeper that died is replaced once."""
-        message = {"op": "guard", "job": str(request.job), "directory": request.job_directory}
+        message: dict[str, Any] = {"op": "guard", "job": str(request.job), "directory": request.job_directory}
+        message |= {"survive": self._survival is not None}
         for attempt in (1, 2):
+            control = self._control
             try:
-                if self._control is None:
+                if control is None:
                     raise BrokenPipeError
-                socket.send_fds(self._control, [json.dumps(message).encode()], [theirs.fileno()])
+                socket.send_fds(control, [json.dumps(message).encode()], [theirs.fileno()])
             except OSError as error:
                 if attempt == 2 or self._closing:
                     raise StartFailed("the keeper of processes is gone") from error
+                self._give_up_keeper(control)
                 await self.start()
             else:
                 return
@@ -148,18 +208,28 @@ class GuardKeeper:
         if "started" not in answer:
             writer.transport.abort()
             raise _failure(request, answer)
+        return self._hold(request.job, answer, reader, writer, self._end_hard)
+
+    def _hold(
+        self,
+        job: JobUid,
+        answer: Mapping[str, Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        end_hard: Callable[[int, int], None],
+    ) -> GuardedTree:
         tree = GuardedTree(
             int(answer["started"]),
             int(answer["guardian"]),
             str(answer["cgroup"]),
             writer,
-            end_hard=self._end_hard,
-            sweep=lambda: asyncio.to_thread(
-                sweep.end_tagged, str(request.job), str(answer["cgroup"]), answer["controllers"]
+            end_hard=end_hard,
+            end_rest=lambda: asyncio.to_thread(
+                sweep.end_tagged, str(job), str(answer["cgroup"]), answer["controllers"]
             ),
         )
         self._trees.add(tree)
-        self._tasks.start(f"guardian of {request.job}", self._follow(tree, reader))
+        self._tasks.start(f"guardian of {job}", self._follow(tree, reader))
         return tree
 
     async def _follow(self, tree: GuardedTree, reader: asyncio.StreamReader) -> None:
@@ -168,53 +238,87 @@ class GuardKeeper:
         finally:
             self._trees.discard(tree)
 
-    def _end_hard(self, guardian: int) -> None:
-        """A guardian that hangs, and all below it: by the keeper, which is its parent."""
+    def _end_hard(self, guardian: int, start: int) -> None:
+        """A guardian that hangs, and all below it: by the keeper, which most often is its parent."""
         log.error("guardian %d does not end its tree; the keeper is asked to", guardian)
-        with contextlib.suppress(OSError):
-            if self._control is not None:
-                self._control.send(json.dumps({"op": "kill-below", "pid": guardian}).encode())
-                return
-        with contextlib.suppress(OSError):
-            os.kill(guardian, signal.SIGKILL)
+        self._tell_keeper({"op": "kill-below", "pid": guardian, "start": start})
 
     # --- the keeper ---
 
-    async def _start_keeper(self) -> None:
-        if self._process is not None and self._process.returncode is None and self._control is not None:
+    def _tell_keeper(self, message: dict[str, Any]) -> None:
+        """Where there is one that listens."""
+        with contextlib.suppress(OSError):
+            if self._control is not None:
+                self._control.send(json.dumps(message).encode())
+
+    def _give_up_keeper(self, control: socket.socket | None) -> None:
+        """It does not listen there any more: it died, although that may not have been told yet, or hangs."""
+        if control is None or self._control is not control:
             return
-        if self._control is not None:
-            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+        self._hang_up()
+
+    async def _start_keeper(self) -> None:
+        if self._process is not None and self._process.poll() is None and self._control is not None:
+            return
+        self._hang_up()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # one that hangs holds up nobody
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-I", "-S", "-X", "utf8", "-c", BOOT, str(HOME), str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
+            self._process = await asyncio.to_thread(
+                subprocess.Popen,
+                [sys.executable, *("-I", "-S", "-X", "utf8", "-c", BOOT, str(HOME), str(theirs.fileno()))],
+                stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 cwd="/",
             )
         self._control = ours
-        self._tasks.start("keeper", self._watch(self._process))
+        self._tasks.start("keeper", self._watch(self._process, ours))
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+    def _hang_up(self) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+            self._hung_up.set()
+
+    async def _watch(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         """The keeper died: guardians go on, another keeper is started."""
-        status = await process.wait()
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._hung_up = ended
+        loop.add_reader(control, ended.set)  # it says nothing: what comes is its end
+        try:
+            await ended.wait()
+        finally:
+            if control.fileno() >= 0:
+                loop.remove_reader(control)
+        status = await asyncio.to_thread(process.wait)
         if not self._closing and self._process is process:
             log.error("the keeper of processes ended with status %s; another is started", status)
             await self.start()
 
 
+def _unheard(control: socket.socket) -> bool:
+    """Whether something that was sent there was not taken yet."""
+    try:
+        left = fcntl.ioctl(control, termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return False
+    return int.from_bytes(left, sys.byteorder) > 0
+
+
 async def _ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Until a guardian that sees us go has ended what it began: it may have written its last words by then."""
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            writer.write(json.dumps({"op": "kill", "reason": "start-failed"}).encode() + b"\n")
             writer.write_eof()
             while await reader.read(LINE_BYTES):
                 pass
     except TimeoutError:
-        log.error("a guardian whose launch was broken off takes longer than %g s to end", CLOSE_SECONDS)
-    except OSError:  # it has ended
+        log.error("a guardian whose launch was broken off takes longer than %g s to end", GIVE_UP_SECONDS)
+    except (OSError, RuntimeError):  # it has ended; uvloop says the latter
         pass
     finally:
         writer.transport.abort()

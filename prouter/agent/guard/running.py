@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -11,10 +12,13 @@ from typing import Any
 
 from prouter.agent.guard import ports
 from prouter.agent.guard.held import cgroup, trees
+from prouter.errors import NotPossible
 from prouter.model.process import Exit
 
 KILL_SECONDS = 10.0
 """For a guardian to end its tree; one that takes longer hangs, and the keeper is asked to end both."""
+HARD_SECONDS = 2.0
+"""For the keeper to do so; then it hangs, too, and we try ourselves, and then once more for the kernel."""
 
 
 class GuardedTree:
@@ -27,17 +31,19 @@ class GuardedTree:
         group: str,
         writer: asyncio.StreamWriter,
         *,
-        end_hard: Callable[[int], None],
-        sweep: Callable[[], Awaitable[None]],
+        end_hard: Callable[[int, int], None],
+        end_rest: Callable[[], Awaitable[None]],
     ) -> None:
         self.guardian = guardian
+        self._start_time = trees.start_time(guardian)
         self._pid = pid
         self._group = group
         self._writer = writer
         self._end_hard = end_hard
-        self._sweep = sweep
+        self._end_rest = end_rest
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._tails: list[asyncio.Future[str]] = []
+        self._left = False
 
     @property
     def pid(self) -> int:
@@ -52,24 +58,47 @@ class GuardedTree:
             pass
         finally:
             self._writer.transport.abort()
-            if not self._exit.done():
-                await self._sweep()
+            if not self._exit.done() and not self._left:
+                await self._end_rest()
                 self._exit.set_result(Exit(None, "agent-lost", time.time()))
             for tail in self._tails:
                 if not tail.done():
                     tail.set_result("")
 
+    def leave(self) -> None:
+        """The agent ends and the tree goes on: nothing is done to it any more."""
+        self._left = True
+        self._writer.transport.abort()
+
     async def signal(self, number: int) -> None:
         self._say({"op": "signal", "number": number})
 
     async def kill(self, reason: str) -> Exit:
+        if self._left:
+            raise NotPossible("the agent is ending, and leaves its jobs to the next one")
         self._say({"op": "kill", "reason": reason})
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 return await self.wait()
         except TimeoutError:
-            self._end_hard(self.guardian)
-            return await self.wait()
+            return await self._kill_hard()
+
+    async def _kill_hard(self) -> Exit:
+        """The guardian hangs. It can not even be killed while the kernel holds it, as on a disk that does not answer:
+        then the job is over once nothing of it runs. Raises TimeoutError when something does."""
+        self._end_hard(self.guardian, self._start_time)
+        for ask in (None, lambda: trees.end_guardian(self.guardian, self._start_time)):
+            if ask is not None:
+                await asyncio.to_thread(ask)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HARD_SECONDS):
+                    return await self.wait()
+        await self._end_rest()
+        if any(not trees.is_dead(pid) for pid in await asyncio.to_thread(self._tree)):
+            raise TimeoutError(f"guardian {self.guardian} hangs, and so does something below it")
+        if not self._exit.done():
+            self._exit.set_result(Exit(None, "agent-lost", time.time(), "its guardian hangs"))
+        return await self.wait()
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._exit)

@@ -26,14 +26,14 @@ MAX_FILE_BYTES = 65536
 
 def recover(job: str, directory: Path) -> Exit | None:
     """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left."""
-    held = _read(directory / "guardian.json")
+    held = described(directory)
     guardian = held.get("guardian") or {}
     until = time.monotonic() + GUARDIAN_SECONDS
-    while _lives(guardian, held) and time.monotonic() < until:
+    while guardian_lives(held) and time.monotonic() < until:
         time.sleep(0.01)
-    if _lives(guardian, held):
-        trees.kill_all([*trees.descendants(int(guardian["pid"])), int(guardian["pid"])])
-    end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
+    if guardian_lives(held):
+        trees.end_guardian(int(guardian["pid"]), int(guardian["start"]))
+    end_tagged(job, str(held.get("cgroup") or "") or cgroup.of(job), held.get("controllers") or ())
     ended = _read(directory / "exit.json")
     if not ended:
         return None
@@ -50,9 +50,30 @@ def recover(job: str, directory: Path) -> Exit | None:
         return None
 
 
+def described(directory: Path) -> dict[str, Any]:
+    """What the job's guardian wrote of itself; empty when there is nothing whole."""
+    return _read(directory / "guardian.json")
+
+
+def guardian_lives(held: dict[str, Any]) -> bool:
+    """Whether that very process is there, not a later one with its number."""
+    guardian = held.get("guardian")
+    if not isinstance(guardian, dict) or held.get("boot_id") != trees.boot_id():
+        return False
+    pid, start = guardian.get("pid"), guardian.get("start")
+    if not isinstance(pid, int) or not isinstance(start, int) or trees.is_dead(pid):
+        return False
+    return trees.start_time(pid) == start
+
+
+def end_begun(job: str, directory: Path) -> None:
+    """A start came to no end; its guardian may have been gone before it had written anything of it."""
+    end_tagged(job, cgroup.of(job), described(directory).get("controllers") or ())
+
+
 def destroy(job: str, directory: Path) -> None:
     """The job is deleted. Nothing is looked for where its guardian said that it had ended all, as nearly always."""
-    held = _read(directory / "guardian.json")
+    held = described(directory)
     if held and not _read(directory / "exit.json"):
         end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
 
@@ -71,28 +92,14 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
             break
         if round_number == 0:
             log.warning("job %s had lost its guardian; %d processes of it are ended", job, len(found))
-        trees.kill_all([pid for pid in found if not _is_dead(pid)])
+        for pid in found:
+            trees.kill_if(pid, lambda pid: trees.has_tag(pid, tag))  # cgroup.kill had the others
         time.sleep(trees.PAUSE_SECONDS)
     else:
         log.error("processes of job %s can not be ended: %s", job, sorted(trees.with_tag(tag)))
     for path in (group, *controllers):
         if path.endswith(f"/{cgroup.PREFIX}{job}"):
             cgroup.remove(path)
-
-
-def _is_dead(pid: int) -> bool:
-    fields = trees.stat_fields(pid)
-    return not fields or fields[0] in "ZX"
-
-
-def _lives(guardian: Any, held: dict[str, Any]) -> bool:
-    """Whether that very process is there, not a later one with its number."""
-    if not isinstance(guardian, dict) or held.get("boot_id") != trees.boot_id():
-        return False
-    pid, start = guardian.get("pid"), guardian.get("start")
-    if not isinstance(pid, int) or not isinstance(start, int) or _is_dead(pid):
-        return False
-    return trees.start_time(pid) == start
 
 
 def _read(path: Path) -> dict[str, Any]:

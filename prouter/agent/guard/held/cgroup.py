@@ -62,6 +62,13 @@ def make(job: str) -> str:
     return ""
 
 
+def of(job: str) -> str:
+    """The group that a job has, whoever made it from where we are; empty when there is none."""
+    above = parent()
+    path = f"{above}/{PREFIX}{job}"
+    return path if above and os.path.isdir(path) else ""
+
+
 def enter(path: str) -> None:
     """Put this process in. Raises OSError."""
     with open(f"{path}/cgroup.procs", "w", encoding="ascii") as file:

@@ -1,12 +1,14 @@
 """The keeper: started by the agent before all jobs, forks a guardian for each, and inherits what a guardian loses.
 
 Single-threaded. A child that it did not fork as a guardian is an orphan of one that died: it and all below it are
-killed. When the agent is gone it waits for its last guardian, helps after a second, and ends.
+killed. When the agent is gone it waits for its last guardian, helps after a second, and ends. Guardians whose jobs
+survive the agent are left in peace: it stays with them, whatever keeper the next agent has.
 """
 
 from __future__ import annotations
 
 import array
+import codecs
 import contextlib
 import json
 import os
@@ -30,17 +32,20 @@ def main(control_fd: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     trees.become_subreaper()
     trees.take_precedence()
+    codecs.lookup("ascii")  # Python looks for it in a file, which may be another one's after an upgrade
     Keeper(socket.socket(fileno=control_fd), os.getppid()).run()
 
 
 class Keeper:
-    """`guardians` are those that live, by pid."""
+    """`_guardians` are those that live and their jobs, by pid."""
 
     def __init__(self, control: socket.socket, agent: int) -> None:
         self._control = control
         self._agent = agent
         self._agent_fd = open_pidfd(agent)
-        self._guardians: set[int] = set()
+        self._guardians: dict[int, str] = {}
+        self._surviving: set[int] = set()
+        """Those of them whose jobs go on without the agent."""
         self._gone_at: float | None = None
         """Monotonic: when the agent was seen to be gone."""
         self._woken, waker = wake_pipe()
@@ -61,15 +66,20 @@ class Keeper:
                     poll.unregister(self._control)
                     if self._agent_fd >= 0:
                         poll.unregister(self._agent_fd)
-            trees.reap(lambda pid, _: self._guardians.discard(pid))
+            trees.reap(self._ended)
             self._end_orphans()
             if self._gone_at is not None and time.monotonic() - self._gone_at > HELP_AFTER_SECONDS:
-                for pid in list(self._guardians):
-                    end_guardian(pid)
+                for pid in self._guardians.keys() - self._surviving:
+                    trees.end_guardian(pid, trees.start_time(pid))
 
     def _patience(self) -> int | None:
         """Milliseconds."""
-        return int(LOOK_SECONDS * 1000) if self._gone_at is not None or self._orphans() else None
+        busy = self._gone_at is not None and self._guardians.keys() != self._surviving
+        return int(LOOK_SECONDS * 1000) if busy or self._orphans() else None
+
+    def _ended(self, pid: int, status: int) -> None:
+        self._guardians.pop(pid, None)
+        self._surviving.discard(pid)
 
     def _orphans(self) -> list[int]:
         return [pid for pid in trees.children(os.getpid()) if pid not in self._guardians]
@@ -88,17 +98,23 @@ class Keeper:
             case "guard" if len(descriptors) == 1:
                 self._fork(descriptors[0], message)
             case "kill-below":
-                pid = int(message["pid"])
-                if pid in self._guardians:
-                    end_guardian(pid)
+                trees.end_guardian(int(message["pid"]), int(message["start"]))  # an earlier keeper's, too
+            case "end":
+                for pid in [pid for pid, job in self._guardians.items() if job == message["job"]]:
+                    trees.end_guardian(pid, trees.start_time(pid))
         for descriptor in descriptors:
             os.close(descriptor)
         return True
 
     def _fork(self, job_fd: int, message: dict[str, Any]) -> None:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # no room for a process: its socket ends unread, which says so
         if pid:
-            self._guardians.add(pid)
+            self._guardians[pid] = str(message["job"])
+            if message.get("survive"):
+                self._surviving.add(pid)
             return
         status = 1
         try:
@@ -110,12 +126,6 @@ class Keeper:
             status = 0
         finally:
             os._exit(status)
-
-
-def end_guardian(pid: int) -> None:
-    """One that hangs: what is below it first, so that it does not come to us bit by bit, then itself."""
-    trees.kill_all(trees.descendants(pid))
-    trees.kill_all([pid])
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

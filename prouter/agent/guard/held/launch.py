@@ -16,7 +16,7 @@ from typing import Any
 
 from . import cgroup, controllers, trees
 from .outlet import Copy, Forward, NewestFile, NoCopy, Outlet
-from .segments import STDERR, STDOUT
+from .segments import STDERR, STDOUT, Offsets
 from .spool import NO_LIMIT, Spool
 
 PROGRAM = "program"
@@ -41,6 +41,8 @@ class Launched:
     cgroup: str
     """Its path, empty when there is none."""
     controllers: controllers.Controllers
+    begins_at: Offsets
+    """Where the output of this run begins."""
 
 
 def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
@@ -51,6 +53,7 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
     outlets: list[Outlet] = []
     writers: list[int] = []
     spool = Spool(directory, int(limits.get("output_bytes", NO_LIMIT)))
+    begins_at = spool.end
     report, reporter = os.pipe2(os.O_CLOEXEC)
     try:
         for stream, name in FILES.items():
@@ -85,7 +88,7 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
         for fd in (*writers, report, reporter):
             if fd >= 0:
                 os.close(fd)
-    return Launched(pid, tuple(outlets), spool, group, kernel)
+    return Launched(pid, tuple(outlets), spool, group, kernel, begins_at)
 
 
 def _failure(report: int) -> OSError | None:

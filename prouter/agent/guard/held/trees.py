@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import time
@@ -13,6 +14,8 @@ PR_SET_CHILD_SUBREAPER = 36
 PF_EXITING = 0x4
 PAUSE_SECONDS = 0.002
 """Between two rounds of killing: for the killed to be reaped."""
+END_ROUNDS = 50
+"""Of killing below somebody who hangs and so reaps nothing."""
 
 
 def become_subreaper() -> None:
@@ -75,6 +78,37 @@ def kill_all(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def end_guardian(pid: int, start: int) -> None:
+    """One that hangs: first what is below it, so that nothing is left to fork once it is gone, then itself.
+
+    Nobody, when the one that started at that time is gone.
+    """
+    for _ in range(END_ROUNDS):
+        living = [below for below in descendants(pid) if not is_dead(below)]
+        if not living or start_time(pid) != start:
+            break
+        kill_all(living)
+        time.sleep(PAUSE_SECONDS)
+    kill_if(pid, lambda pid: start_time(pid) == start)
+
+
+def kill_if(pid: int, is_it: Callable[[int], bool]) -> None:
+    """SIGKILL to one that is not our child: `is_it` looks when the signal can not reach a later one of its number."""
+    try:
+        held = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ENOSYS and is_it(pid):  # before Linux 5.3
+            kill_all([pid])
+        return
+    try:
+        if is_it(pid):
+            signal.pidfd_send_signal(held, signal.SIGKILL)
+    except OSError:
+        pass
+    finally:
+        os.close(held)
+
+
 def reap(seen: Callable[[int, int], None]) -> bool:
     """Collect children that have ended, telling `seen` pid and status. False: we have no children at all."""
     while True:
@@ -122,6 +156,12 @@ def start_time(pid: int) -> int:
     return int(fields[19]) if len(fields) > 19 else 0
 
 
+def is_dead(pid: int) -> bool:
+    """Whether it is gone, or waits to be reaped."""
+    fields = stat_fields(pid)
+    return not fields or fields[0] in "ZX"
+
+
 def is_exiting(pid: int) -> bool:
     """Whether a process is gone, or on its way out."""
     fields = stat_fields(pid)
@@ -138,15 +178,12 @@ def boot_id() -> str:
 
 def with_tag(tag: str) -> list[int]:
     """Processes in whose environment `NAME=VALUE` stands; `env -i` hides from this."""
-    wanted = tag.encode()
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
-            continue
-        try:
-            with open(f"/proc/{name}/environ", "rb") as file:
-                if wanted in file.read().split(b"\0"):
-                    found.append(int(name))
-        except OSError:
-            continue
-    return found
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal() and has_tag(int(name), tag)]
+
+
+def has_tag(pid: int, tag: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return tag.encode() in file.read().split(b"\0")
+    except OSError:
+        return False
