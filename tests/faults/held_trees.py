@@ -1,0 +1,185 @@
+"""Jobs whose trees do all that they can to stay, and who holds them: what tests of dying guardians and keepers look at.
+
+Belongs here: starting such jobs, finding their processes, their guardians and keepers. Does not: who dies, and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prouter import hookimpl
+from prouter.agent.guard import running
+from prouter.client import Job
+from prouter.testing import AgentDaemon, Fleet, eventually
+
+NASTY = Path(__file__).parents[1] / "jobs" / "nasty_tree.py"
+HAS_GROUPS = os.environ.get("PROUTER_TEST_CGROUPS") != "off"
+"""Whether this user may make cgroups."""
+CGROUPS = ["auto", "off"] if HAS_GROUPS else ["off"]
+GONE_SECONDS = 2.0
+"""What is promised."""
+ROOM = 3
+STORM = """
+import os, sys, threading, time
+def storm():
+    while True:
+        try:
+            if os.fork() == 0:
+                threading.Thread(target=storm).start()
+        except (OSError, RuntimeError):
+            time.sleep(0.001)
+for _ in range(3):
+    threading.Thread(target=storm).start()
+if os.fork() == 0:
+    os.setsid()
+open("ready", "w").close()
+storm()
+"""
+"""Forks from several threads of each process, in more than one session."""
+MOST = 120
+"""Processes of a storm; its job's limit is far above, so that it is not the limit that ends it."""
+
+
+class QuickToEnd:
+    """For `fleet.agent(plugins=[...])`: it does not wait long for a guardian that hangs."""
+
+    @hookimpl
+    def prouter_startup(self) -> None:
+        running.KILL_SECONDS = 0.5
+
+
+def marked(mark: str) -> list[int]:
+    """Processes with the mark among their arguments."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if mark.encode() in words and (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+def is_there(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill(*pids: int) -> None:
+    """All at once."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def seconds_until_gone(mark: str) -> float:
+    """Raises AssertionError when the tree is there too long."""
+    begun = time.monotonic()
+    await eventually(lambda: not marked(mark), seconds=GONE_SECONDS * ROOM, what="the end of the whole tree")
+    return time.monotonic() - begun
+
+
+class Tree:
+    """A job that runs, its mark, and the facts that its guardian wrote."""
+
+    def __init__(self, nest: Nest, job: Job, mark: str) -> None:
+        self.nest, self.job, self.mark = nest, job, mark
+        self.uid = str(job.info["uid"])
+        self.directory = nest.agent.jobs / self.uid
+        self.facts: dict[str, Any] = json.loads((self.directory / "guardian.json").read_text())
+        self.guardian = int(self.facts["guardian"]["pid"])
+        self.main = int(self.facts["main"]["pid"])
+
+    @property
+    def keeper(self) -> int:
+        return parent_of(self.guardian)
+
+    async def ended(self) -> dict[str, Any]:
+        """As `wait` tells it."""
+        async with self.nest.router.client() as client:
+            info: dict[str, Any] = await client.request("POST", f"{self.job.path}/wait", timeout=30)
+        return info
+
+    @contextlib.asynccontextmanager
+    async def waited_for(self):  # type: ignore[no-untyped-def]
+        """A caller of `wait` who called before anything happened; the context's value is its answer."""
+        waiting = asyncio.create_task(self.ended())
+        await asyncio.sleep(0)
+        yield waiting
+        await waiting
+
+
+class Nest:
+    """A router and an agent that can be started anew."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        cgroups: str,
+        *settings: str,
+        plugins: tuple[type, ...] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.cgroups = cgroups
+        self.router = fleet.router()
+        self.agent: AgentDaemon = fleet.agent(
+            self.router, f"jobs.cgroups={cgroups}", *settings, plugins=(QuickToEnd, *plugins), environ=environ
+        )
+        fleet.expected_errors += ["the keeper of processes ended", "the keeper of processes hangs", "guardian"]
+
+    async def job(self, *words: str, name: str = "job", **options: Any) -> Job:
+        """One that was started, and serves nothing."""
+        await self.router.agent_is_there(self.agent)
+        async with self.router.client() as client:
+            job = await client.create({"type": "uid", "uid": self.agent.uid}, name)
+            if words and words[0] == "nasty.py":
+                await job.upload(NASTY, "nasty.py")
+            await job.start([sys.executable, "-S", *words], port_expected_count=0, **options)
+        return job
+
+    async def nasty(self) -> Tree:
+        mark = secrets.token_hex(8)
+        job = await self.job("nasty.py", mark, name="nasty")
+        await eventually((self.agent.sandbox(job) / "ready").exists, what="the nasty tree")
+        assert len(marked(mark)) >= 11
+        return Tree(self, job, mark)
+
+    async def plain(self, program: str = "import time; time.sleep(600)") -> Tree:
+        mark = secrets.token_hex(8)
+        return Tree(self, await self.job("-c", program, mark), mark)
+
+    async def storm(self) -> Tree:
+        mark = secrets.token_hex(8)
+        job = await self.job("-c", STORM, mark, name="storm", limits={"processes": 100_000})
+        await eventually(lambda: len(marked(mark)) > MOST, what="a storm of forks")
+        return Tree(self, job, mark)
+
+    async def remove(self, tree: Tree) -> None:
+        async with self.router.client() as client:
+            await client.request("POST", f"{tree.job.path}/remove")
+
+
+@contextlib.contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """SIGSTOP, and SIGCONT to those that are there at the end."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
