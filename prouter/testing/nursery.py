@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -94,9 +95,13 @@ class Nursery:
             cls._only = Nursery()
         return cls._only
 
-    def start(self, arguments: Sequence[str], environ: Mapping[str, str], place: Path, log: int) -> Forked:
-        """`prouter ARGUMENTS` in `place`, its output in the open file `log`."""
+    def start(
+        self, arguments: Sequence[str], environ: Mapping[str, str], place: Path, log: int, program: Path | None = None
+    ) -> Forked:
+        """`prouter ARGUMENTS` in `place`, its output in the open file `log`; or `python PROGRAM ARGUMENTS`."""
         request = {"arguments": list(arguments), "environ": dict(environ), "place": str(place)}
+        if program is not None:
+            request["program"] = str(program)
         socket.send_fds(self._line, [json.dumps(request).encode()], [log])
         while True:
             if not select.select([self._line], [], [], START_SECONDS)[0]:
@@ -198,8 +203,14 @@ def _become(request: Mapping[str, Any], log: int, mine: Sequence[socket.socket])
         os.environ.clear()
         os.environ.update(request["environ"])
         os.chdir(request["place"])
-        sys.argv = ["prouter", *request["arguments"]]
-        status = import_module("prouter.cli.main").main(request["arguments"])
+        if program := request.get("program"):
+            sys.argv = [program, *request["arguments"]]
+            sys.path.insert(0, str(Path(program).parent))
+            runpy.run_path(program, run_name="__main__")
+            status = 0
+        else:
+            sys.argv = ["prouter", *request["arguments"]]
+            status = import_module("prouter.cli.main").main(request["arguments"])
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 -- the end of this process, whatever it is

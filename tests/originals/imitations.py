@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from prouter.testing.nursery import Forked, Nursery, usable
 from prouter.testing.processes import TAG, tagged_processes
 
 HERE = Path(__file__).parent
@@ -32,15 +33,17 @@ class Imitation:
         self._log = place / "log"
         self._forgotten = 0
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PROUTER_", "PAGENT_"))}
+        environ |= {TAG: tag}
+        path = HERE / program
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(HERE / program), *words],
-                env=environ | {TAG: tag},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=place,
-            )
+            if usable({}):  # a fork of a process that has aiohttp, as our own daemons in tests
+                forked = Nursery.here().start(words, environ, place, log.fileno(), path)
+                self.process: subprocess.Popen[bytes] | Forked = forked
+            else:
+                command = [sys.executable, str(path), *words]
+                self.process = subprocess.Popen(
+                    command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place
+                )
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
