@@ -29,6 +29,7 @@ from prouter.agent.jobs.orphans import Orphans
 from prouter.agent.jobs.ports import PortFinders
 from prouter.agent.jobs.records import Records
 from prouter.agent.jobs.registry import JobRegistry
+from prouter.agent.jobs.removed import Removals
 from prouter.agent.jobs.serving import LOOPBACK
 from prouter.agent.jobs.start import inherited_environment, property_environment
 from prouter.agent.jobs.surroundings import Surroundings
@@ -153,6 +154,7 @@ class AgentApp:
             opener,
             admission,
             self._job_hooks,
+            await asyncio.to_thread(Removals, state.path / "removed"),
             max_jobs=settings.max_jobs,
             stop_grace_seconds=settings.stop_grace_seconds,
         )

@@ -14,13 +14,14 @@ from typing import Any
 from prouter.agent.draining import DrainSwitch
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.registry import JobRegistry, Watch
+from prouter.agent.jobs.removed import Removals
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.agent.links import RouterLink
 from prouter.agent.originals.jobs import OriginalJobs
 from prouter.agent.originals.speaking import offer
 from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
-from prouter.model.agents import ACTIVITY, DRAIN, Drain
+from prouter.model.agents import ACTIVITY, DRAIN, REMOVED, Drain
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, StartRequest, check_labels
 from prouter.model.plugin import RpcMethod
@@ -102,15 +103,20 @@ class JobMethods:
         """Pages of all records, then every change and the jobs' activity, for as long as the router wants."""
         watch = self._jobs.watch()
         try:
+            removals = _Removals(self._jobs.removals, REMOVED in link.router.capabilities)
+            for news in removals.news():
+                await context.send(news)
             records = watch.take_all()
             pages = [records[start : start + PAGE] for start in range(0, len(records), PAGE)] or [[]]
             for number, page in enumerate(pages, 1):
                 await context.send({"jobs": [record.to_wire() for record in page], "more": number < len(pages)})
-            await self._tell_changes(watch, context, link.router.capabilities)
+            await self._tell_changes(watch, context, link.router.capabilities, removals)
         finally:
             watch.close()
 
-    async def _tell_changes(self, watch: Watch, context: CallContext, capabilities: Set[str]) -> None:
+    async def _tell_changes(
+        self, watch: Watch, context: CallContext, capabilities: Set[str], removals: _Removals
+    ) -> None:
         loop, activity = asyncio.get_running_loop(), ACTIVITY in capabilities
         activities, due_at = _Activities(self._jobs), loop.time() if activity else math.inf
         told: Drain | None = None
@@ -123,6 +129,8 @@ class JobMethods:
                     records = await watch.changed()
             except TimeoutError:
                 records = []
+            for news in removals.news():
+                await context.send(news)
             for record in records:
                 await context.send({"job": record.to_wire()})
             if loop.time() >= due_at:
@@ -151,6 +159,23 @@ class _Activities:
                 news[job.record.uid] = activity.to_wire()
         for start in range(0, len(news), PAGE):
             yield dict(list(news.items())[start : start + PAGE])
+
+
+class _Removals:
+    """Which removals with a key one router was told of; it is told before the job goes."""
+
+    def __init__(self, removals: Removals, told: bool) -> None:
+        self._removals = removals
+        self._told = told
+        self._newest = 0
+
+    def news(self) -> Iterator[Mapping[str, Any]]:
+        """Pages of what it was not told; nothing for a router that would not understand."""
+        news = self._removals.newer_than(self._newest) if self._told else []
+        for start in range(0, len(news), PAGE):
+            page = news[start : start + PAGE]
+            self._newest = page[-1].number
+            yield {"removed": [{"key": removal.key, "job": removal.before.to_wire()} for removal in page]}
 
 
 class _Prouter:
@@ -208,8 +233,8 @@ class _Prouter:
     async def prouter_signal(self, context: CallContext, uid: str, signal: Any, key: Any = None) -> Any:
         return (await self._methods.jobs.find(uid).signal(signal_number(str(signal)), _key(key))).to_wire()
 
-    async def prouter_remove(self, context: CallContext, uid: str) -> Any:
-        return (await self._methods.jobs.find(uid).remove()).to_wire()
+    async def prouter_remove(self, context: CallContext, uid: str, key: Any = None) -> Any:
+        return (await self._methods.jobs.remove(uid, _key(key))).to_wire()
 
     async def pipe_dial(self, context: CallContext, tickets: Any) -> int:
         """How many were opened, once all were tried; a router that knows that need not wait for what will not come."""

@@ -23,10 +23,14 @@ RESOURCES = "resources/1"
 EXPLAIN = "explain/1"
 """Of an agent, that it keeps with a job why it was made there, and says which driver runs jobs."""
 
+REMOVED = "removed/1"
+"""Of an agent, that it takes an Idempotency-Key with a removal and remembers it; of a router, that its watches take the
+news of that."""
+
 LIMITS = ("memory_bytes", "processes", "cpu_seconds", "file_bytes", "output_bytes", "sandbox_bytes")
 """Of a job, by the names that a start gives them."""
 
-PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN)
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN, REMOVED)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
 

@@ -197,7 +197,7 @@ class FakeAgent:
     async def prouter_signal(self, context: CallContext, uid: str, signal: Any, key: Any = None) -> Any:
         return self._job(uid).to_wire()
 
-    async def prouter_remove(self, context: CallContext, uid: str) -> Any:
+    async def prouter_remove(self, context: CallContext, uid: str, key: Any = None) -> Any:
         record = self._job(uid)
         await self.tell(job_machine.closed(record))
         return record.to_wire()

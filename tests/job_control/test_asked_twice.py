@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from typing import Any
 
@@ -141,6 +142,37 @@ async def test_a_repeated_removal_with_its_key_is_told_the_same(fleet) -> None:
         assert (await ask(client, f"{other.path}/remove", None, "gone"))[1]["uid"] == other.info["uid"]
         again = await client.create({"type": "uid", "uid": agent.uid}, uid=job.info["uid"])
         await again.remove()
+
+
+async def test_a_repeated_removal_is_told_the_same_by_the_next_run_of_the_router_and_of_the_agent(fleet) -> None:
+    router = fleet.router()
+    other = fleet.router(environ={"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([router.agent_token])})
+    addresses = ["{}:{}".format(*each.address("server")) for each in (router, other)]
+    agent = fleet.agent(router, f"client.addresses={addresses!r}", "client.reconnect_delay=0.3")
+    for each in (router, other):
+        await each.agent_is_there(agent)
+    for endpoint in ("server", "control"):
+        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "old", "labels": {"a": "b"}}
+    async with router.client() as client, other.client() as elsewhere:
+        job = await client.create(body["agent"], "old", labels=body["labels"])
+        _, first = await ask(client, f"{job.path}/remove", None, "gone")
+        assert (await ask(elsewhere, f"{job.path}/remove", None, "gone"))[1] == first
+        for restarted in ((router,), (agent,), (router, agent)):
+            for daemon in restarted:
+                daemon.kill()
+            for daemon in restarted:
+                daemon.start()
+            await router.agent_is_there(agent)
+            for path in (f"{job.path}/remove", f"/jobs/{job.info['uid']}/remove"):
+                status, again = await ask(client, path, None, "gone")
+                assert status == 200
+                same = ("uid", "state", "name", "labels", "created_at")
+                assert [again[name] for name in same] == [first[name] for name in same]
+            assert (await ask(client, f"{job.path}/remove", None, "another"))[0] == 404
+        made = await client.create(body["agent"], "new", uid=job.info["uid"])
+        assert (await ask(client, f"{job.path}/remove", None, "gone"))[1]["name"] == "old"
+        assert (await made.refresh()).info["name"] == "new"
 
 
 async def test_a_create_with_a_key_makes_one_job_whichever_agent_would_be_chosen(fleet) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -47,6 +47,7 @@ from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Keep = Callable[[JobRecord], Awaitable[None]]
 
 KILL_SECONDS = 30.0
 """For a whole tree to be gone; a process in the kernel's uninterruptible sleep can take for ever."""
@@ -173,10 +174,15 @@ class Job:
     def _not_ended(self) -> str:
         return f"the processes of job {self.record.uid!r} could not be ended yet"
 
-    async def remove(self) -> JobRecord:
-        """Kill the tree, delete everything; the record as it was before. Several callers get the same answer."""
+    async def remove(self, keep: Keep | None = None) -> JobRecord:
+        """Kill the tree, delete everything; the record as it was before, which `keep` gets before anything goes.
+
+        Several callers get the same answer, and the `keep` of each is called.
+        """
         if self._removal is None:
-            self._removal = self._detached(f"removal of {self.record.uid}", self._remove())
+            self._removal = self._detached(f"removal of {self.record.uid}", self._remove(keep))
+        elif keep is not None:
+            await keep(self.record)
         return await asyncio.shield(self._removal)
 
     async def delete(self) -> None:
@@ -375,9 +381,11 @@ class Job:
         if before.state is not JobState.NEW:
             self._around.over(record)
 
-    async def _remove(self) -> JobRecord:
+    async def _remove(self, keep: Keep | None) -> JobRecord:
         before = self.record
         try:
+            if keep is not None:
+                await keep(before)
             if before.state is not JobState.NEW:
                 await self.end(Reason.STOPPED)
             await self.delete()

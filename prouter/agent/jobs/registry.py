@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.records import JobDirectory, Records
+from prouter.agent.jobs.removed import Removals
 from prouter.agent.jobs.room import save_now_or_later, save_what_is_behind
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
@@ -59,6 +61,7 @@ class JobRegistry:
         files: FilesOf,
         admission: Admission,
         hooks: JobHooks,
+        removals: Removals,
         *,
         max_jobs: int,
         stop_grace_seconds: float,
@@ -67,6 +70,8 @@ class JobRegistry:
         self._admission = admission
         self._files = files
         self._hooks = hooks
+        self.removals = removals
+        removals.told = self.wake
         self._max_jobs = max_jobs
         self._stop_grace_seconds = stop_grace_seconds
         self._jobs: dict[JobUid, Job] = {}
@@ -192,6 +197,15 @@ class JobRegistry:
             revision=1,
         )
         return await self._make(Job(record, self._records.directory(chosen), around), trail, around)
+
+    async def remove(self, uid: str, key: str | None = None) -> JobRecord:
+        """The record as it was before; the same `key` again is told the same. Raises JobNotFound, TimedOut."""
+        before = self.removals.outcome(JobUid(uid), key) if key is not None and isinstance(uid, str) else None
+        job = self._jobs.get(before.uid) if before is not None else self.find(uid)
+        if before is not None and (job is None or job.record.created_at != before.created_at):
+            return before
+        assert job is not None
+        return await job.remove(partial(self.removals.keep, key) if key is not None else None)
 
     async def recover(self, around: Surroundings) -> None:
         """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile, and

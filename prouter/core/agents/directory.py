@@ -42,6 +42,8 @@ class AgentEntry:
         self.away_since: float | None = None
         """Monotonic."""
         self.drain = link.hello.drain
+        self.removed = link.removed
+        """As the newest link tells."""
         self.making = 0
         """Jobs that are being made there now, and are not in the mirror yet."""
         self._told = told
@@ -205,8 +207,11 @@ class AgentDirectory:
     def removed_job(self, job: JobUid, agent: str | None, key: str) -> tuple[JobRef, JobRecord] | None:
         """A job that a request with this Idempotency-Key removed, as it was."""
         for uid in [AgentUid(agent)] if agent is not None else list(self._entries):
+            entry = self._entries.get(uid)
             record = self.repeats.outcome(("remove", JobRef(uid, job), key))
-            if isinstance(record, JobRecord) and uid in self._entries:
+            if record is None and entry is not None:
+                record = entry.removed.get((job, key))
+            if isinstance(record, JobRecord) and entry is not None:
                 return JobRef(uid, job), record
         return None
 
@@ -230,7 +235,7 @@ class AgentDirectory:
                 entry = AgentEntry(link, self._told)
                 self._entries[entry.uid] = entry
             entry.link, entry.hello, entry.mode = link, link.hello, link.mode
-            entry.drain = link.hello.drain
+            entry.drain, entry.removed = link.hello.drain, link.removed
             entry.away_since, entry.connected_at = None, time.time()
             if link.hello.original:
                 entry.lose_jobs()

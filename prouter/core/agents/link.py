@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from prouter.core.jobs.calls import JobCalls
 
 log = logging.getLogger(__name__)
+MAX_REMOVED = 1024
+"""Removals with a key that an agent may tell of; ours keep fewer."""
 _serials = itertools.count(1)
 
 Activities = Mapping[JobUid, Activity]
@@ -37,6 +39,8 @@ class AgentLink:
         self.serial = next(_serials)
         self.cut_why = ""
         """Why we ended it on purpose; empty while we did not."""
+        self.removed: dict[tuple[JobUid, str], JobRecord] = {}
+        """Jobs as they were that requests with an Idempotency-Key removed, as the agent remembers; oldest first."""
         self._pool: PipePool | None = None
         self._jobs: JobCalls | None = None
         self._call_seconds = call_seconds
@@ -89,6 +93,9 @@ class AgentLink:
             complete = False
             async for item in news:
                 try:
+                    if "removed" in item:
+                        self._learn_removals(item["removed"])
+                        continue
                     if complete:
                         told = _news(item)
                         if told is not None:
@@ -101,6 +108,13 @@ class AgentLink:
                 if complete:
                     yield snapshot
         raise LinkClosed(f"agent {self.hello.uid!r} ended its watch")
+
+    def _learn_removals(self, told: Iterable[Mapping[str, Any]]) -> None:
+        for removal in told:
+            before = JobRecord.from_wire(removal["job"])
+            self.removed[before.uid, str(removal["key"])] = before
+        while len(self.removed) > MAX_REMOVED:
+            del self.removed[next(iter(self.removed))]
 
     async def cut(self, why: str) -> None:
         """End it although it works, and all that goes through its pipes."""

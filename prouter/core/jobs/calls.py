@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from prouter.core.agents.link import AgentLink
 from prouter.errors import FileMissing, NotPossible, ProgramMissing, RemoteProtocolError
-from prouter.model.agents import EXPLAIN, RESOURCES
+from prouter.model.agents import EXPLAIN, REMOVED, RESOURCES
 from prouter.model.ids import JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, StartRequest
 from prouter.model.trail import current
@@ -47,7 +47,7 @@ class JobCalls(Protocol):
 
     async def signal(self, job: JobUid, signal: str, key: str | None) -> JobRecord: ...
 
-    async def remove(self, job: JobUid) -> JobRecord:
+    async def remove(self, job: JobUid, key: str | None) -> JobRecord:
         """The record as it was before."""
 
 
@@ -102,8 +102,9 @@ class OurJobs:
     async def signal(self, job: JobUid, signal: str, key: str | None) -> JobRecord:
         return record_of(await self._link.call("prouter_signal", job, signal, key))
 
-    async def remove(self, job: JobUid) -> JobRecord:
-        return record_of(await self._link.call("prouter_remove", job))
+    async def remove(self, job: JobUid, key: str | None) -> JobRecord:
+        kept = (key,) if key is not None and REMOVED in self._link.hello.capabilities else ()
+        return record_of(await self._link.call("prouter_remove", job, *kept))
 
 
 @contextlib.contextmanager

@@ -211,13 +211,13 @@ class JobsService:
 
     async def remove(self, ref: JobRef, key: str | None = None) -> JobRecord:
         if key is None:
-            return await self._remove(ref)
-        return await self._directory.repeats.do(("remove", ref, key), None, lambda: self._remove(ref))
+            return await self._remove(ref, None)
+        return await self._directory.repeats.do(("remove", ref, key), None, lambda: self._remove(ref, key))
 
-    async def _remove(self, ref: JobRef) -> JobRecord:
+    async def _remove(self, ref: JobRef, key: str | None) -> JobRecord:
         entry, calls = self._calls(ref)
         with self._acting.on(ref):
-            before = await calls.remove(ref.job)
+            before = await calls.remove(ref.job, key)
             await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
         return before
 

@@ -75,7 +75,7 @@ class OriginalJobs:
     async def signal(self, job: JobUid, signal: str, key: str | None) -> JobRecord:
         self._can_not("send a job a signal")
 
-    async def remove(self, job: JobUid) -> JobRecord:
+    async def remove(self, job: JobUid, key: str | None) -> JobRecord:
         known = self._mirror.get(job)
         if known.reason is Reason.AGENT_LOST:  # it was gone with its link: nothing is there to be removed
             before = known
