@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from small_jobs import made, refusal, runs
+from small_jobs import made, runs
 
 from prouter.client import Job
+from prouter.client.client import RequestFailed
 from prouter.testing import AgentDaemon, eventually
 
 TEN_DAYS = 864000.0
@@ -30,8 +31,11 @@ async def test_a_finished_job_goes_with_all_that_it_has_and_others_stay(fleet) -
 
 
 async def gone(job: Job) -> bool:
-    await refusal(job.refresh(), 404)
-    return True
+    try:
+        await job.refresh()
+    except RequestFailed as error:
+        return error.http_status == 404
+    return False
 
 
 async def test_age_is_counted_while_the_agent_is_away_and_not_by_a_clock_that_jumps(fleet) -> None:
