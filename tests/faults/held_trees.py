@@ -5,7 +5,6 @@ Belongs here: starting such jobs, finding their processes, their guardians and k
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter import hookimpl
-from prouter.agent.guard import running
+from prouter.agent.guard import client, running
 from prouter.client import Job
 from prouter.testing import AgentDaemon, Fleet, eventually
 
@@ -29,33 +28,51 @@ CGROUPS = ["auto", "off"] if HAS_GROUPS else ["off"]
 GONE_SECONDS = 2.0
 """What is promised."""
 ROOM = 3
-STORM = """
-import os, sys, threading, time
+RELAYS, FORKING, THREADS = 8, 3, 4
+STORM = f"""
+import os, threading, time
+
+def relay():
+    while True:
+        if os.fork():
+            os._exit(0)
+
 def storm():
     while True:
+        if os.fork() == 0:
+            time.sleep(0.05)
+            os._exit(0)
+        time.sleep(0.005)
         try:
-            if os.fork() == 0:
-                threading.Thread(target=storm).start()
-        except (OSError, RuntimeError):
-            time.sleep(0.001)
-for _ in range(3):
-    threading.Thread(target=storm).start()
-if os.fork() == 0:
-    os.setsid()
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+for number in range({RELAYS}):
+    if os.fork() == 0:
+        if number % 2:
+            os.setsid()
+        relay()
+for _ in range({FORKING}):
+    if os.fork() == 0:
+        os.setsid()
+        for _ in range({THREADS}):
+            threading.Thread(target=storm).start()
+        time.sleep(600)
 open("ready", "w").close()
-storm()
+time.sleep(600)
 """
-"""Forks from several threads of each process, in more than one session."""
-MOST = 120
-"""Processes of a storm; its job's limit is far above, so that it is not the limit that ends it."""
+"""Relays, each process of which lives only until it has forked the next, and threads that fork all the time; in many
+sessions, and never more than some two hundred at once: without a bound nobody could promise anything."""
 
 
 class QuickToEnd:
-    """For `fleet.agent(plugins=[...])`: it does not wait long for a guardian that hangs."""
+    """For `fleet.agent(plugins=[...])`: it does not wait long for who hangs."""
 
     @hookimpl
     def prouter_startup(self) -> None:
-        running.KILL_SECONDS = 0.5
+        running.KILL_SECONDS = running.HARD_SECONDS = client.KEEPER_SECONDS = 0.3
 
 
 def marked(mark: str) -> list[int]:
@@ -113,14 +130,6 @@ class Tree:
             info: dict[str, Any] = await client.request("POST", f"{self.job.path}/wait", timeout=30)
         return info
 
-    @contextlib.asynccontextmanager
-    async def waited_for(self):  # type: ignore[no-untyped-def]
-        """A caller of `wait` who called before anything happened; the context's value is its answer."""
-        waiting = asyncio.create_task(self.ended())
-        await asyncio.sleep(0)
-        yield waiting
-        await waiting
-
 
 class Nest:
     """A router and an agent that can be started anew."""
@@ -163,13 +172,39 @@ class Nest:
 
     async def storm(self) -> Tree:
         mark = secrets.token_hex(8)
-        job = await self.job("-c", STORM, mark, name="storm", limits={"processes": 100_000})
-        await eventually(lambda: len(marked(mark)) > MOST, what="a storm of forks")
+        job = await self.job("-c", STORM, mark, name="storm", limits={"processes": 2000})
+        await eventually((self.agent.sandbox(job) / "ready").exists, what="a storm of forks")
         return Tree(self, job, mark)
 
     async def remove(self, tree: Tree) -> None:
         async with self.router.client() as client:
             await client.request("POST", f"{tree.job.path}/remove")
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Held by the kernel, as by a disk that does not answer, so that not even SIGKILL ends it before it is let go: by
+    the freezer of version 1, where it is and we may; elsewhere it is stopped."""
+    group = Path(f"/sys/fs/cgroup/freezer/prouter-test-{pid}")
+    try:
+        group.mkdir()
+    except OSError:
+        with stopped(pid):
+            yield
+        return
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        yield
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        with contextlib.suppress(OSError):
+            (group.parent / "cgroup.procs").write_text(str(pid))
+        for _ in range(500):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+                break
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager
