@@ -53,6 +53,7 @@ from prouter.pluginkit.repeats import Repeats
 from prouter.pluginkit.state import StateDirectory, plugin_directory
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.machine import IdCounter
+from prouter.rpc.websocket import DEAD_AFTER_INTERVALS
 from prouter.web.acceptor import Acceptor
 from prouter.web.limits import LINKS_KEEP_BACK, WebLimits
 from prouter.web.outcomes import Dispatcher
@@ -200,7 +201,8 @@ class AgentApp:
 
     def _shared(self, who: Self, tasks: TaskOwner, targets: PipeTargets, orphans: Orphans) -> Shared:
         pipes = self._settings.pipes
-        times = PipeTimes(pipes.bind_seconds, pipes.connect_seconds, pipes.half_close_seconds)
+        silent_seconds = DEAD_AFTER_INTERVALS * self._settings.ping_interval_seconds
+        times = PipeTimes(pipes.bind_seconds, pipes.connect_seconds, pipes.half_close_seconds, silent_seconds)
         return Shared(who, IdCounter(), tasks, targets, times, pipes.max_count, orphans)
 
     def _surroundings(self, who: Self, tasks: TaskOwner, ports: PortFinders, registry: JobRegistry) -> Surroundings:

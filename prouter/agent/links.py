@@ -22,6 +22,7 @@ from prouter.model.skew import why_apart
 from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
 from prouter.pipe.bind import BindRefused
 from prouter.pipe.dialing import PipeDialer
+from prouter.pipe.outlived import Carried, Outlived
 from prouter.pipe.tickets import TicketBook
 from prouter.pipe.websocket import over
 from prouter.pluginkit import context
@@ -257,6 +258,14 @@ class Links:
     def _unregister(self, link: RouterLink) -> None:
         for pipe in [pipe for pipe, owner in self.pipes.items() if owner is link and not pipe.bound]:
             pipe.close()
+        carried = [pipe.carried() for pipe, owner in self.pipes.items() if owner is link]
+        Outlived(
+            [*carried, *map(Carried, self.shared.targets.serving())],
+            self.shared.times.silent_seconds,
+            lambda: True,
+            f"router {link.router.uid}",
+            silent=False,
+        )
         if self._by_router.get(link.router.uid) is link:
             del self._by_router[link.router.uid]
             log.info("link %s to router %s ended", link.number, link.router.uid)

@@ -78,6 +78,10 @@ class Service:
         """That are bound to it."""
         return len(self._server.connections)
 
+    def open_pipes(self) -> list[asyncio.Transport]:
+        """They themselves."""
+        return [handler.transport for handler in self._server.connections if handler.transport is not None]
+
     async def close(self, deadline_seconds: float) -> None:
         await self._server.shutdown(deadline_seconds)
 

@@ -80,6 +80,9 @@ class PipeTargets:
     def served(self) -> int:
         return self.service.pipes if self.service is not None else 0
 
+    def serving(self) -> list[asyncio.Transport]:
+        return self.service.open_pipes() if self.service is not None else []
+
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         if self.service is None:
             transport.abort()

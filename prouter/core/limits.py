@@ -9,6 +9,7 @@ from prouter.core.agents.originals.spill import SpillLimits
 from prouter.http1.request import HeadLimits
 from prouter.pipe.pool import PoolLimits
 from prouter.rpc.streams import Budget
+from prouter.rpc.websocket import DEAD_AFTER_INTERVALS
 from prouter.web.limits import WebLimits
 from prouter.web.serve import BodyLimits
 
@@ -16,7 +17,8 @@ Section = Callable[[str], Mapping[str, Any]]
 
 
 def pool_limits(section: Section) -> PoolLimits:
-    return PoolLimits(**section("pipes"))
+    silent_seconds = DEAD_AFTER_INTERVALS * section("links")["ping_interval"]
+    return PoolLimits(**section("pipes"), silent_seconds=silent_seconds)
 
 
 def spill_limits(section: Section) -> SpillLimits:

@@ -20,6 +20,7 @@ from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
+from prouter.pipe.outlived import Carried
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
 from prouter.pipe.unsent import hold_little, hold_little_below
 
@@ -53,6 +54,9 @@ class Targets(Protocol):
     def served(self) -> int:
         """Pipes that were given to the service and are still open."""
 
+    def serving(self) -> list[asyncio.Transport]:
+        """They themselves."""
+
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         """Give a pipe to the agent's own HTTP service for good."""
 
@@ -62,6 +66,8 @@ class PipeTimes:
     bind_seconds: float
     connect_seconds: float
     half_close_seconds: float
+    silent_seconds: float = 12.5
+    """A router that acknowledged nothing for so long is gone."""
 
 
 class AgentPipe(asyncio.Protocol):
@@ -98,6 +104,10 @@ class AgentPipe(asyncio.Protocol):
 
     def abort(self) -> None:
         reset(self._transport)
+
+    def carried(self) -> Carried:
+        """For who looks after it once its link has ended."""
+        return Carried(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self._late is None:
@@ -137,7 +147,9 @@ class AgentPipe(asyncio.Protocol):
             self.refuse(BindRefused(503, "the line is of another link"))
             return
         self.bound = True
-        probe_peer(self._transport)  # it outlives the link, whose end would tell that the router is gone
+        probe_peer(
+            self._transport, self._times.silent_seconds
+        )  # it outlives the link, whose end would tell that the router is gone
         if isinstance(binding, AgentBinding):
             self._transport.write(OK)
             self._over(self)

@@ -22,7 +22,9 @@ from typing import Any
 
 from prouter.errors import ProuterError, RemoteProtocolError, TimedOut, Unavailable, UpstreamFailed
 from prouter.model.services import Tasks
+from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import parse_verdict
+from prouter.pipe.outlived import Busy, Outlived
 from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.total import PipeTotal, Pool
@@ -60,19 +62,29 @@ class PoolLimits:
     """How long a request waits for a pipe."""
     ticket_seconds: float = 10.0
     """Within which a pipe must open that an agent was asked for."""
+    silent_seconds: float = 12.5
+    """A peer that acknowledged nothing for so long is gone, as one is that says nothing over its link."""
 
 
 class PipePool:
     """Pipes to one agent over one control link. `total` is shared by all pools of the router."""
 
     def __init__(
-        self, source: PipeSource, tasks: Tasks, limits: PoolLimits, agent: str, total: PipeTotal | None = None
+        self,
+        source: PipeSource,
+        tasks: Tasks,
+        limits: PoolLimits,
+        agent: str,
+        total: PipeTotal | None = None,
+        is_back: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_back`: whether the agent, once the link has ended, has another one."""
         self._source = source
         self._tasks = tasks
         self._limits = limits
         self._agent = agent
         self._total = total or PipeTotal(limits.total)
+        self._is_back = is_back
         self._warm: dict[_Warm, None] = {}
         self._target = limits.warm
         """Unbound pipes that there should be."""
@@ -122,6 +134,7 @@ class PipePool:
         if kept is not None:
             return kept
         transport, leftover = await self._unbound()
+        probe_peer(transport, self._limits.silent_seconds)
         pipe = UpstreamPipe(transport, leftover, line, self)
         self._lines[pipe] = line
         return pipe
@@ -191,9 +204,12 @@ class PipePool:
         if idle is not None and pipe in idle:
             idle.remove(pipe)
 
-    def close(self) -> None:
-        """The link is gone: what is unbound or idle closes, whoever waits is told."""
-        self._closed = True
+    def close(self, *, silent: bool = False) -> None:
+        """The link is gone: what is unbound or idle closes, whoever waits is told, what is busy is looked after.
+
+        `silent`: it ended because nothing came from the agent any more.
+        """
+        first, self._closed = not self._closed, True
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -204,6 +220,9 @@ class PipePool:
         while self._close_an_idle():
             pass
         self._fail_waiters(0, f"the link to agent {self._agent!r} ended")
+        if first:
+            busy: list[Busy] = [*self._lines, *self._streams]
+            Outlived(busy, self._limits.silent_seconds, self._is_back, f"agent {self._agent!r}", silent=silent)
 
     def abort(self) -> None:
         """Reset all pipes, busy ones too."""

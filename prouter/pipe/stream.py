@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from prouter.errors import UpstreamFailed
+from prouter.errors import TimedOut, UpstreamFailed
+from prouter.pipe.alive import is_deaf
 from prouter.pipe.bind import MAX_LINE_BYTES, parse_verdict
 from prouter.pipe.reset import reset
 from prouter.pipe.upstream import refusal
@@ -56,3 +57,18 @@ class PipeStream:
     def abort(self) -> None:
         """The job sees a reset."""
         reset(self._writer.transport)
+
+    # --- a link that ended (outlived.Busy) ---
+
+    @property
+    def over(self) -> bool:
+        return self._writer.transport.is_closing()
+
+    def is_deaf(self, silent_seconds: float) -> bool:
+        return is_deaf(self._writer.transport, silent_seconds)
+
+    def cut(self, error: TimedOut) -> None:
+        self.abort()
+
+    def give_up(self, error: TimedOut, waited_seconds: float) -> None:
+        """What it carries is not known here."""

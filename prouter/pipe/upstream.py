@@ -17,13 +17,14 @@ from prouter.errors import (
     PortNotFound,
     ProuterError,
     RemoteProtocolError,
+    TimedOut,
     Unavailable,
     UpstreamFailed,
 )
 from prouter.http1.framing import BodyKind
 from prouter.http1.response import PlainHead
 from prouter.model.http import ResponseHead
-from prouter.pipe.alive import probe_peer
+from prouter.pipe.alive import UNREACHABLE, is_deaf
 from prouter.pipe.answer import TUNNELED, AnswerReader
 from prouter.pipe.bind import AGENT_LINE, MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
@@ -58,6 +59,9 @@ class Carrier(Protocol):
 
     def failed(self, error: ProuterError, *, untouched: bool) -> None:
         """It was cut. `untouched`: no byte of it came, and the connection had just been closed."""
+
+    def only_waits(self, seconds: float) -> bool:
+        """Whether all was sent so long ago, and nothing but an answer is to come."""
 
     def body_pause(self) -> None:
         """Send no more for the moment."""
@@ -146,7 +150,6 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         cut_at_close(transport)
         transport.set_protocol(self)
         hold_little(transport)
-        probe_peer(transport)
         if not transport.is_reading():
             transport.resume_reading()
         if leftover:
@@ -224,6 +227,20 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         """Whoever has an exchange under way is told."""
         self._fail(error)
 
+    # --- a link that ended (outlived.Busy) ---
+
+    @property
+    def over(self) -> bool:
+        return self._transport.is_closing()
+
+    def is_deaf(self, silent_seconds: float) -> bool:
+        return is_deaf(self._transport, silent_seconds)
+
+    def give_up(self, error: ProuterError, waited_seconds: float) -> None:
+        self.be_carried()
+        if self._carrier is not None and not self.reader.begun and self._carrier.only_waits(waited_seconds):
+            self._fail(error)
+
     # --- the agent's side tells ---
 
     def data_received(self, data: bytes) -> None:
@@ -268,7 +285,9 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.be_carried()
-        if self._carrier is not None:
+        if self._carrier is not None and isinstance(exc, OSError) and exc.errno in UNREACHABLE:
+            self._fail(TimedOut("the agent's host can not be reached any more"))
+        elif self._carrier is not None:
             self._fail(self._cut(), untouched=self._stale())
         self._home.lost(self)
 

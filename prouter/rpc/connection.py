@@ -67,6 +67,10 @@ class MessageChannel(Protocol):
     def close_code(self) -> int | None:
         """The code with which the channel was closed, None while it is open or when it broke."""
 
+    @property
+    def fell_silent(self) -> bool:
+        """Whether it was closed because nothing came from the peer any more."""
+
     async def receive(self) -> bytes | None:
         """The next message, None at the end. Raises `RemoteProtocolError` for what is no message."""
 
@@ -209,6 +213,11 @@ class Link:
     def close_code(self) -> int | None:
         """The websocket's close code, once the link has ended; None when it broke."""
         return self._channel.close_code
+
+    @property
+    def fell_silent(self) -> bool:
+        """Whether the link ended because nothing came from the peer any more."""
+        return self._channel.fell_silent
 
     @property
     def end_reason(self) -> str:

@@ -25,10 +25,15 @@ PATH = "/rpc/v1"
 SUBPROTOCOL = "v1.prpc.datadvance"
 SEND_SECONDS = 30.0
 """A peer that takes nothing for so long is gone, even when it still answers pings."""
+CONNECT_SECONDS = 4.0
+"""For a TCP connection. Its first packet is sent at 0, 1, 3 and 7 s (RFC 6298): where a line was cut and is there
+again, a new try comes sooner than the last of these."""
 CLOSE_SECONDS = 2.0
 """For the closing handshake (RFC 6455 7.1.1); then the connection is cut."""
 DEAD_AFTER_INTERVALS = 2.5
 """Of silence: one until the ping is sent, the rest for its answer."""
+LATE_INTERVALS = 0.5
+"""Who wakes so much later than he meant to stood still himself, and has not read yet what came meanwhile."""
 
 
 class Allowance(Protocol):
@@ -51,6 +56,7 @@ class WebsocketChannel:
         self._interval_seconds = ping_interval_seconds
         self._allowance = allowance
         self._heard_at = asyncio.get_running_loop().time()
+        self.fell_silent = False
         self._closing = False
         self._pings: dict[bytes, asyncio.Future[None]] = {}
         """Those of `ping` that are not answered yet, by what they carry."""
@@ -140,24 +146,31 @@ class WebsocketChannel:
         """End the connection, whatever is not written yet: a peer that reads nothing would keep it open for ever."""
 
     async def keep_alive(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, interval = asyncio.get_running_loop(), self._interval_seconds
         pinged_at = self._heard_at
+        excused_at = 0.0
         while not self._websocket.closed:
-            dead_at = self._heard_at + DEAD_AFTER_INTERVALS * self._interval_seconds
-            ping_at = max(self._heard_at, pinged_at) + self._interval_seconds
-            await asyncio.sleep(max(0.0, min(dead_at, ping_at) - loop.time()))
-            if loop.time() >= self._heard_at + DEAD_AFTER_INTERVALS * self._interval_seconds:
-                logger.warning("nothing came over a link for %.1f s, it is closed", loop.time() - self._heard_at)
+            dead_at = self._heard_at + DEAD_AFTER_INTERVALS * interval
+            ping_at = max(self._heard_at, pinged_at) + interval
+            due = min(dead_at, ping_at)
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            now = loop.time()
+            if now > due + LATE_INTERVALS * interval and self._heard_at not in (excused_at, now):
+                self._heard_at = excused_at = max(self._heard_at, now - interval)  # once, until something comes
+            if now >= self._heard_at + DEAD_AFTER_INTERVALS * interval:
+                logger.warning("nothing came over a link for %.1f s, it is closed", now - self._heard_at)
+                self.fell_silent = True
                 await self.close(aiohttp.WSCloseCode.PROTOCOL_ERROR)
                 return
-            if loop.time() >= max(self._heard_at, pinged_at) + self._interval_seconds:
-                pinged_at = loop.time()
-                await self._write(self._websocket.ping())
+            if now >= max(self._heard_at, pinged_at) + interval:
+                pinged_at = now
+                left = self._heard_at + DEAD_AFTER_INTERVALS * interval - now
+                await self._write(self._websocket.ping(), min(left, SEND_SECONDS))
 
-    async def _write(self, writing: Awaitable[None]) -> bool:
-        """Whether it was written within SEND_SECONDS."""
+    async def _write(self, writing: Awaitable[None], seconds: float = SEND_SECONDS) -> bool:
+        """Whether it was written in time."""
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(seconds):
                 await writing
         except (TimeoutError, ConnectionError, RuntimeError):
             return False
@@ -235,7 +248,11 @@ async def accept(request: web.BaseRequest, *, ping_interval_seconds: float, allo
 async def dial(host: str, port: int, *, ping_interval_seconds: float) -> DialedChannel:
     """A websocket to a peer's agent endpoint. The deadline is the caller's. Raises LinkClosed."""
     shown = f"[{host}]" if ":" in host else host
-    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent",))
+    session = aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent",),
+        timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
+    )
     try:
         websocket = await session.ws_connect(
             f"http://{shown}:{port}{PATH}",

@@ -332,6 +332,9 @@ class Exchange(Answering):
     def failed(self, error: ProuterError, *, untouched: bool) -> None:
         self._finish(error, untouched=untouched)
 
+    def only_waits(self, seconds: float) -> bool:
+        return self._client.body_complete and self._loop.time() - max(self._moved_at, self._begun_at) >= seconds
+
     def body_pause(self) -> None:
         if self._pace is not None:
             self._pace.hold()

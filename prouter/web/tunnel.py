@@ -116,6 +116,9 @@ class Tunnel(Accounted, asyncio.Protocol):
         reset(self._transport)
         self._account()
 
+    def only_waits(self, seconds: float) -> bool:
+        return False
+
     def body_pause(self) -> None:
         if not (self._held or self._transport.is_closing()):
             self._held = True

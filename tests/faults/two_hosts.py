@@ -53,8 +53,8 @@ class Cable:
 
     def move(self, address: str) -> None:
         """The far host has another address from now on; nothing tells the near one."""
-        ip("-n", self.far, "addr", "add", f"{address}/24", "dev", "cable")
         ip("-n", self.far, "addr", "del", f"{self.far_address}/24", "dev", "cable")
+        ip("-n", self.far, "addr", "add", f"{address}/24", "dev", "cable")
         self.far_address = address
 
 

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from prouter.pipe.agent_end import AgentPipe, JobSocket, PipeTimes
-from prouter.pipe.alive import PROBES
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, JobBinding
 from prouter.pipe.reset import half_close
 from prouter.pluginkit.tasks import TaskOwner
@@ -78,6 +77,9 @@ class Ends:
         return JobSocket(connect, is_cut)
 
     served = 0
+
+    def serving(self) -> list[asyncio.Transport]:
+        return []
 
     def serve(self, transport: asyncio.Transport, leftover: bytes) -> None:
         transport.write(b"served " + leftover)
@@ -312,7 +314,7 @@ async def test_a_router_that_vanished_without_a_word_is_noticed(ends: Ends) -> N
     job = await ends.bound()
     pipe = ends.accepted.get_extra_info("socket")
     assert pipe.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    assert pipe.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == PROBES["TCP_KEEPIDLE"]
+    assert pipe.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
     reset(ends.router)
     job.close()
 

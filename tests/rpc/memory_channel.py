@@ -14,6 +14,7 @@ class MemoryChannel:
 
     def __init__(self, sent: Callable[[bytes], None] = lambda data: None) -> None:
         self.close_code: int | None = None
+        self.fell_silent = False
         self._sent = sent
         self._arrived: deque[bytes] = deque()
         self._ended = False

@@ -120,7 +120,12 @@ class Fleet:
         """Give the link what its agent speaks; an original's pipes end in our gateway, which the caller closes."""
         uid = AgentUid(link.hello.uid)
         if not link.hello.original:
-            link.equip(PipePool(source(link), self.tasks, self.pool_limits, uid, self.pipes), OurJobs(link))
+
+            def is_back() -> bool:
+                newer = self.directory.linked(uid)
+                return newer is not None and newer.boot == link.hello.boot
+
+            link.equip(PipePool(source(link), self.tasks, self.pool_limits, uid, self.pipes, is_back), OurJobs(link))
             return None
         gateway = Gateway(link, self.spill_limits)
         jobs = OriginalJobs(link, lambda: self.directory.entry(uid).mirror, self.tasks)

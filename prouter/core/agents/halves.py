@@ -151,6 +151,9 @@ class _Whole:
         else:
             self._end(error)
 
+    def only_waits(self, seconds: float) -> bool:
+        return False  # whoever asks has a deadline
+
     def body_pause(self) -> None:
         """The request is small and written already."""
 

@@ -124,7 +124,7 @@ class AgentLink:
 
     async def close(self, code: int = 1000) -> None:
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(silent=self.rpc.fell_silent)
         await self.rpc.close(code)
 
 
