@@ -43,6 +43,7 @@ class Dialing:
         self._ping_interval_seconds = ping_interval_seconds
         self._handshake_seconds = handshake_seconds
         self._gave_up = gave_up
+        self._came_up = False
         self._pause_seconds = self._first_pause_seconds = min(FIRST_PAUSE_SECONDS, settings.reconnect_seconds)
 
     def take_tokens(self, settings: AgentSettings) -> None:
@@ -54,7 +55,9 @@ class Dialing:
         A cancellation alone is not enough: one that meets a TaskGroup that is ending already is lost in it.
         """
         told = ""
+        loop = asyncio.get_running_loop()
         while True:
+            begun, self._came_up = loop.time(), False
             try:
                 await self._one_link()
             except ProuterError as error:
@@ -67,7 +70,10 @@ class Dialing:
                 log.error("ending, as client.exit_on_fail says")
                 self._gave_up()
                 return
-            await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, no secret
+            pause = self._pause_seconds * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret
+            if not self._came_up:  # the time in which nobody answered was a pause already
+                pause = max(pause - (loop.time() - begun), self._first_pause_seconds)
+            await asyncio.sleep(pause)
             self._pause_seconds = min(self._pause_seconds * 2, self._settings.reconnect_seconds)
 
     async def _one_link(self) -> None:
@@ -95,4 +101,5 @@ class Dialing:
             raise
 
     def _is_up(self) -> None:
+        self._came_up = True
         self._pause_seconds = self._first_pause_seconds
