@@ -17,6 +17,7 @@ from prouter.agent.dialing import Dialing
 from prouter.agent.doors import REPORT_PATH, ControlDoor, ReportDoor, RouterDoor
 from prouter.agent.draining import DrainSwitch
 from prouter.agent.files.sandbox import SandboxOpener
+from prouter.agent.guard.adoption import Survival
 from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.jobs.admission import Admission
@@ -35,6 +36,7 @@ from prouter.agent.jobs.start import inherited_environment, property_environment
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.agent.links import Links, Shared
 from prouter.agent.methods import JobMethods
+from prouter.agent.reporting import listen_where_before
 from prouter.agent.service import Service
 from prouter.agent.settings import AgentSettings, Endpoint
 from prouter.agent.targets import PipeTargets
@@ -141,7 +143,9 @@ class AgentApp:
         undo.callback(state.close)
         tasks = TaskOwner("agent")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
-        guarded = make_keeper(tasks, cgroups=settings.cgroups)
+        guarded = make_keeper(
+            tasks, cgroups=settings.cgroups, survival=Survival(settings.orphan_seconds) if settings.survive else None
+        )
         enforced = await asyncio.to_thread(guarded.enforced)
         who = introduce(settings, state, DrainSwitch(state.path, tasks), enforced)
         threads = ThreadPoolExecutor(settings.background_threads, "files")
@@ -181,7 +185,7 @@ class AgentApp:
             settings.activity_seconds,
             self._collect_rpc_methods(),
         )
-        await self._open_doors(undo, who, links, registry, feedback, methods)
+        await self._open_doors(undo, state.path, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
         if settings.finished_seconds is not None:
             tasks.start("finished jobs", Finished(registry, settings.finished_seconds).run())
@@ -226,6 +230,7 @@ class AgentApp:
             over=over,
             hooks=self._job_hooks,
             lines=self._settings.lines,
+            survive=self._settings.survive,
         )
 
     def _collect_rpc_methods(self) -> list[RpcMethod]:
@@ -280,6 +285,7 @@ class AgentApp:
     async def _open_doors(
         self,
         undo: AsyncExitStack,
+        directory: Path,
         who: Self,
         links: Links,
         registry: JobRegistry,
@@ -287,7 +293,11 @@ class AgentApp:
         methods: JobMethods,
     ) -> None:
         settings = self._settings
-        report = await self._listen(undo, "report", Endpoint(LOOPBACK, 0), ReportDoor(feedback))
+
+        async def listen(port: int) -> tuple[str, int]:
+            return await self._listen(undo, "report", Endpoint(LOOPBACK, port), ReportDoor(feedback))
+
+        report = await (listen_where_before(directory, listen) if settings.survive else listen(0))
         feedback.url = url_of(*report) + REPORT_PATH
         if settings.server is not None:
             door = RouterDoor(

@@ -13,6 +13,7 @@ from typing import TypeVar
 from prouter.client import Client, Job
 from prouter.testing.loading import refuse_lists_of_plugins, settings_for_process
 from prouter.testing.processes import Daemon, eventually
+from prouter.testing.survivors import end_survivors
 from prouter.testing.talking import HasUid
 from prouter.testing.wanted import Plugins
 
@@ -128,9 +129,11 @@ class Fleet:
         return daemon.log
 
     def close(self) -> None:
-        """End all, agents first: they end their jobs."""
+        """End all, agents first: they end their jobs, and what outlives them ends, too."""
         for daemon in reversed(self.daemons):
             daemon.stop()
+            if isinstance(daemon, AgentDaemon):
+                end_survivors(daemon.jobs)
 
     def error_lines(self) -> list[str]:
         """ERROR lines in the logs that no test expects."""

@@ -36,6 +36,11 @@ class JobHooks:
 
     # --- sandboxes ---
 
+    @property
+    def prepares(self) -> bool:
+        """Whether anybody puts something into new sandboxes."""
+        return self._hooks.implemented(PREPARE)
+
     async def prepare(self, record: JobRecord, sandbox: Path, done: list[str]) -> None:
         """Each in its order. `done` gets who did it, for `cleanup`. Raises what one failed with, its name in it."""
         for plugin in self._hooks.plugins(PREPARE):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -25,12 +25,13 @@ from prouter.agent.jobs.ending import reason_of
 from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.kept import Kept
 from prouter.agent.jobs.ports import PortFinder, check_ports
-from prouter.agent.jobs.records import JobDirectory
+from prouter.agent.jobs.records import JobDirectory, Launch
 from prouter.agent.jobs.room import check_room, save_now_or_later
 from prouter.agent.jobs.runs import Run, Start
 from prouter.agent.jobs.start import build_command, check_places, check_request
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import (
+    AgentAway,
     InvalidRequest,
     JobInvalidState,
     JobNotFound,
@@ -73,6 +74,11 @@ class Job:
         self.ending: Reason | None = None
         """Why the tree is being killed, once it is: then an end of its streams is a cut."""
         self.kept = Kept(directory, beside or {})
+        self.launched = asyncio.Event()
+        """Not while a run has begun of which no process is known yet."""
+        self.launched.set()
+        self._left = False
+        """The agent ends, and the next one takes it over."""
         self._stopping = False
         """It was told to stop, so that an end of its own counts as that."""
         self._around = around
@@ -90,6 +96,27 @@ class Job:
     def removing(self) -> bool:
         """Whether a removal has begun: what it has on disk goes, bit by bit."""
         return self._removal is not None
+
+    # --- across the agent's end ---
+
+    def leave(self) -> None:
+        """The agent ends, and the job goes on: nothing is begun any more, and nothing is undone."""
+        self._left = True
+
+    async def adopt(self, driver: HeldDriver, running: Running) -> None:
+        """Its tree has outlived an earlier run of the agent: it goes on where it was, before anybody can ask for
+        anything. Raises Conflict when nobody can tell how it was started."""
+        request, launch = await asyncio.to_thread(self.directory.last_start_of_run)
+        self.run = Run(begun=True, begins_at=launch.begins_at)
+        self.running = running
+        started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
+        for asked in (["start", request.to_wire()], ["restart"]):
+            self.kept.once.resume(asked, started)
+        start = Start(driver, request, None, running, launch)
+        self._around.tasks.start(f"job {self.record.uid}", self._live(start, started))
+        if self.kept.stopping is not None:
+            stopped = self._detached(f"stop of {self.record.uid}", self._stop(*self.kept.stopping, None))
+            self.kept.once.resume(["stop", *self.kept.stopping], stopped)
 
     # --- what callers ask for ---
 
@@ -227,9 +254,12 @@ class Job:
         """`fresh` is the record of a start that was accepted. Done once it serves; goes on whoever waits."""
         if self._removal is not None:
             raise JobNotFound(self.record.uid)
+        if self._left:
+            raise AgentAway("the agent is just ending; the next one starts the job")
         driver = self._around.drivers.chosen()
         self.ending, self._stopping = None, False
         self._ended.clear()
+        self.launched.clear()
         self._become(replace(fresh, driver=driver.name))
         started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         self._around.tasks.start(f"job {self.record.uid}", self._live(Start(driver, request, key), started))
@@ -247,7 +277,9 @@ class Job:
         return await self._begin_run(fresh, request, key)
 
     async def _stop(self, number: int, grace_seconds: float, key: str | None) -> JobRecord:
-        await self.kept.remember(key, self.record)
+        self.kept.stopping = number, grace_seconds
+        if key is not None or self._around.survive:
+            await self.kept.remember(self.record)
         running = self.running
         if running is not None and self.record.state is JobState.RUNNING and grace_seconds > 0:
             self._stopping = True
@@ -259,10 +291,12 @@ class Job:
                 pass
         if self.running is running:  # it may run anew by now
             await self.end(Reason.STOPPED)
+        self.kept.stopping = None
         return self.record
 
     async def _signal(self, running: Running, number: int, key: str | None) -> JobRecord:
-        await self.kept.remember(key, self.record)
+        if key is not None:
+            await self.kept.remember(self.record)
         await running.signal(number)
         return self.record
 
@@ -270,7 +304,7 @@ class Job:
         context.job_id.set(self.record.uid)
         async with AsyncExitStack() as held:
             try:
-                running = await self._begin(start, held)
+                running = self._go_on(start, held) or await self._begin(start, held)
             except ProuterError as error:
                 refuse(started, error)
                 return
@@ -280,7 +314,7 @@ class Job:
             if not started.done():
                 started.set_result(self.record)
             log.info("job %s runs (pid %s)", self.record.uid, running.pid)
-            if self.ending is not None:  # told so in the very moment in which the start was complete
+            if self.ending is not None and not self._left:  # told so in the very moment in which the start was complete
                 await self._kill(running, self.ending)
             await self._follow(running)
 
@@ -291,12 +325,15 @@ class Job:
                 async with asyncio.timeout(None) as self._starting:
                     if self.ending is not None:
                         raise TimeoutError
-                    running, ports = await self._launch(start.driver, start.request, held)
+                    running, finders = await self._launched(start, held)
+                    ports = await self._rise(running, finders, start.request)
                     self._become(job_machine.serves(self.record, ports))
                     await save_now_or_later(self)
             finally:
                 self._starting = None
         except BaseException as error:
+            if self._left and isinstance(error, asyncio.CancelledError):
+                raise
             failed = error
             if isinstance(error, TimeoutError) and self.ending is not None:
                 failed = StartFailed(f"the job was ended ({self.ending}) while it was being started")
@@ -312,14 +349,40 @@ class Job:
             raise
         return running
 
+    def _go_on(self, start: Start, held: AsyncExitStack) -> Running | None:
+        """A tree that served its ports before the agent ended does so now."""
+        if start.running is None or self.record.state is not JobState.RUNNING:
+            return None
+        for port in start.request.ports:
+            if port.mode is PortMode.REPORT:
+                served = self.record.ports.get(port.name)
+                held.enter_context(self._around.ports.reported(self.record.uid, start.running, served))
+        return start.running
+
+    async def _launched(self, start: Start, held: AsyncExitStack) -> tuple[Running, Sequence[PortFinder]]:
+        """Its tree, and who looks for its ports."""
+        if start.running is None:
+            return await self._launch(start.driver, start.request, held)
+        finders = [held.enter_context(finder) for finder in self._finders(start.request, start.launch.ports)]
+        if self.record.started_at is None:
+            self._become(job_machine.process_runs(self.record, start.running.pid, time.time()))
+        return start.running, finders
+
     async def _launch(
         self, driver: HeldDriver, request: StartRequest, held: AsyncExitStack
-    ) -> tuple[Running, Mapping[str, Port]]:
+    ) -> tuple[Running, Sequence[PortFinder]]:
         around = self._around
         await asyncio.to_thread(self.directory.begin_run, request)
         self.run = await self.run.next(self.directory.path)
         await self.kept.save(self.record)
         finders = [held.enter_context(finder) for finder in self._finders(request)]
+        if around.survive:
+            picked = {
+                port.name: finder.number
+                for port, finder in zip(request.ports, finders, strict=True)
+                if finder.number is not None
+            }
+            await asyncio.to_thread(self.directory.keep_launch, Launch(picked, self.run.begins_at))
         inherited = await around.environment(self.record, request)
         await around.ports.clear(request.ports, self.directory.sandbox)
         try:
@@ -336,19 +399,28 @@ class Job:
             raise StartFailed(error.detail.removeprefix("Invalid request: ")) from error
         launch = LaunchRequest(self.record.uid, str(self.directory.path), command)
         running = self.running = await driver.start(launch)
+        self.launched.set()
         self._become(job_machine.process_runs(self.record, running.pid, time.time()))
+        if around.survive and finders:
+            await save_now_or_later(self)
+        return running, finders
+
+    async def _rise(self, running: Running, finders: Sequence[PortFinder], request: StartRequest) -> Mapping[str, Port]:
         rise = Rise(
             running,
-            around.hooks,
+            self._around.hooks,
             lambda ports: job_machine.serves(self.record, ports),
             lambda lines: last_output(self, running, lines),
         )
-        return running, await rise.served(finders, request.ports)
+        return await rise.served(finders, request.ports)
 
-    def _finders(self, request: StartRequest) -> Iterator[AbstractContextManager[PortFinder]]:
+    def _finders(
+        self, request: StartRequest, picked: Mapping[str, int] | None = None
+    ) -> Iterator[AbstractContextManager[PortFinder]]:
         sandbox, first = self.directory.sandbox, True
         for port in request.ports:
-            yield self._around.ports.finder(port, self.record.uid, sandbox, first=first)
+            number = (picked or {}).get(port.name)
+            yield self._around.ports.finder(port, self.record.uid, sandbox, first=first, number=number)
             first = first and port.mode is not PortMode.ASSIGN
 
     async def _follow(self, running: Running) -> None:
@@ -378,6 +450,7 @@ class Job:
         log.info("job %s ended: %s, exit code %s%s", record.uid, record.reason, record.exit_code, why)
         self._around.told(record)
         self._ended.set()
+        self.launched.set()
         if before.state is not JobState.NEW:
             self._around.over(record)
 

@@ -71,6 +71,8 @@ class Kept:
         """`beside` is what an earlier run wrote beside the record."""
         self.once = Once(beside)
         self._directory = directory
+        self.stopping = _stopping(beside.get("stopping"))
+        """The signal and the grace in seconds of a stop that is under way."""
         self._ended_at = Moment.from_wire(beside.get("ended_at"))
         self._here_since = Moment.now()
         self._here_at = time.time()
@@ -89,18 +91,21 @@ class Kept:
             self._ended_at = None
         elif self._ended_at is None:
             self._ended_at = Moment.now()
-        ended_at = self._ended_at.to_wire() if self._ended_at is not None else None
         self._asked += 1
-        await asyncio.to_thread(self._write, self._asked, record, self.once.to_wire() | {"ended_at": ended_at})
+        await asyncio.to_thread(self._write, self._asked, record, self._beside(record))
 
-    async def remember(self, key: str | None, record: JobRecord) -> None:
-        """Before something is done to a job, which must be possible on a full disk, too: then the key is forgotten
+    def _beside(self, record: JobRecord) -> dict[str, Any]:
+        ended_at = self._ended_at.to_wire() if self._ended_at is not None else None
+        stopping = list(self.stopping) if self.stopping is not None and not record.ended else None
+        return self.once.to_wire() | {"ended_at": ended_at, "stopping": stopping}
+
+    async def remember(self, record: JobRecord) -> None:
+        """That something is about to be done to a job, which must be possible on a full disk, too: then it is forgotten
         with this run of the agent."""
-        if key is not None:
-            try:
-                await self.save(record)
-            except NoRoom as error:
-                log.warning("the key of a request is not on disk: %s", error.detail)
+        try:
+            await self.save(record)
+        except NoRoom as error:
+            log.warning("what is asked of job %s is not on disk: %s", record.uid, error.detail)
 
     def age_seconds(self, record: JobRecord) -> float:
         """How long ago a job ended, however the clock was set meanwhile. Across a restart of the machine the clock is
@@ -117,3 +122,10 @@ class Kept:
             if number > self._written:
                 self._directory.write(record, beside)
                 self._written = number
+
+
+def _stopping(value: Any) -> tuple[int, float] | None:
+    match value:
+        case [int(number), float(grace_seconds) | int(grace_seconds)]:
+            return number, float(grace_seconds)
+    return None

@@ -48,7 +48,7 @@ class Once:
         """
         if key is None:
             return await asyncio.shield(begin())
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        digest = _digest(asked)
         if key in self._keys:
             if self._keys[key] != digest:
                 raise Conflict("this Idempotency-Key was used before, for another request")
@@ -63,6 +63,13 @@ class Once:
             self._forget(next(iter(self._keys)))
         outcome.add_done_callback(lambda done: self._settle(key, done))
         return await asyncio.shield(outcome)
+
+    def resume(self, asked: Any, outcome: asyncio.Future[JobRecord]) -> None:
+        """What an earlier run of the agent was asked so goes on: who asks again waits for that."""
+        digest = _digest(asked)
+        for key, known in self._keys.items():
+            if known == digest:
+                self._outcomes[key] = outcome
 
     def note_failure(self, key: str | None, error: BaseException) -> None:
         """What a start with this key is about to fail with, for the next run of the agent."""
@@ -82,3 +89,7 @@ class Once:
         self._keys.pop(key, None)
         self._failures.pop(key, None)
         self._outcomes.pop(key, None)
+
+
+def _digest(asked: Any) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -114,12 +114,15 @@ class PortFinders:
                 await self._clear_socket(sandbox, request.path)
 
     def finder(
-        self, request: PortRequest, job: JobUid, sandbox: Path, *, first: bool
+        self, request: PortRequest, job: JobUid, sandbox: Path, *, first: bool, number: int | None = None
     ) -> AbstractContextManager[PortFinder]:
-        """For a request that `check_ports` let pass; what it holds is given back at the context's end."""
+        """For a request that `check_ports` let pass; what it holds is given back at the context's end.
+
+        `number` was picked by an earlier run of the agent, for a job that outlived it.
+        """
         match request.mode:
             case PortMode.ASSIGN:
-                return self._assigned(request, first)
+                return self._assigned(request, first, number)
             case PortMode.DETECT:
                 return self._detected(request)
             case PortMode.UNIX:
@@ -128,14 +131,22 @@ class PortFinders:
                 return self._reported(request, job)
 
     @contextmanager
+    def reported(self, job: JobUid, running: Running, port: Port | None) -> Iterator[None]:
+        """For a job that outlived the agent to which it reported this port: it may say so again, and no other."""
+        with self._feedback.expecting(job) as expected:
+            expected.running.set_result(running)
+            if port is not None and port.number is not None:
+                expected.port.set_result((port.number, port.host))
+            yield
+
+    @contextmanager
     def _reported(self, request: PortRequest, job: JobUid) -> Iterator[PortFinder]:
         with self._feedback.expecting(job) as expected:
             yield ReportedPort(request, expected, self._feedback.url)
 
     @contextmanager
-    def _assigned(self, request: PortRequest, first: bool) -> Iterator[PortFinder]:
-        number = free_port()
-        while number in self._reserved:
+    def _assigned(self, request: PortRequest, first: bool, number: int | None) -> Iterator[PortFinder]:
+        while number is None or number in self._reserved:
             number = free_port()
         self._reserved.add(number)
         named = _variable(request.name)

@@ -26,8 +26,11 @@ RECORD = "record.json"
 START = "start.json"
 TRAIL = "trail.json"
 SANDBOX = "sandbox"
-LAST_RUN = ("guardian.json", "exit.json")
-"""What a guardian tells of the run before; it must not be taken for the next one's."""
+LAUNCH = "launch.json"
+LAST_RUN = ("guardian.json", "exit.json", LAUNCH)
+"""What is told of the run before, by its guardian or by us; it must not be taken for the next one's."""
+MAKING = "making"
+"""There while plugins prepare the sandbox: what was cut short there was acknowledged to nobody."""
 REMOVED, TORN = ".removed-", "torn-"
 """Begin the names of directories that are no job any more."""
 MAX_TORN = 32
@@ -36,6 +39,16 @@ MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
 MAX_TRAIL_BYTES = 65536
 """Of what the router decided about a job; more is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a run was given, as far as it is not in its request."""
+
+    ports: Mapping[str, int]
+    """Numbers that were picked for it, by the names of its ports."""
+    begins_at: int
+    """The offset of its first byte of output, of both streams together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,39 @@ class JobDirectory:
             return StartRequest.from_wire(self._read(START))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Conflict(f"job {self.job!r} can not be restarted: how it was started is not known") from None
+
+    def keep_launch(self, launch: Launch) -> None:
+        """For an agent that takes the job over. Not synced: when the machine is gone, so is the job. Raises NoRoom."""
+        fresh = self.path / f"{LAUNCH}{FRESH}"
+        try:
+            fresh.write_text(json.dumps({"ports": dict(launch.ports), "begins_at": launch.begins_at}), "utf-8")
+            fresh.replace(self.path / LAUNCH)
+        except OSError as error:
+            raise NoRoom(f"the job's launch could not be written: {error.strerror}") from error
+
+    def read_launch(self) -> Launch:
+        """Empty when there is none."""
+        try:
+            found = self._read(LAUNCH)
+            ports = {str(name): int(number) for name, number in found["ports"].items()}
+            return Launch(ports, int(found["begins_at"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return Launch({}, 0)
+
+    def begin_making(self) -> None:
+        with contextlib.suppress(OSError):
+            (self.path / MAKING).touch()
+
+    def end_making(self) -> None:
+        (self.path / MAKING).unlink(missing_ok=True)
+
+    def is_being_made(self) -> bool:
+        """Whether its making was cut short."""
+        return (self.path / MAKING).exists()
+
+    def last_start_of_run(self) -> tuple[StartRequest, Launch]:
+        """Of a run that goes on. Raises Conflict when that is not known."""
+        return self.last_start(), self.read_launch()
 
     def _replace(self, name: str, content: Mapping[str, Any]) -> None:
         try:

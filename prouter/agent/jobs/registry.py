@@ -22,21 +22,19 @@ from prouter.agent.files.upload import clean_leftovers
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.changed_output import output_of
 from prouter.agent.jobs.detached import detached
-from prouter.agent.jobs.drivers import USUAL
 from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Job
-from prouter.agent.jobs.records import JobDirectory, Records
+from prouter.agent.jobs.records import Records
+from prouter.agent.jobs.recovering import UNTIL_LINK_ENDS, recovered
 from prouter.agent.jobs.removed import Removals
-from prouter.agent.jobs.room import save_now_or_later, save_what_is_behind
+from prouter.agent.jobs.room import save_what_is_behind
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
-from prouter.model import job_machine
 from prouter.model.access import Refusal
 from prouter.model.activity import Activity
 from prouter.model.ids import JobUid, is_job_uid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
-from prouter.model.process import Exit
 from prouter.model.services import JobOutput, SandboxFiles
 from prouter.pluginkit import context
 
@@ -44,10 +42,9 @@ log = logging.getLogger(__name__)
 
 FilesOf = Callable[[Path], AbstractAsyncContextManager[Sandbox]]
 """Opens a sandbox for the length of one request."""
-RECOVER_SECONDS = 10.0
+SETTLE_SECONDS = 5.0
+"""For a launch that is under way when the agent ends, and jobs go on."""
 RECOVERED_AT_ONCE = 16
-UNTIL_LINK_ENDS = "until its link ends"
-"""`asked` of a job that an original router made: it goes with the link that it was made over."""
 MAX_TEXT = 64 * 1024
 """Characters of a job's name and labels together."""
 
@@ -230,19 +227,36 @@ class JobRegistry:
 
     async def end_all(self, reason: Reason) -> None:
         """End every job that has not ended, side by side."""
+        await self._end_side_by_side(self._unfinished(), reason)
+
+    async def _end_side_by_side(self, jobs: Sequence[Job], reason: Reason) -> None:
         async with asyncio.TaskGroup() as group:
-            for job in self._unfinished():
+            for job in jobs:
                 group.create_task(self._end(job, reason), name=f"end of {job.record.uid}")
 
     async def close(self) -> None:
-        """The agent ends: so do all trees, and the sandboxes of what was unfinished go."""
+        """The agent ends: so do all trees, and the sandboxes of what was unfinished go. What survives is left alone."""
         self._closing = True
-        unfinished = self._unfinished()
-        await self.end_all(Reason.AGENT_LOST)
+        present = self._unfinished()
+        left = await asyncio.gather(*(self._is_left(job) for job in present))
+        unfinished = [job for job, goes_on in zip(present, left, strict=True) if not goes_on]
+        await self._end_side_by_side(unfinished, Reason.AGENT_LOST)
         async with asyncio.TaskGroup() as group:
             for job in unfinished:
                 group.create_task(job.clean_sandbox(), name=f"sandbox of {job.record.uid}")
         await save_what_is_behind(self)
+
+    async def _is_left(self, job: Job) -> bool:
+        """Whether a job goes on without us; one that is just being launched has a while to get there."""
+        if not job.around.survive or job.record.asked == UNTIL_LINK_ENDS:
+            return False
+        job.leave()
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await job.launched.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _unfinished(self) -> Sequence[Job]:
         """One that is being made belongs to who makes it."""
@@ -280,6 +294,8 @@ class JobRegistry:
             job.directory.make()
             if trail:
                 job.directory.keep_trail(trail)
+            if self._hooks.prepares:
+                job.directory.begin_making()
             try:
                 job.directory.write(job.record)
             except ProuterError:
@@ -290,6 +306,8 @@ class JobRegistry:
         try:
             await asyncio.shield(writing)
             await self._hooks.prepare(job.record, job.directory.sandbox, prepared)
+            if self._hooks.prepares:
+                await asyncio.to_thread(job.directory.end_making)
         except BaseException:
             await asyncio.shield(detached(around.tasks, f"undoing job {uid}", self._unmake(job, writing, prepared)))
             raise
@@ -317,47 +335,13 @@ class JobRegistry:
         """A job of an earlier run as it is now; None for one that is gone with its link."""
         job = Job(record, self._records.directory(record.uid), around, beside)
         if not record.ended:
-            job = await self._recovered(job, around, beside)
+            job = await recovered(job, around, beside)
         if record.asked == UNTIL_LINK_ENDS:
             await job.delete()
             return None
         await asyncio.to_thread(clean_leftovers, job.directory.sandbox)
         await asyncio.to_thread(clean_staging, job.directory.path)
         return job
-
-    async def _recovered(self, job: Job, around: Surroundings, beside: Mapping[str, Any]) -> Job:
-        record, directory = job.record, job.directory
-        found = await _how_it_ended(record, directory, around) if record.state is not JobState.NEW else None
-        if found is not None and found.reason in (Reason.EXITED, Reason.SIGNALED, Reason.TIMEOUT, Reason.LIMIT):
-            record = job_machine.ended(record, found.exit_code, Reason(found.reason), found.finished_at)
-        else:
-            exit_code = found.exit_code if found is not None else None
-            record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
-            await job.clean_sandbox()
-        job = Job(record, directory, around, beside)
-        await save_now_or_later(job)
-        with context.about(job=record.uid):
-            log.warning("job %s was unfinished when the agent ended: %s", record.uid, record.reason)
-        return job
-
-
-async def _how_it_ended(record: JobRecord, directory: JobDirectory, around: Surroundings) -> Exit | None:
-    """By the driver that started it; nothing of it runs then, if the driver can tell. None: nobody knows."""
-    driver = around.drivers.of(record.driver)
-    if driver is None:
-        log.error(
-            "what became of job %s is not known: no plugin offers its driver %r any more",
-            record.uid,
-            record.driver or USUAL,
-        )
-        return None
-    try:
-        async with asyncio.timeout(RECOVER_SECONDS):
-            found = await driver.recover(record.uid, str(directory.path))
-            return found if found is None or isinstance(found, Exit) else await found.kill(Reason.AGENT_LOST.value)
-    except (TimeoutError, ProuterError) as error:
-        log.error("what became of job %s is not known: %s", record.uid, str(error) or "no answer in time")
-        return None
 
 
 class Watch:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prouter.agent.jobs.held import HeldDriver
+from prouter.agent.jobs.records import Launch
 from prouter.agent.output.reader import output_ends
 from prouter.model.jobs import StartRequest
 from prouter.model.output import OutputStream
+from prouter.model.plugin import Running
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class Start:
     request: StartRequest
     key: str | None
     """The Idempotency-Key of who asked for it."""
+    running: Running | None = None
+    """The tree, when an earlier run of the agent began it."""
+    launch: Launch = Launch({}, 0)  # noqa: RUF009 -- a frozen value
+    """What that tree was given."""
 
 
 class Run:

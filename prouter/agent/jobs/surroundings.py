@@ -33,3 +33,5 @@ class Surroundings:
     hooks: JobHooks
     lines: LineLimits
     """For output that plugins change."""
+    survive: bool = False
+    """Whether jobs go on when the agent ends."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from prouter.agent.jobs.job import Job
-from prouter.agent.jobs.registry import UNTIL_LINK_ENDS, JobRegistry
+from prouter.agent.jobs.recovering import UNTIL_LINK_ENDS
+from prouter.agent.jobs.registry import JobRegistry
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.agent.links import RouterLink
 from prouter.errors import (
