@@ -40,8 +40,7 @@ class Housekeeping:
                 self._changed.clear()
                 self._directory.forget_lost()
                 known = self._known()
-                if known != self._written:
-                    await asyncio.to_thread(self._memory.write, *known)
+                if known != self._written and await asyncio.to_thread(self._memory.write, *known):
                     self._written = known
         finally:
             self._memory.write(*self._known())

@@ -42,6 +42,8 @@ class AgentMemory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._behind = False
+        """What was to be written last is not on disk."""
 
     def read(self) -> Remembered:
         try:
@@ -55,8 +57,8 @@ class AgentMemory:
             return Remembered(frozenset(), ())
         return Remembered(uids, dialed)
 
-    def write(self, uids: Iterable[str], dialed: Iterable[DialedAgent]) -> None:
-        """Called off the event loop. Failures are logged: see the module's text."""
+    def write(self, uids: Iterable[str], dialed: Iterable[DialedAgent]) -> bool:
+        """Whether it is on disk. Called off the event loop. Of failures one after another the first is logged."""
         data: Mapping[str, Any] = {
             "uids": sorted(uids)[:MAX_AGENTS],
             "dialed": [
@@ -73,9 +75,14 @@ class AgentMemory:
                 os.fsync(file.fileno())
             fresh.replace(self._path)
         except OSError as error:
-            log.warning("%s can not be written: %s", self._path, error.strerror)
+            if not self._behind:
+                log.warning("%s can not be written, it is tried again: %s", self._path, error.strerror)
             with contextlib.suppress(OSError):
                 fresh.unlink()
+            self._behind = True
+        else:
+            self._behind = False
+        return not self._behind
 
 
 def _token(kept: Any) -> Secret | None:
