@@ -1,0 +1,108 @@
+"""R4: a router that is killed and started again has all agents back in seconds, and everything is as it was before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+from figures import LONG, Figures
+
+from prouter.client import Client, Job
+from prouter.model.ids import new_uid
+from prouter.testing import AgentDaemon, RouterDaemon, eventually
+
+AGENTS, JOBS, SECONDS = (60, 240, 10.0) if LONG else (5, 20, 5.0)
+"""Processes of this machine, and what is promised for the return of the last one."""
+ROOM = 3.0
+"""A deadline of a test is so many times what is promised: the machine may be busy."""
+ENDS_MEANWHILE = ["/bin/sh", "-c", "echo begun; while ! test -e go; do sleep 0.1; done; echo over; exit 7"]
+
+
+async def test_agents_are_back_in_time_and_jobs_paths_keys_and_results_are_as_before(fleet, figures: Figures) -> None:
+    router = fleet.router()
+    for endpoint in ("server", "control"):
+        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    agents = [fleet.agent(router) for _ in range(AGENTS)]
+    async with router.client() as client:
+        await eventually(lambda: connected(client, agents), seconds=120)
+        jobs = [await begun(client, agents[number % AGENTS], number) for number in range(JOBS)]
+        finished, ending, running, removed = jobs[0], jobs[1], jobs[2:-1], jobs[-1]
+        (sandbox_of(agents, finished) / "go").touch()
+        await finished.wait()
+        keyed = await asked(client, f"{removed.path}/remove", None, "remove")
+        before = {job.path: (await job.refresh()).info for job in running}
+        waiting = [asyncio.ensure_future(one.wait()) for one in (ending, *running[:3])]
+        await eventually(lambda: remembered(router, agents))
+        router.kill()
+        for cut in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(cut, aiohttp.ClientError), cut
+        (sandbox_of(agents, ending) / "go").touch()
+        await asyncio.sleep(1.0 if LONG else 0.3)  # their pauses grow meanwhile
+        router.start()
+        began = time.monotonic()
+        await eventually(lambda: connected(client, agents), seconds=SECONDS * ROOM)
+        took = time.monotonic() - began
+        figures.record("R4", "all agents are back", took, goal=SECONDS, unit="s", holds=took <= SECONDS)
+        kept = {job.path: (await job.refresh()).info for job in running}
+        figures.record(
+            "R4", "jobs lost", sum(kept[path] != before[path] for path in before), goal=0, holds=kept == before
+        )
+        assert kept == before
+        for job in (finished, ending):
+            assert (await job.wait()).info["exit_code"] == 7, "a wait that is asked again has its answer"
+            assert await output_of(client, job) == b"begun\nover\n"
+        assert (await asked(client, f"{removed.path}/remove", None, "remove")) == keyed
+        await nothing_is_done_twice(client, agents, running[0])
+        assert len(await client.jobs()) == JOBS - 1
+
+
+async def nothing_is_done_twice(client: Client, agents: Sequence[AgentDaemon], job: Job) -> None:
+    """What was asked before the router died is asked again with the same keys."""
+    before = (await job.refresh()).info
+    agent = next(agent for agent in agents if agent.uid == before["agent"]["uid"])
+    body = {"agent": {"type": "uid", "uid": agent.uid}, "name": before["name"], "uid": before["uid"]}
+    for path, again in (("/jobs/create", body), (f"{job.path}/start", START)):
+        status, info = await asked(client, path, again, "start")
+        assert (status, info["uid"], info["pid"]) == (200, before["uid"], before["pid"])
+
+
+START = {"args": ENDS_MEANWHILE, "port_expected_count": 0}
+
+
+async def begun(client: Client, agent: AgentDaemon, number: int) -> Job:
+    job = await client.create({"type": "uid", "uid": agent.uid}, f"job {number}", uid=new_uid())
+    assert (await asked(client, f"{job.path}/start", START, "start"))[0] == 200
+    return job
+
+
+async def asked(client: Client, path: str, body: Any, key: str) -> tuple[int, Mapping[str, Any]]:
+    headers = {"Idempotency-Key": key}
+    async with client.session.post(client.url + path, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def output_of(client: Client, job: Job) -> bytes:
+    async with client.session.get(f"{client.url}{job.path}/output") as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
+async def connected(client: Client, agents: Sequence[AgentDaemon]) -> bool:
+    try:
+        there = {agent["uid"] for agent in await client.agents() if agent["connected"]}
+    except aiohttp.ClientError:
+        return False
+    return there >= {agent.uid for agent in agents}
+
+
+def remembered(router: RouterDaemon, agents: Sequence[AgentDaemon]) -> bool:
+    """Whether the router's own file names all that were there."""
+    kept = "".join(place.read_text() for place in router.place.glob("state/**/agents.json"))
+    return all(agent.uid in kept for agent in agents)
+
+
+def sandbox_of(agents: Sequence[AgentDaemon], job: Job) -> Any:
+    return next(agent for agent in agents if agent.uid == job.info["agent"]["uid"]).sandbox(job)
