@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 import prouter
+from bare_pytest import PYTEST
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "plugins"
@@ -104,7 +105,7 @@ class Environment:
         tests = self.place / "tests_only"
         shutil.copytree(EXAMPLES / name / "tests", tests / "tests", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(EXAMPLES / name / "pyproject.toml", tests)
-        words = [self.python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--basetemp={self.place / 'tmp'}"]
+        words = [self.python, *PYTEST, "-x", f"--basetemp={self.place / 'tmp'}"]
         return run(words, tests, self.environ)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bare_pytest import PYTEST
 from prouter.cli.main import main
 from prouter.cli.plugins import new
 from prouter.cli.plugins.new import KINDS, NotMade, checked_name, installed_from
@@ -72,7 +73,7 @@ def test_mypy_finds_nothing_wrong_with_any(projects: Path) -> None:
 def test_the_tests_of_all_pass(projects: Path, tmp_path: Path) -> None:
     tests = [projects / kind / "tests" for kind in KINDS]
     strict = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function", "-W", "error"]
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *strict, *tests]
+    words = [sys.executable, *PYTEST, *strict, *tests]
     path = os.pathsep.join([str(ROOT), *(str(projects / kind / "src") for kind in KINDS)])
     assert f"{3 * len(KINDS)} passed" in ran(words, tmp_path, {"PYTHONPATH": path})
 
@@ -87,7 +88,7 @@ def test_one_in_an_environment_of_its_own(projects: Path, tmp_path: Path) -> Non
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation"]
     ran([*pip, projects / "selector"], tmp_path)
     assert "my_selector" in ran([python, "-m", "prouter", "plugins", "list"], tmp_path)
-    assert "3 passed" in ran([python, "-m", "pytest", "-q", "-p", "no:cacheprovider"], projects / "selector")
+    assert "3 passed" in ran([str(python), *PYTEST], projects / "selector")
 
 
 def test_the_wheel_of_prouter_has_the_templates(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bare_pytest import PYTEST
 from prouter.cli.plugins.new import KINDS
 from prouter.testing.contracts import CONTRACTS
 from prouter.testing.plugin import ASYNC_FIXTURES
@@ -21,7 +22,7 @@ def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
     for name, text in BLOCK.findall(TEXT):
         (tmp_path / name).write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers"]
+    command = [sys.executable, *PYTEST, "--strict-markers"]
     environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=110)
     assert f"{TEXT.count('async def test_') - 1} passed" in done.stdout, done.stdout + done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bare_pytest import OPTIONS
 from prouter import testing
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def run(place: Path, text: str, *words: str) -> str:
     (place / "test_it.py").write_text(text)
     (place / "pytest.ini").write_text("[pytest]\n")
     environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, *words, "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, *words, *OPTIONS]
     done = subprocess.run(command, cwd=place, env=environ, capture_output=True, text=True, timeout=110)
     return done.stdout + done.stderr
 
