@@ -29,6 +29,7 @@ from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limi
 from prouter.core.origin import Origins
 from prouter.core.provisioning import Provisioning
 from prouter.core.reload import Reload
+from prouter.core.resuming import Resuming
 from prouter.core.selection import Selection
 from prouter.core.services import AgentsService, Description
 from prouter.core.settings import Endpoint, RouterSettings
@@ -177,6 +178,7 @@ class RouterApp:
             missing=self._description.missing,
             told=told,
             returning=Returning(directory, settings.reconnect_wait_seconds, settings.max_reconnect_waiters),
+            resuming=Resuming(directory, tasks),
         )
         explanations.rehearses_by(control.rehearse)
         if settings.server is not None:

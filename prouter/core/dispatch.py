@@ -15,6 +15,7 @@ from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.returning import Returning
 from prouter.core.origin import Origins
+from prouter.core.resuming import Resuming
 from prouter.core.told import Told
 from prouter.errors import (
     AgentAway,
@@ -26,7 +27,7 @@ from prouter.errors import (
     Unavailable,
 )
 from prouter.http1.framing import NO_BODY, request_framing
-from prouter.http1.policy import end_to_end, reframed, without_credentials
+from prouter.http1.policy import end_to_end, forward_request, reframed, without_credentials
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
@@ -76,6 +77,7 @@ class ControlDispatcher:
         missing: Callable[[], str],
         told: Told,
         returning: Returning,
+        resuming: Resuming,
     ) -> None:
         self._hooks = hooks
         self._access = access
@@ -86,6 +88,7 @@ class ControlDispatcher:
         self._missing = missing
         self._told = told
         self._returning = returning
+        self._resuming = resuming
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
         self._told.of_all(incoming)
@@ -353,7 +356,14 @@ class ControlDispatcher:
             opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head)
         plan = _without_cookies(relay.plan, call.principal)
         head = without_credentials(call.head, call.head, call.principal.used_headers)
-        return Forward(opener, plan, head, follows=relay.follows)
+        resume = relay.resume
+        if resume is None or not isinstance(target, AgentService):
+            return Forward(opener, plan, head, follows=relay.follows)
+
+        def again(place: int) -> bytes:
+            return forward_request(head, _without_cookies(resume(place), call.principal))
+
+        return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
 
 
 def _without_cookies(plan: ForwardPlan, principal: Principal) -> ForwardPlan:

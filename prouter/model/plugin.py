@@ -116,6 +116,9 @@ class Relay:
     follows: bool = False
     """The answer waits for what is still to happen: it may be silent for as long as it likes, and is cut at once when
     the router ends."""
+    resume: Callable[[int], ForwardPlan] | None = None
+    """How the answer goes on from a place when it was cut on its way; only for an AgentService, whose half answers in
+    frames (model/frames.py). None: it is cut for the client, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from prouter.http1.framing import wants_close
 from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, RequestHead
-from prouter.pipe.upstream import UpstreamPipe
+from prouter.pipe.upstream import Upstream
 from prouter.web.outcomes import Lasting
 
 _REST = re.compile(rb"/[!-\"$-~]*")
@@ -58,7 +58,7 @@ class Again:
     short: bool
     """Whether it may go without an exchange: nobody is asked or told, and a body is there where an answer says so."""
     policy: AnswerPolicy
-    fresh: Callable[[bool], Awaitable[UpstreamPipe]]
+    fresh: Callable[[bool], Awaitable[Upstream]]
     """How a pipe is opened where none is kept."""
 
     def matched(self, data: bytes) -> bytes | None:
@@ -129,7 +129,7 @@ def learn(
     most_target: int,
     lasting: Lasting,
     policy: AnswerPolicy,
-    fresh: Callable[[bool], Awaitable[UpstreamPipe]],
+    fresh: Callable[[bool], Awaitable[Upstream]],
 ) -> Again | None:
     """From a request (`block`, its head as it came) and what the job got (`request`). None: it is not like that."""
     if len(block) > MAX_HEAD_BYTES:

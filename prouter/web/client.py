@@ -8,7 +8,7 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from prouter.model.http import AnswerPolicy, RequestHead
-from prouter.pipe.upstream import Upstream, UpstreamPipe
+from prouter.pipe.upstream import Upstream
 from prouter.web.accounting import Accounted
 from prouter.web.outcomes import Lasting
 
@@ -56,7 +56,7 @@ class Client(Protocol):
         request_id: str,
         lasting: Lasting,
         policy: AnswerPolicy,
-        fresh: Callable[[bool], Awaitable[UpstreamPipe]],
+        fresh: Callable[[bool], Awaitable[Upstream]],
     ) -> None:
         """What was decided about this request holds for those like it."""
 

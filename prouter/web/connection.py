@@ -28,7 +28,7 @@ from prouter.model.ids import is_request_id, new_request_id, new_uid
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.unsent import hold_little
-from prouter.pipe.upstream import Upstream, UpstreamPipe
+from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.accounting import Accounted
 from prouter.web.again import Again, Alike, learn
@@ -398,7 +398,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         request_id: str,
         lasting: Lasting,
         policy: AnswerPolicy,
-        fresh: Callable[[bool], Awaitable[UpstreamPipe]],
+        fresh: Callable[[bool], Awaitable[Upstream]],
     ) -> None:
         most = self._limits.head.target_bytes
         self._again = learn(self._block, head, request, request_id, most, lasting, policy, fresh)

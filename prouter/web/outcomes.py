@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from prouter.model.access import ANONYMOUS, Peer, Principal, Resource
 from prouter.model.http import ForwardPlan, Headers, Reply, RequestHead, ResponseHead
-from prouter.pipe.upstream import UpstreamPipe
+from prouter.pipe.upstream import Upstream, UpstreamPipe
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -81,7 +81,7 @@ class Lasting:
 class Forward:
     """Relay the request through a pipe."""
 
-    open: Callable[[bool], Awaitable[UpstreamPipe]]
+    open: Callable[[bool], Awaitable[Upstream]]
     """A pipe bound to the target; True asks for a fresh one, never used before. Raises ProuterError."""
     plan: ForwardPlan
     head: RequestHead | None = None

@@ -83,8 +83,10 @@ async def test_a_killed_job_is_followed_to_its_end(fleet: Fleet) -> None:
         assert end.data == {"state": "FINISHED", "exit_code": -9, "reason": "signaled"}
 
 
-async def test_an_agent_that_dies_cuts_what_follows(fleet: Fleet) -> None:
-    router, agent = await fleet.pair()
+async def test_an_agent_that_stays_away_cuts_what_follows(fleet: Fleet) -> None:
+    router = fleet.router("jobs.orphan_timeout=0")
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
     async with router.client() as client:
         job = await tell(await new_job(client, agent), GATED)
         async with following(client, job) as follower:
@@ -93,6 +95,19 @@ async def test_an_agent_that_dies_cuts_what_follows(fleet: Fleet) -> None:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await follower.rest()
         agent.start()
+
+
+async def test_an_agent_that_dies_and_comes_back_tells_the_rest_of_what_was_followed(fleet: Fleet) -> None:
+    router, agent = await fleet.pair()
+    async with router.client() as client:
+        job = await tell(await new_job(client, agent), GATED)
+        async with following(client, job) as follower:
+            await follower.until(b"begun\n")
+            agent.kill()
+            agent.start()
+            assert await follower.rest() == b"begun\n"
+        await job.refresh()
+        assert job.info["reason"] == "agent-lost"
 
 
 async def test_a_removal_cuts_what_follows_and_ends_it_cleanly_for_a_job_that_never_ran(fleet: Fleet) -> None:

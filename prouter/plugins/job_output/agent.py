@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from prouter import hookimpl
 from prouter.errors import JobNotFound, RangeNotSatisfiable, TooManyRequests
+from prouter.model.frames import FRAMES_HEADER
 from prouter.model.ids import JobUid
 from prouter.model.output import OutputPiece
 from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.services import AgentHost
 from prouter.model.services import JobOutput as Output
-from prouter.plugins.job_output.view import EventStream, PlainText, View
+from prouter.plugins.job_output.view import EventStream, Framed, PlainText, View
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -75,6 +76,8 @@ class JobOutput:
         }
         if call.head.method == "HEAD" or not view.follow:
             return await self._send(call, job, output, view, start, headers)
+        if call.head.get(FRAMES_HEADER) is not None:
+            headers[FRAMES_HEADER] = str(start)
         with self._follower(job):
             return await self._send(call, job, output, view, start, headers)
 
@@ -84,7 +87,8 @@ class JobOutput:
         """Nothing is read ahead: writing waits for the client, and reading for the writing."""
         from aiohttp import web
 
-        form = EventStream() if view.events else PlainText()
+        plain = EventStream() if view.events else PlainText()
+        form = Framed(plain, start) if FRAMES_HEADER in headers else plain
         answer = web.StreamResponse(headers=headers)
         assert call.request is not None
         reading = output.read(view.stream, start, follow=view.follow)

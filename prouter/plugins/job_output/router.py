@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from prouter import hookimpl
+from prouter.model.frames import FRAMES_HEADER
+from prouter.model.http import ForwardPlan
 from prouter.model.plugin import Call, Relay, Route, relay_to_agent
 from prouter.model.query import SWITCH, switch
 
@@ -16,6 +19,7 @@ QUERY: Mapping[str, Mapping[str, Any]] = {
     "offset": {"type": "integer", "minimum": 0, "description": "Begin at this byte of what is asked for."},
     "tail": {"type": "integer", "minimum": 0, "description": "Begin with the last so many lines."},
 }
+FRAMES = FRAMES_HEADER.lower()
 
 
 class JobOutput:
@@ -36,4 +40,19 @@ class JobOutput:
         ]
 
     async def _relay(self, call: Call) -> Relay:
-        return relay_to_agent(call, "output", follows=switch(call.query, "follow"))
+        relay = relay_to_agent(call, "output", follows=switch(call.query, "follow"))
+        if not relay.follows or call.head.method != "GET":
+            return replace(relay, plan=replace(relay.plan, drop=relay.plan.drop | {FRAMES}))
+        path = relay.plan.target.partition("?")[0]
+        stream = f"&stream={call.query['stream']}" if "stream" in call.query else ""
+        plan = replace(
+            relay.plan,
+            drop=relay.plan.drop | {FRAMES},
+            set_headers=(*relay.plan.set_headers, (FRAMES_HEADER, "1")),
+        )
+
+        def resume(place: int) -> ForwardPlan:
+            target = f"{path}?follow=1&offset={place}{stream}"
+            return replace(plan, target=target, drop=plan.drop | {"last-event-id"})
+
+        return replace(relay, plan=plan, resume=resume)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prouter.errors import InvalidRequest
+from prouter.model.frames import frame
 from prouter.model.http import RequestHead
 from prouter.model.jobs import JobRecord
 from prouter.model.output import OutputPiece, OutputStream
@@ -77,6 +78,23 @@ class EventStream:
             return b""
         reason = record.reason.value if record.reason else None
         return _format("end", {"state": record.state.value, "exit_code": record.exit_code, "reason": reason})
+
+
+class Framed:
+    """Either form for a router, which is told how far it has come (model/frames.py)."""
+
+    def __init__(self, form: EventStream | PlainText, start: int) -> None:
+        self._form = form
+        self._place = start
+
+    def encode(self, pieces: Sequence[OutputPiece]) -> bytes:
+        data = self._form.encode(pieces)
+        self._place = pieces[-1].after if pieces else self._place
+        return frame(self._place, data) if data or pieces else b""
+
+    def end(self, record: JobRecord) -> bytes:
+        data = self._form.end(record)
+        return frame(self._place, data) if data else b""
 
 
 def _event(piece: OutputPiece) -> bytes:
