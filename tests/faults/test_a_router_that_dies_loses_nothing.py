@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,6 +58,34 @@ async def test_agents_are_back_in_time_and_jobs_paths_keys_and_results_are_as_be
         assert (await asked(client, f"{removed.path}/remove", None, "remove")) == keyed
         await nothing_is_done_twice(client, agents, running[0])
         assert len(await client.jobs()) == JOBS - 1
+
+
+async def test_a_create_that_is_repeated_waits_for_the_agent_that_may_have_made_it(fleet) -> None:
+    router, first = await fleet.pair()
+    for endpoint in ("server", "control"):
+        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    uid = new_uid()
+    async with router.client() as client:
+        body = {"agent": {"type": "select", "uids": [first.uid]}, "name": "one", "uid": uid}
+        job = await client.create(body["agent"], "one", uid=uid)
+        second = fleet.agent(router)
+        await eventually(lambda: connected(client, [first, second]))
+        await eventually(lambda: remembered(router, [first, second]))
+        router.kill()
+        first.signal(signal.SIGSTOP)
+        try:
+            router.start()
+            await eventually(lambda: connected(client, [second]))
+            anywhere = body | {"agent": {"type": "select", "uids": [first.uid, second.uid]}}
+            repeated = [asyncio.ensure_future(asked(client, "/jobs/create", each, "k")) for each in (body, anywhere)]
+            done, _ = await asyncio.wait(repeated, timeout=0.5)
+            assert not done, "it may be on the agent that is not back"
+        finally:
+            first.signal(signal.SIGCONT)
+        (status, info), (other, _) = await asyncio.gather(*repeated)
+        assert (status, info["uid"], info["agent"]["uid"]) == (200, uid, first.uid)
+        assert other == 409, "other arguments"
+        assert [found.info["uid"] for found in await client.jobs()] == [job.info["uid"]]
 
 
 async def nothing_is_done_twice(client: Client, agents: Sequence[AgentDaemon], job: Job) -> None:

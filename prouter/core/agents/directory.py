@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,6 +190,22 @@ class AgentDirectory:
         """Whether it is there already."""
         entry = self._entries.get(AgentUid(uid))
         return entry is not None and entry.link is not None and entry.link is not tried
+
+    async def made_before(self, job: JobUid) -> AgentUid | None:
+        """Where a job with this uid is; None: nowhere. Behind the router's own start agents that may have it are waited
+        for, since a second job would be made otherwise. Raises Unavailable: the router ends."""
+        while True:
+            registered = self.registered
+            try:
+                return self.find_job(job, None).agent
+            except JobNotFound:
+                return None
+            except AgentAway:
+                if self.waits_over:
+                    raise
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._expected_until - time.monotonic())):
+                    await registered.wait()
 
     def find_job(self, job: JobUid, agent: str | None) -> JobRef:
         """Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound."""

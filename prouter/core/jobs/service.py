@@ -106,7 +106,7 @@ class JobsService:
         """Everything that is decided before a job is made, and nothing of the rest; raises as `create` does."""
         asked = request.digest()
         request = await self._selection.spec(request, principal)
-        before = self._made_before(request.uid)
+        before = await self._directory.made_before(request.uid) if request.uid is not None else None
         if before is not None and request.uid is not None:
             record = self._directory.entry(before).mirror.get(request.uid)
             if record.asked and record.asked != asked:
@@ -124,7 +124,7 @@ class JobsService:
             return await self._made(request, asked, principal)
 
     async def _made(self, request: CreateRequest, asked: str, principal: Principal) -> tuple[AgentUid, JobRecord]:
-        before = self._made_before(request.uid)
+        before = await self._directory.made_before(request.uid) if request.uid is not None else None
         if before is not None:
             entry = self._directory.entry(before)
             return before, _learn(entry, await _link(entry).jobs.create(request, asked))
