@@ -36,9 +36,12 @@ def begin_restart(record: JobRecord) -> JobRecord:
 
 
 def process_runs(record: JobRecord, pid: int, now: float) -> JobRecord:
-    """The main process runs; the job stays PENDING until its ports are served."""
+    """The main process runs; the job stays PENDING until its ports are served.
+
+    A clock that was set back meanwhile makes no job that started before it was made.
+    """
     _expect(record, JobState.PENDING)
-    return record.changed(pid=pid, started_at=now)
+    return record.changed(pid=pid, started_at=max(now, record.created_at or now))
 
 
 def serves(record: JobRecord, ports: Mapping[str, Port]) -> JobRecord:
@@ -54,7 +57,7 @@ def ended(record: JobRecord, exit_code: int | None, reason: Reason, now: float) 
     """
     if record.ended:
         return record
-    now = max(now, record.started_at or now)
+    now = max(now, record.started_at or record.created_at or now)
     return record.changed(
         state=JobState.FINISHED, exit_code=exit_code, reason=reason, finished_at=now, pid=None, ports={}
     )
