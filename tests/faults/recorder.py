@@ -1,0 +1,123 @@
+"""Clients that ask a real router at random and write down what they asked and what they were told (history.py).
+
+Belongs here: one call, recorded; what really happened to each job. Does not: what breaks, and how it is judged. Each
+job writes a line to a file outside of its sandbox when it really starts, so that a start that was done twice is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from history import OK, UNKNOWN, Asked, History, Truth
+
+CALL_SECONDS = 60.0
+"""After which a call counts as one that never ends: a start's patience and room."""
+
+
+class Recorder:
+    """One session of clients. `effects` is a directory in which jobs write; `run` names the router's present run."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, effects: Path, seed: int) -> None:
+        self.history = History(time.monotonic)
+        self.run = "run 1"
+        self._session = session
+        self._url = url
+        self._effects = effects
+        self._random = random.Random(seed)
+        self.agent_of: dict[str, str] = {}
+        self.brief: set[str] = set()
+
+    async def client(self, agents: list[str], over: asyncio.Event) -> None:
+        """Makes a job and does with it what comes to its mind, again and again."""
+        while not over.is_set():
+            job = f"{self._random.getrandbits(128):032x}"
+            self.agent_of[job] = self._random.choice(agents)
+            for verb in ("create", "start", *self._random.choices(("upload", "download", "info", "wait"), k=4)):
+                await self._until_told(verb, job, over)
+            if self._random.random() < 0.5:
+                await self._until_told("stop", job, over)
+            if self._random.random() < 0.4:
+                await self._until_told("remove", job, over)
+
+    async def _until_told(self, verb: str, job: str, over: asyncio.Event) -> None:
+        """A client that is told to retry does, with the same key, a few times."""
+        value = f"{self._random.getrandbits(64):x}" * 4096 if verb == "upload" else None
+        for _ in range(8):
+            asked = await self.ask(verb, job, value)
+            if asked.acked or over.is_set():
+                return
+            await asyncio.sleep(self._random.uniform(0.02, 0.2))
+
+    async def ask(self, verb: str, job: str, value: str | None = None) -> Asked:
+        """Once."""
+        path, key = f"/jobs/{self.agent_of[job]}/{job}", f"{verb} {job}"
+        options: dict[str, Any] = {"headers": {"Idempotency-Key": key}}
+        method, where = "POST", f"{path}/{verb}"
+        match verb:
+            case "create":
+                where = "/jobs/create"
+                locator = {"type": "uid", "uid": self.agent_of[job]}
+                options = {"json": {"agent": locator, "uid": job, "name": "recorded"}}
+            case "start":
+                words = "sleep 0.3" if int(job[0], 16) < 4 else "sleep 1000"
+                if int(job[0], 16) < 4:
+                    self.brief.add(job)
+                program = f"echo x >> {self._effects / job}; exec {words}"
+                options["json"] = {"args": ["/bin/sh", "-c", program], "port_expected_count": 0}
+            case "stop":
+                options["json"] = {"grace": 0.2}
+            case "upload" | "download":
+                method, where = "POST" if verb == "upload" else "GET", f"{path}/file/some/file"
+                options = {"data": io.BytesIO(value.encode())} if value is not None else {}
+            case "info":
+                method = "GET"
+                options = {}
+            case "wait":
+                where += "?timeout=0.5"
+        facts = {"key": key, "timeout": True} | ({"value": value} if verb == "upload" else {})
+        asked = self.history.begin(verb, job, self.run, **facts)
+        try:
+            async with (
+                asyncio.timeout(CALL_SECONDS),
+                self._session.request(method, self._url + where, **options) as answer,
+            ):
+                body = await answer.read()
+                found = await answer.json(content_type=None) if verb != "download" or answer.status != 200 else {}
+        except TimeoutError:
+            return asked  # pending: it did not end
+        except (aiohttp.ClientError, ValueError):
+            self.history.end(asked, UNKNOWN)
+            return asked
+        self._told(asked, answer.status, body, found)
+        return asked
+
+    def _told(self, asked: Asked, status: int, body: bytes, found: Any) -> None:
+        found = found if isinstance(found, dict) else {}
+        if status < 300:
+            facts = {"state": found.get("state"), "reason": found.get("reason")} if asked.verb != "upload" else {}
+            self.history.end(asked, OK, **facts | ({"value": body.decode()} if asked.verb == "download" else {}))
+        elif status == 404 and asked.verb == "download" and "job" not in str(found.get("type")):
+            self.history.end(asked, OK, value=None)
+        else:
+            self.history.end(asked, str(found.get("type", status)).rpartition(":")[2])
+
+    async def truth(self, sandboxes: dict[str, Path], hurt: set[str], running: set[str]) -> Truth:
+        """When all is well again. `sandboxes` is each agent's directory of jobs."""
+        async with self._session.get(f"{self._url}/jobs") as answer:
+            listed = (await answer.json())["jobs"]
+        records: dict[str, list[tuple[str, str | None]]] = {}
+        for job in listed:
+            records.setdefault(job["uid"], []).append((job["state"], job["reason"]))
+        started = Counter({place.name: len(place.read_text().split()) for place in self._effects.iterdir()})
+        files = {}
+        for job in records:
+            place = sandboxes[self.agent_of[job]] / job / "sandbox" / "some" / "file"
+            files[job] = place.read_text() if place.exists() else None
+        return Truth(records, started, running, files, hurt, self.brief)
