@@ -27,6 +27,8 @@ START = "start.json"
 TRAIL = "trail.json"
 SANDBOX = "sandbox"
 LAUNCH = "launch.json"
+PROBE = "room.new"
+"""Whether there is room for a run, is tried by it (room.py)."""
 LAST_RUN = ("guardian.json", "exit.json", LAUNCH)
 """What is told of the run before, by its guardian or by us; it must not be taken for the next one's."""
 MAKING = "making"
@@ -109,9 +111,9 @@ class JobDirectory:
 
     def clean_leftovers(self) -> None:
         """What writes that were cut short left beside their files."""
-        for name in (RECORD, START, TRAIL):
+        for name in (*(f"{name}{FRESH}" for name in (RECORD, START, TRAIL)), PROBE):
             with contextlib.suppress(OSError):
-                (self.path / f"{name}{FRESH}").unlink(missing_ok=True)
+                (self.path / name).unlink(missing_ok=True)
 
     def keep_trail(self, text: str) -> None:
         """What the router decided about this job, as it says. Nobody depends on it, so nobody waits for the disk."""

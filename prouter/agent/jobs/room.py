@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prouter.agent.jobs.records import PROBE
 from prouter.errors import NoRoom
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROBE = "room.new"
 START_BYTES = 32768
 """What the files of a run take until its output begins."""
 START_FILES = 8
