@@ -6,6 +6,7 @@ Belongs here: starting such jobs, finding their processes, their guardians and k
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -30,7 +31,7 @@ GONE_SECONDS = 2.0
 ROOM = 3
 RELAYS, FORKING, THREADS = 8, 3, 4
 STORM = f"""
-import os, threading, time
+import fcntl, os, threading, time
 
 def relay():
     while True:
@@ -49,6 +50,8 @@ def storm():
         except ChildProcessError:
             pass
 
+held = open("held", "w")
+fcntl.flock(held, fcntl.LOCK_EX)
 for number in range({RELAYS}):
     if os.fork() == 0:
         if number % 2:
@@ -64,7 +67,8 @@ open("ready", "w").close()
 time.sleep(600)
 """
 """Relays, each process of which lives only until it has forked the next, and threads that fork all the time; in many
-sessions, and never more than some two hundred at once: without a bound nobody could promise anything."""
+sessions, and never more than some two hundred at once: without a bound nobody could promise anything. All of them hold
+one lock: whoever looks for processes one after another could miss those that are that quick."""
 
 
 class QuickToEnd:
@@ -131,6 +135,36 @@ class Tree:
         return info
 
 
+class Storm(Tree):
+    """A job of STORM."""
+
+    def __init__(self, nest: Nest, job: Job, mark: str) -> None:
+        super().__init__(nest, job, mark)
+        self._lock = (self.directory / "sandbox" / "held").open("w")
+        assert not self.is_over()
+
+    def is_over(self) -> bool:
+        """Whether no process of it is there, not even for a moment."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return True
+
+    async def seconds_until_over(self) -> float:
+        """Raises AssertionError when it is there too long."""
+        begun = time.monotonic()
+        await eventually(self.is_over, seconds=GONE_SECONDS * ROOM, what="the end of the storm")
+        return time.monotonic() - begun
+
+    def __enter__(self) -> Storm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+
 class Nest:
     """A router and an agent that can be started anew."""
 
@@ -170,11 +204,11 @@ class Nest:
         mark = secrets.token_hex(8)
         return Tree(self, await self.job("-c", program, mark), mark)
 
-    async def storm(self) -> Tree:
+    async def storm(self) -> Storm:
         mark = secrets.token_hex(8)
         job = await self.job("-c", STORM, mark, name="storm", limits={"processes": 2000})
         await eventually((self.agent.sandbox(job) / "ready").exists, what="a storm of forks")
-        return Tree(self, job, mark)
+        return Storm(self, job, mark)
 
     async def remove(self, tree: Tree) -> None:
         async with self.router.client() as client:

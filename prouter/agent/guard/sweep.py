@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 GUARDIAN_SECONDS = 5.0
 """For a guardian of an earlier agent to end its tree; it began when that agent died."""
 SWEEP_ROUNDS = 500
+EMPTY_LOOKS = 2
+"""At all processes, where there is no group: one that forks and ends all the time can be missed by a look."""
 MAX_FILE_BYTES = 65536
 
 
@@ -83,17 +85,17 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
 
     Its groups are removed then, those of `controllers` too.
     """
-    tag = f"{TAG}={job}"
+    tag, empty = f"{TAG}={job}", 0
     for round_number in range(SWEEP_ROUNDS):
         if group:
             cgroup.kill(group)
-        found = set(trees.with_tag(tag)) | (set(cgroup.pids(group)) if group else set())
-        if not found:
+        found = set(trees.with_tag(tag)) | set(cgroup.pids(group) if group else trees.fleeting_with_tag(tag))
+        empty = 0 if found else empty + 1
+        if empty == (1 if group else EMPTY_LOOKS):
             break
-        if round_number == 0:
+        if found and round_number == 0:
             log.warning("job %s had lost its guardian; %d processes of it are ended", job, len(found))
-        for pid in found:
-            trees.kill_if(pid, lambda pid: trees.has_tag(pid, tag))  # cgroup.kill had the others
+        trees.kill_tagged(found, tag)  # cgroup.kill had the others
         time.sleep(trees.PAUSE_SECONDS)
     else:
         log.error("processes of job %s can not be ended: %s", job, sorted(trees.with_tag(tag)))

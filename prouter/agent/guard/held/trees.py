@@ -14,6 +14,8 @@ PR_SET_CHILD_SUBREAPER = 36
 PF_EXITING = 0x4
 PAUSE_SECONDS = 0.002
 """Between two rounds of killing: for the killed to be reaped."""
+FLEETING, FLEETING_SECONDS = 16, 0.01
+"""So many of the newest processes are looked at again and again for so long."""
 END_ROUNDS = 50
 """Of killing below somebody who hangs and so reaps nothing."""
 
@@ -72,10 +74,25 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def kill_all(pids: Iterable[int]) -> None:
+def kill_all(pids: Iterable[int], *, spare: int = 0) -> None:
+    """SIGKILL to these and to their process groups, which is how those end that fork and are gone before we come to
+    them: a group is killed at once, with what is just being forked in it. `spare` is a group that is none of theirs,
+    as ours is not: a job's processes have left it before its program begins."""
+    groups = {0, os.getpgrp(), spare}
     for pid in pids:
+        group = group_of(pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+        if group not in groups:
+            groups.add(group)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def group_of(pid: int) -> int:
+    """Its process group; 0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[2]) if len(fields) > 2 else 0
 
 
 def end_guardian(pid: int, start: int) -> None:
@@ -84,10 +101,12 @@ def end_guardian(pid: int, start: int) -> None:
     Nobody, when the one that started at that time is gone.
     """
     for _ in range(END_ROUNDS):
-        living = [below for below in descendants(pid) if not is_dead(below)]
-        if not living or start_time(pid) != start:
+        below = descendants(pid)
+        if start_time(pid) != start:
             break
-        kill_all(living)
+        kill_all(below, spare=group_of(pid))  # the dead, whom nobody reaps, tell of their groups, too
+        if all(is_dead(other) for other in below):
+            break
         time.sleep(PAUSE_SECONDS)
     kill_if(pid, lambda pid: start_time(pid) == start)
 
@@ -98,7 +117,7 @@ def kill_if(pid: int, is_it: Callable[[int], bool]) -> None:
         held = os.pidfd_open(pid)
     except OSError as error:
         if error.errno == errno.ENOSYS and is_it(pid):  # before Linux 5.3
-            kill_all([pid])
+            os.kill(pid, signal.SIGKILL)
         return
     try:
         if is_it(pid):
@@ -107,6 +126,16 @@ def kill_if(pid: int, is_it: Callable[[int], bool]) -> None:
         pass
     finally:
         os.close(held)
+
+
+def kill_tagged(pids: Iterable[int], tag: str) -> None:
+    """Those of them that have the tag still, and their groups."""
+    for pid in pids:
+        group = group_of(pid)
+        if group not in (0, os.getpgrp()) and has_tag(pid, tag):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        kill_if(pid, lambda pid: has_tag(pid, tag))
 
 
 def reap(seen: Callable[[int, int], None]) -> bool:
@@ -178,7 +207,28 @@ def boot_id() -> str:
 
 def with_tag(tag: str) -> list[int]:
     """Processes in whose environment `NAME=VALUE` stands; `env -i` hides from this."""
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal() and has_tag(int(name), tag)]
+    newest_first = sorted((int(name) for name in os.listdir("/proc") if name.isdecimal()), reverse=True)
+    return [pid for pid in newest_first if has_tag(pid, tag)]  # those are the ones that may be gone soon
+
+
+def fleeting_with_tag(tag: str) -> list[int]:
+    """One that lives only until it has forked the next is missed by a look at all; it is among the newest."""
+    until = time.monotonic() + FLEETING_SECONDS
+    while time.monotonic() < until:
+        newest = newest_pid()
+        found = [pid for pid in range(newest, max(newest - FLEETING, 1), -1) if has_tag(pid, tag)]
+        if found:
+            return found
+    return []
+
+
+def newest_pid() -> int:
+    """That was given to somebody; 0 where that is not known."""
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            return int(file.read().split()[4])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def has_tag(pid: int, tag: str) -> bool:
