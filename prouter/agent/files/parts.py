@@ -117,7 +117,12 @@ class PartedFile:
     def _keep(self) -> None:
         self._flush()
         assert self._file is not None
-        os.fsync(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:  # what is on disk is not known, and the next one would say that all is well
+            self._place.unlink(missing_ok=True)
+            self.offset = 0
+            raise explain(error, self._path) from None
 
     def _read(self, at: int) -> bytes:
         try:
