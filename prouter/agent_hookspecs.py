@@ -77,8 +77,9 @@ def prouter_drivers() -> Sequence[Driver]:
 
     Asked once, after start-up. One name twice is an error. `AgentHost.guarded` starts and ends process trees, so that a
     driver mostly changes the command. A job is recovered and destroyed by the driver that started it: what `recover`
-    finds running goes on with `jobs.survive_agent`, and is ended without. Each call has `jobs.driver_timeout` seconds; what takes longer or raises something else than errors of prouter is told with your
-    name, and the job has failed or is lost.
+    finds running goes on with `jobs.survive_agent`, and is ended without. Each call has `jobs.driver_timeout` seconds;
+    what takes longer or raises something else than errors of prouter is told with your name, and the job has failed or
+    is lost.
 
     Example::
 

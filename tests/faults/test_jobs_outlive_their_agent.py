@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from figures import LONG, Figures
 
+from prouter.agent.guard import choice
+from prouter.agent.guard.adoption import Survival
 from prouter.client import Client, Job
+from prouter.errors import ConfigError
+from prouter.pluginkit.tasks import TaskOwner
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guardians are Linux's")
@@ -113,7 +117,8 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), http.server.Simpl
 """
 
 
-async def test_starts_and_stops_under_way_go_on_with_the_next_agent(fleet: Fleet) -> None:
+@pytest.mark.parametrize("end", ["killed", "told to end"])
+async def test_starts_and_stops_under_way_go_on_with_the_next_agent(fleet: Fleet, end: str) -> None:
     """A port that was picked stays picked, one is reported to where it was to be, and a stop's grace is kept."""
     router = fleet.router()
     agent = survivor(fleet, router)
@@ -133,7 +138,10 @@ async def test_starts_and_stops_under_way_go_on_with_the_next_agent(fleet: Fleet
             await eventually((agent.sandbox(job) / "up").exists, what="the program")
         record = agent.jobs / stubborn.info["uid"] / "record.json"
         await eventually(lambda: json.loads(record.read_text())["stopping"], what="the stop on disk")
-        agent.kill()
+        if end == "killed":
+            agent.kill()
+        else:
+            assert agent.stop() == 0
         agent.start()
         await router.agent_is_there(agent)
         await reports.refresh()
@@ -240,6 +248,12 @@ async def test_an_agent_without_the_setting_ends_what_outlived_another(fleet: Fl
         await job.wait(20)
         assert (job.info["reason"], agent.sandbox(job).exists()) == ("agent-lost", False)
         figures.record("R5", "sandboxes of unfinished jobs after the restart", 0, goal=0, holds=True)
+
+
+def test_a_system_without_guardians_refuses_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice.sys, "platform", "darwin")
+    with pytest.raises(ConfigError, match="only on Linux"):
+        choice.make_keeper(TaskOwner("test"), cgroups=False, survival=Survival(1.0))
 
 
 def alive(pid: int) -> bool:
