@@ -14,12 +14,13 @@ from prouter.agent.settings import SECTIONS as OF_AGENT
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
 from prouter.pipe.answer import MAX_INTERIM
+from prouter.pipe.pool import PoolLimits
 from prouter.pipe.unsent import UNSENT_BELOW_BYTES, UNSENT_BYTES
 from prouter.plugins.events_api import EventsApi
 from prouter.plugins.job_output.agent import JobOutput
 from prouter.plugins.ws_bridge.router import WsBridge
 from prouter.rpc.limits import Limits
-from prouter.rpc.websocket import SEND_SECONDS
+from prouter.rpc.websocket import CONNECT_SECONDS, SEND_SECONDS
 from prouter.web.limits import WebLimits
 
 PAGE = Path(__file__).parent / "limits.md"
@@ -28,6 +29,8 @@ UNITS = {"": 1, "s": 1, "bytes/s": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**
 WHOLE = (("", "timeouts"), ("", "limits"), ("", "pipes"), ("", "links"), ("agent", "pipes"), ("agent", "links"))
 """Sections in which every key is such a limit."""
 FIXED: Mapping[str, float] = {
+    "fixed: silence": PoolLimits().silent_seconds,
+    "fixed: connect": CONNECT_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: link's write": SEND_SECONDS,
     "fixed: kept back": WebLimits().kept_back,
