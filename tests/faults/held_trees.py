@@ -200,9 +200,9 @@ class Nest:
         assert len(marked(mark)) >= 11
         return Tree(self, job, mark)
 
-    async def plain(self, program: str = "import time; time.sleep(600)") -> Tree:
+    async def plain(self, program: str = "import time; time.sleep(600)", **options: Any) -> Tree:
         mark = secrets.token_hex(8)
-        return Tree(self, await self.job("-c", program, mark), mark)
+        return Tree(self, await self.job("-c", program, mark, **options), mark)
 
     async def storm(self) -> Storm:
         mark = secrets.token_hex(8)

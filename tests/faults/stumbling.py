@@ -64,10 +64,13 @@ _Stumbling(HOME)
 
 
 class FromACopy:
-    """For `fleet.agent(plugins=[...], environ={HOME: ...})`: its keepers run from the directory that HOME names."""
+    """For `fleet.agent(plugins=[...], environ={HOME: ...})`: its keepers run from the directory that HOME names, while
+    it is there."""
 
     def __init__(self) -> None:
-        client.HOME = Path(os.environ[HOME])
+        home = Path(os.environ[HOME])
+        if home.is_dir():
+            client.HOME = home
 
     @hookimpl
     def prouter_startup(self) -> None: ...
