@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -196,6 +196,17 @@ class AcceptedChannel(WebsocketChannel):
             self._transport.abort()
 
 
+class _Dialed(aiohttp.ClientWebSocketResponse):
+    """Knows the connection that it came from: where the peer went first, aiohttp never gives it back."""
+
+    def __init__(self, reader: Any, writer: Any, protocol: Any, response: Any, *more: Any, **named: Any) -> None:
+        super().__init__(reader, writer, protocol, response, *more, **named)
+        self._came_from = response
+
+    def give_back(self) -> None:
+        self._came_from.close()
+
+
 class DialedChannel(WebsocketChannel):
     """The dialing side; it owns the session that dialed."""
 
@@ -207,6 +218,7 @@ class DialedChannel(WebsocketChannel):
     ) -> None:
         super().__init__(websocket, ping_interval_seconds)
         self._session = session
+        self._dialed = websocket
         own = websocket.get_extra_info("socket")
         # A descriptor of ours: what uvloop shows can not be shut down, and its number may be somebody else's soon.
         open_ = own is not None and own.fileno() >= 0
@@ -223,6 +235,8 @@ class DialedChannel(WebsocketChannel):
         finally:
             if self._socket is not None:
                 self._socket.close()
+            if isinstance(self._dialed, _Dialed):
+                self._dialed.give_back()
             await self._session.close()
 
 
@@ -266,7 +280,8 @@ async def dial(host: str, port: int, *, ping_interval_seconds: float) -> DialedC
         await session.close()
         if isinstance(error, aiohttp.WSServerHandshakeError):
             raise LinkClosed(f"{host}:{port} refused a link: HTTP status {error.status}") from error
-        if isinstance(error, aiohttp.ClientError | OSError | ValueError):
+        if isinstance(error, aiohttp.ClientError | OSError | ValueError | AssertionError):
+            # aiohttp asserts that the connection is still there, which may have been reset by now
             raise LinkClosed(f"{host}:{port} can not be reached: {_why(error)}") from error
         raise
     channel = DialedChannel(websocket, ping_interval_seconds, session)

@@ -1,0 +1,196 @@
+"""R1: a link that is cut again and again loses no job, and no call hangs or ends without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from callers import Calls, calling
+from figures import LONG, Figures
+
+from prouter.client import Client, Job
+from prouter.model.ids import new_uid
+from prouter.testing import AgentDaemon, BrokenNetwork, eventually
+
+JOBS = 20
+LONGER_THAN_ALL = 3600.0
+CUTS = 10_000 if LONG else 25
+TALKS = "i=0; while ! test -e go; do echo line $i; i=$((i+1)); sleep 0.05; done; echo last $i; exit 7"
+WAITS = "while ! test -e go; do sleep 0.2; done; exit 7"
+
+
+async def test_cuts_lose_no_job_and_every_call_ends(fleet, figures: Figures) -> None:
+    router = fleet.router("links.ping_interval=1")
+    async with BrokenNetwork(router.address("server")) as line, router.client() as client:
+        agent = fleet.agent(router, f"client.address='{line.authority}'", "client.reconnect_delay=0.3")
+        await router.agent_is_there(agent)
+        jobs = await jobs_of(client, agent)
+        calls = Calls(client.session, router.url())
+        followers = Followers(client, jobs)
+        async with followers.following():
+            async with calling(*callers(calls, agent, jobs)):
+                await cut_often(line, CUTS)
+            await router.agent_is_there(agent)
+            broken = len(calls.broken)
+            figures.record("R1", "calls that hung or ended without a word", broken, goal=0, holds=not broken)
+            figures.record("R1", "slowest call but for wait and proxied", calls.slowest_of_others(), goal=2, unit="s")
+            assert calls.broken == []
+            for job in jobs:
+                assert (await job.refresh()).info["state"] == "RUNNING"
+            for job in jobs:
+                (agent.sandbox(job) / "go").touch()
+            await followers.all_saw_everything()
+            figures.record("R1", f"jobs lost of {JOBS} in {CUTS} cuts", 0, goal=0, holds=True)
+
+
+async def jobs_of(client: Client, agent: AgentDaemon) -> list[Job]:
+    async def one(number: int) -> Job:
+        job = await client.create({"type": "uid", "uid": agent.uid}, f"job {number}", uid=new_uid())
+        if number == 0:
+            await job.start([sys.executable, "-c", SERVES], port={"mode": "assign"})
+        else:
+            await job.start(["/bin/sh", "-c", TALKS if number < 4 else WAITS], port_expected_count=0)
+        return job
+
+    return list(await asyncio.gather(*map(one, range(JOBS))))
+
+
+SERVES = """
+import http.server, os, pathlib, sys, threading, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *args):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+os._exit(7)
+"""
+
+
+async def cut_often(line: BrokenNetwork, count: int) -> None:
+    """Reset all there is, at times that no one expects; every fifth while the link comes up again."""
+    chance = random.Random(8)
+    for number in range(count):
+        if number % 5 != 4:
+            await eventually(partial(came_back, line, line.connections))
+        await asyncio.sleep(chance.uniform(0, 0.2))
+        line.cut()
+
+
+def came_back(line: BrokenNetwork, taken: int) -> bool:
+    return line.connections > taken
+
+
+def callers(calls: Calls, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[[], Awaitable[None]]]:
+    server, talker = jobs[0], jobs[1]
+
+    async def asks() -> None:
+        await calls("info", "GET", f"{talker.path}/info", seconds=2)
+        await calls("list", "GET", "/jobs", seconds=2)
+        await asyncio.sleep(0.02)
+
+    async def visits() -> None:
+        status, body = await calls("proxied", "GET", f"{server.path}/http/", seconds=6)
+        assert status != 200 or body == b"ok"
+
+    async def makes() -> None:
+        uid = new_uid()
+        body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "short", "uid": uid}
+        while True:
+            status, answer = await calls("create", "POST", "/jobs/create", json=body, seconds=2)
+            if status == 200:
+                break
+            await asyncio.sleep(0.02)
+        path = json.loads(answer)["path"]
+        start = {"args": ["/bin/sh", "-c", "echo x >> started"], "port_expected_count": 0}
+        key = {"Idempotency-Key": uid}
+        status, answer = await calls("start", "POST", f"{path}/start", json=start, headers=key, seconds=2, retry=True)
+        assert status == 200, answer
+        status, answer = await calls("wait", "POST", f"{path}/wait", seconds=10, retry=True)
+        assert json.loads(answer)["exit_code"] == 0
+        status, answer = await calls("download", "GET", f"{path}/file/started", seconds=2, retry=True)
+        assert (status, answer) == (200, b"x\n"), (status, answer)
+        status, answer = await calls("remove", "POST", f"{path}/remove", headers=key, seconds=2, retry=True)
+        assert status == 200, answer
+
+    async def uploads() -> None:
+        data = random.Random(7).randbytes(200_000)
+        status, answer = await calls("upload", "POST", f"{talker.path}/file/up", data=data, seconds=2, retry=True)
+        assert status == 200, answer
+        status, answer = await calls("download", "GET", f"{talker.path}/file/up", seconds=2, retry=True)
+        assert answer == data
+
+    async def signals() -> None:
+        key = {"Idempotency-Key": new_uid()}
+        await calls(
+            "signal", "POST", f"{jobs[5].path}/signal", json={"signal": "CONT"}, headers=key, seconds=2, retry=True
+        )
+
+    return [asks, visits, makes, uploads, signals]
+
+
+class Followers:
+    """Clients that ask once, before the first cut, and read on until the jobs have ended."""
+
+    def __init__(self, client: Client, jobs: list[Job]) -> None:
+        self._client = client
+        self._jobs = jobs
+        self._begun = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        talker, other = self._jobs[1:3]
+        async with asyncio.TaskGroup() as group:
+            self.waits = [group.create_task(job.wait()) for job in self._jobs]
+            self.timed = group.create_task(self._jobs[3].wait(LONGER_THAN_ALL))
+            self.bytes = group.create_task(self._read(talker, "application/octet-stream"))
+            self.events = group.create_task(self._read(other, "text/event-stream"))
+            for _ in range(2):
+                await self._begun.acquire()
+            yield
+
+    async def all_saw_everything(self) -> None:
+        for wait in (*self.waits, self.timed):
+            job = await wait
+            assert (job.info["state"], job.info["exit_code"]) == ("FINISHED", 7), job.info
+        assert_unbroken((await self.bytes).decode())
+        assert_unbroken(text_of((await self.events).decode()))
+
+    async def _read(self, job: Job, media: str) -> bytes:
+        url = f"{self._client.url}{job.path}/output?follow=1"
+        async with self._client.session.get(url, headers={"Accept": media}) as answer:
+            assert (answer.status, answer.content_type) == (200, media)
+            begun = await answer.content.readany()
+            self._begun.release()
+            return begun + await answer.read()
+
+
+def assert_unbroken(text: str) -> None:
+    lines = text.splitlines()
+    count = len(lines) - 1
+    assert lines == [*(f"line {number}" for number in range(count)), f"last {count}"]
+
+
+def text_of(events: str) -> str:
+    """What the job wrote, of the events that a browser saw; the last one says how the job ended."""
+    text, kinds = "", []
+    for event in events.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in event.splitlines() if not line.startswith(":"))
+        if fields:
+            kinds.append(fields["event"])
+            text += json.loads(fields["data"]).get("text", "")
+    assert kinds[-1] == "end"
+    assert set(kinds[:-1]) == {"stdout"}
+    return text
