@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.links import KEPT_BACK
 from prouter.agent.settings import SECTIONS as OF_AGENT
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
@@ -34,6 +35,7 @@ FIXED: Mapping[str, float] = {
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: link's write": SEND_SECONDS,
     "fixed: kept back": WebLimits().kept_back,
+    "agent fixed: kept back": KEPT_BACK,
     "fixed: held": WebLimits().held_bytes,
     "fixed: unsent": UNSENT_BYTES,
     "fixed: unsent below": UNSENT_BELOW_BYTES,

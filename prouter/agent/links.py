@@ -26,6 +26,7 @@ from prouter.pipe.outlived import Carried, Outlived
 from prouter.pipe.tickets import TicketBook
 from prouter.pipe.websocket import over
 from prouter.pluginkit import context
+from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.rpc.connection import Link
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 MAX_TICKETS = 64
 """In one call; a router asks for no more."""
+KEPT_BACK = 0.25
+"""Of the process's descriptors, what pipes leave to links, guardians and files."""
+MOST_KEPT_BACK = 256
+"""Descriptors, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ class RouterLink:
             pipe.close()
         elif len(self._links.pipes) + shared.targets.served >= shared.max_pipes:
             pipe.refuse(BindRefused(503, f"the agent has {shared.max_pipes} pipes, which is its limit"))
+        elif not self._links.has_room(transport):
+            pipe.refuse(BindRefused(503, "the agent has no more descriptors for pipes"))
         else:
             self._links.pipes[pipe] = self
             pipe.begin(leftover)  # at the end: it may be over at once, as far as we are concerned
@@ -146,6 +153,13 @@ class Links:
 
     def __iter__(self) -> Iterator[RouterLink]:
         return iter(list(self._by_router.values()))
+
+    def has_room(self, pipe: asyncio.Transport) -> bool:
+        """Whether its descriptor, the lowest that was free, leaves enough for links, guardians and records."""
+        number: int = pipe.get_extra_info("socket").fileno()
+        most = descriptors()
+        most -= min(MOST_KEPT_BACK, int(most * KEPT_BACK))
+        return 2 * number < most or number + sum(not there.joined for there in self.pipes) < most
 
     def new(self, direction: str, address: str) -> RouterLink:
         """A link that is about to shake hands."""

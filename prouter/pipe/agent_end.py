@@ -83,6 +83,8 @@ class AgentPipe(asyncio.Protocol):
         over: Callable[[AgentPipe], None],
     ) -> None:
         self.bound = False
+        self.joined = False
+        """Whether it has its connection to a job's port; until then it may need another descriptor."""
         self._transport = transport
         self._link = link
         self._targets = targets
@@ -186,6 +188,7 @@ class AgentPipe(asyncio.Protocol):
             return
         hold_little_below(job.transport.get_extra_info("socket"))
         cut_at_close(self._transport)
+        self.joined = True
         self._transport.write(OK)
         self._transport.set_protocol(pipe)
         pipe.connection_made(self._transport)
