@@ -76,7 +76,15 @@ class QuickToEnd:
 
     @hookimpl
     def prouter_startup(self) -> None:
-        running.KILL_SECONDS = running.HARD_SECONDS = client.KEEPER_SECONDS = 0.3
+        running.KILL_SECONDS = running.HARD_SECONDS = 0.3
+
+
+class QuickToReplace:
+    """It does not wait long for a keeper that hangs, but long enough for one that just starts on a busy machine."""
+
+    @hookimpl
+    def prouter_startup(self) -> None:
+        client.KEEPER_SECONDS = 2.0
 
 
 def marked(mark: str) -> list[int]:

@@ -18,6 +18,7 @@ from held_trees import (
     CGROUPS,
     GONE_SECONDS,
     Nest,
+    QuickToReplace,
     Tree,
     frozen,
     is_there,
@@ -156,7 +157,7 @@ async def test_a_guardian_hangs(nest: Nest) -> None:
 
 async def test_the_keeper_hangs(fleet: Fleet) -> None:
     """Another is started, what the first did not take is asked of it, and nothing of that begins late."""
-    nest = Nest(fleet, CGROUPS[0])
+    nest = Nest(fleet, CGROUPS[0], plugins=(QuickToReplace,))
     beside = await nest.plain(UNTIL_TOLD)
     keeper = beside.keeper
     with stopped(keeper):
