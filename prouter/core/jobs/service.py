@@ -12,6 +12,7 @@ from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.calls import JobCalls
+from prouter.core.jobs.unsure import Unsure
 from prouter.core.provisioning import Provisioning
 from prouter.core.selection import Selection
 from prouter.errors import (
@@ -25,10 +26,11 @@ from prouter.errors import (
     ProuterError,
     TooManyRequests,
 )
+from prouter.model import job_machine
 from prouter.model.access import Principal, Resource
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest, job_info
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef, Reason, StartRequest, job_info
 from prouter.model.selection import reasons
 from prouter.model.services import JobStream
 from prouter.model.telling import one_line, refusal
@@ -63,6 +65,7 @@ class JobsService:
         self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
         self._acting = acting
+        self._unsure = Unsure()
 
     @property
     def repeats(self) -> Repeats:
@@ -130,13 +133,14 @@ class JobsService:
             return before, _learn(entry, await _link(entry).jobs.create(request, asked))
         crowded = _Crowded()
         while True:
-            agent = await self._choose(request, principal, crowded)
+            agent = self._unsure_of(request.uid) or await self._choose(request, principal, crowded)
             agent = self._made_before(request.uid) or agent  # meanwhile, by the same request, asked again
             entry = self._directory.entry(agent)
             link = _link(entry)
             entry.making += 1  # in the same step in which there was room
             try:
-                return agent, _learn(entry, await link.jobs.create(request, asked))
+                with self._unsure.while_asking(request.uid, agent):
+                    return agent, _learn(entry, await link.jobs.create(request, asked))
             except (NoAgent, TooManyRequests) as error:  # it knows better than we do; so another one may take it
                 if agent in crowded.turned_down:
                     raise
@@ -217,7 +221,14 @@ class JobsService:
     async def _remove(self, ref: JobRef, key: str | None) -> JobRecord:
         entry, calls = self._calls(ref)
         with self._acting.on(ref):
-            before = await calls.remove(ref.job, key)
+            try:
+                before = await calls.remove(ref.job, key)
+            except JobNotFound:
+                known = entry.mirror.record(ref.job)
+                if known is None or known.reason is not Reason.AGENT_LOST:
+                    raise
+                before = known  # its agent died amid a removal and does not know it any more: we forget it, too
+                entry.mirror.apply(job_machine.closed(known))
             await entry.mirror.wait_removed(ref.job, NEWS_SECONDS)
         return before
 
@@ -230,6 +241,17 @@ class JobsService:
             raise PortNotFound(f"job {ref.job!r} is {record.state.value} and serves no such port; port not found")
         async with link.pool.stream(JobBinding(ref.job, found.name, link.hello.link).line()) as stream:
             yield stream
+
+    def _unsure_of(self, uid: JobUid | None) -> AgentUid | None:
+        """Who was asked to make this job and could not answer. Raises AgentAway while that can not be found out."""
+        agent = self._unsure.agent(uid)
+        if agent is not None:
+            try:
+                self._directory.connected(agent)
+            except AgentNotFound:
+                self._unsure.forget(uid)
+                return None
+        return agent
 
     def _made_before(self, uid: JobUid | None) -> AgentUid | None:
         """Where the job of a repeated request is: another choice now would make a second one."""

@@ -1,0 +1,168 @@
+"""R22, and the invariants of all jobs: whatever is asked and whatever breaks, in any order that hypothesis finds.
+
+The nodes are the real parts of routers and agents on a simulated network, disk and clock (simulated_nodes.py). After
+each step what can be seen at once is looked at; at the end all is made well, and the whole history has to be
+explained. A failure prints the steps, which run again as they were.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from figures import LONG
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from simulated_world import AGENTS, World
+
+MEMORY = Path("/dev/shm")
+ASKED = st.sampled_from(
+    ["create", "start", "create and start", "restart", "restart", "upload", "upload", "stop", "remove", "wait", "info"]
+)
+BREAKS = st.sampled_from(
+    ["cut", "cut", "cut", "agent dies", "agent dies", "router dies", "guardian dies", "freeze", "silence", "jump"]
+)
+JOBS = st.sampled_from([0, 1, 2, 3, 7])
+ROUTER = st.sampled_from(["r1", "r1", "r2"])
+AGENT = st.sampled_from(sorted(AGENTS))
+SOON = st.sampled_from([0.0, 0.003, 0.011, 0.013, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.12])
+"""Seconds from a question to what breaks: all that a start does is done within these."""
+THEN = st.sampled_from([0.0, 0.0, 0.003, 0.03, 0.3, 2.5])
+"""Seconds until the next step; what takes longer than that is under way then."""
+KEY = st.sampled_from(["first", "second"])
+
+
+class EverythingBreaks(RuleBasedStateMachine):
+    """Clients ask, and things break. Two jobs run when it begins, one is only made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None, prefix="proved-"))
+        self.world = World(self.place)
+        for job in (0, 1, 2):
+            self.world.create(job, "r1")
+        self.world.loop.run_for(0.1)
+        for job in (0, 2):
+            self.world.start(job, "r1")
+        self.world.loop.run_for(0.2)
+
+    def ask(self, what: str, job: int, router: str, key: str) -> None:
+        world = self.world
+        match what:
+            case "create":
+                world.create(job, router)
+            case "start":
+                world.start(job, router)
+            case "create and start":
+                world.create(job, router)
+                world.loop.run_for(0.1)
+                world.start(job, router)
+            case "restart":
+                world.restart(job, router, key)
+            case "upload":
+                world.upload(job, router)
+            case "stop":
+                world.stop(job, router)
+            case "remove":
+                world.remove(job, router, key if key == "first" else None)
+            case "wait":
+                world.wait(job, router, None if key == "first" else 1.0)
+            case "info":
+                world.info(job, router)
+
+    def breaks(self, what: str, job: int, router: str, seconds: float) -> None:
+        """Of what this job needs; what died is back after that time."""
+        world, agent = self.world, "a2" if job % 3 == 2 else "a1"
+        match what:
+            case "cut":
+                world.cut(agent, router)
+                world.loop.run_for(seconds)
+            case "agent dies":
+                world.crash_agent(agent)
+                world.loop.run_for(seconds)
+                world.start_agent(agent)
+            case "router dies":
+                world.crash_router(router)
+                world.loop.run_for(seconds)
+                world.start_router(router)
+            case "guardian dies":
+                world.guardian_dies(f"{job:032x}")
+            case "freeze":
+                node = agent if seconds > 1 else router
+                world.freeze(node)
+                world.loop.run_for(seconds * 8)
+                world.thaw(node)
+            case "silence":
+                world.silence(agent, router)
+                world.loop.run_for(seconds)
+            case "jump":
+                world.jump(agent if seconds > 1 else router, 3600.0 if seconds < 0.1 else -3600.0)
+
+    # --- what happens ---
+
+    @rule(what=ASKED, job=JOBS, router=ROUTER, key=KEY, then=THEN)
+    def asked(self, what: str, job: int, router: str, key: str, then: float) -> None:
+        self.ask(what, job, router, key)
+        self.world.loop.run_for(then)
+
+    @rule(what=ASKED, job=JOBS, router=ROUTER, key=KEY, soon=SOON, breaks=BREAKS, seconds=THEN, again=st.booleans())
+    def asked_and_meanwhile(
+        self, what: str, job: int, router: str, key: str, soon: float, breaks: str, seconds: float, again: bool
+    ) -> None:
+        self.ask(what, job, router, key)
+        self.world.loop.run_for(soon)
+        self.breaks(breaks, job, router, seconds)
+        if again:  # as a client does that was told to
+            self.ask(what, job, router, key)
+            self.world.loop.run_for(0.3)
+
+    @rule(what=BREAKS, job=JOBS, router=ROUTER, seconds=THEN)
+    def broken(self, what: str, job: int, router: str, seconds: float) -> None:
+        self.breaks(what, job, router, seconds)
+
+    @rule(agent=AGENT, router=ROUTER, there=THEN, back=THEN)
+    def slow(self, agent: str, router: str, there: float, back: float) -> None:
+        self.world.slow(agent, router, there, back)
+
+    @rule(then=THEN)
+    def mended(self, then: float) -> None:
+        self.world.mend_lines()
+        self.world.loop.run_for(then)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 16.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.loop.run_for(seconds)
+
+    @rule(count=st.integers(1, 30))
+    def a_few_steps(self, count: int) -> None:
+        self.world.loop.run_steps(count)
+
+    # --- what must hold ---
+
+    @invariant()
+    def nothing_is_wrong_now(self) -> None:
+        broken = self.world.broken_now()
+        assert not broken, broken
+
+    def teardown(self) -> None:
+        try:
+            broken = self.world.prove()
+        finally:
+            self.world.close()
+            shutil.rmtree(self.place)
+        assert not broken, "\n".join(map(str, [*broken, "of:", *self.world.history.calls]))
+
+
+EverythingBreaks.TestCase.settings = settings(
+    max_examples=20_000 if LONG else 60,
+    stateful_step_count=60 if LONG else 20,
+    derandomize=not LONG,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)
+TestNothingIsLost = EverythingBreaks.TestCase
