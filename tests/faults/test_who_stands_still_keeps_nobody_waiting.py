@@ -1,7 +1,9 @@
-"""R2, R7: an agent that stands still is not waited for: its host acknowledges all that is sent, and nobody reads it."""
+"""R2, R7: an agent that stands still is not waited for: its host acknowledges all that is sent, and nobody reads it. A
+router that stood still asks before it takes anybody for gone."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -54,3 +56,17 @@ async def test_requests_on_kept_pipes_to_an_agent_that_stands_still_are_answered
         unit="s",
         holds=slowest <= ANSWERED_SECONDS,
     )
+
+
+async def test_a_router_that_stood_still_itself_asks_before_it_gives_a_link_up(fleet: Fleet) -> None:
+    router = fleet.router("links.ping_interval=1")
+    agent = fleet.agent(router, "links.ping_interval=10")
+    await router.agent_is_there(agent)
+    os.kill(router.pid, signal.SIGSTOP)
+    await asyncio.sleep(2.8)  # longer than a link may be silent
+    os.kill(router.pid, signal.SIGCONT)
+    async with router.client() as client:
+        assert (await client.agents())[0]["connected"]
+    await asyncio.sleep(0.3)
+    assert agent.log.count("linked to router") == 1
+    assert "nothing came over a link" not in router.log
