@@ -35,7 +35,7 @@ FIXED: Mapping[str, float] = {
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: link's write": SEND_SECONDS,
     "fixed: kept back": WebLimits().kept_back,
-    "agent fixed: kept back": KEPT_BACK,
+    "fixed: kept back from pipes": KEPT_BACK,
     "fixed: held": WebLimits().held_bytes,
     "fixed: unsent": UNSENT_BYTES,
     "fixed: unsent below": UNSENT_BELOW_BYTES,
