@@ -126,6 +126,7 @@ class RouterApp:
         directory = AgentDirectory(
             events.tell,
             orphan_seconds=settings.orphan_seconds,
+            mirrored_bytes=settings.mirrored_bytes,
             takeover_seconds=settings.takeover_seconds,
             expected=remembered.uids,
         )

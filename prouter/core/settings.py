@@ -128,6 +128,11 @@ SECTIONS: tuple[ConfigSection, ...] = (
             | {"type": ["number", "null"]},
             "call_timeout": _seconds("Seconds within which an agent must answer a call about a job.", 60, 1),
             "max_per_agent": _count("Jobs that one agent may have, finished ones included.", 10000),
+            "mirrored_bytes": _count(
+                "Bytes of memory for the records of one agent's jobs, about; beyond it the agent's link ends.",
+                128 * 1024 * 1024,
+                65536,
+            ),
             "trail_bytes": _count(
                 "Bytes of what was decided about a new job that its agent keeps for GET PATH/explain; 0: nothing.",
                 16384,
@@ -280,6 +285,7 @@ class RouterSettings:
     provision_seconds: float
     max_provisioning: int
     max_jobs_per_agent: int
+    mirrored_bytes: int
     trail_bytes: int
     ping_interval_seconds: float
     handshake_seconds: float
@@ -309,6 +315,7 @@ class RouterSettings:
             provision_seconds=selection["provision_timeout"],
             max_provisioning=selection["max_provisioning"],
             max_jobs_per_agent=jobs["max_per_agent"],
+            mirrored_bytes=jobs["mirrored_bytes"],
             trail_bytes=jobs["trail_bytes"],
             ping_interval_seconds=links["ping_interval"],
             handshake_seconds=links["handshake_timeout"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ MAX_REPEATS = 4096
 class AgentEntry:
     """One agent, connected or away."""
 
-    def __init__(self, link: AgentLink, told: Callable[[Event], None]) -> None:
+    def __init__(self, link: AgentLink, told: Callable[[Event], None], mirrored_bytes: float = math.inf) -> None:
         self.link: AgentLink | None = link
         self.hello = link.hello
         self.mode = link.mode
@@ -49,7 +50,7 @@ class AgentEntry:
         """Jobs that are being made there now, and are not in the mirror yet."""
         self._told = told
         self._holdings = Holdings()
-        self.mirror = JobMirror(self._changed)
+        self.mirror = JobMirror(self._changed, mirrored_bytes)
 
     @property
     def uid(self) -> AgentUid:
@@ -123,7 +124,9 @@ class AgentDirectory:
         orphan_seconds: float,
         takeover_seconds: float,
         expected: frozenset[str] = frozenset(),
+        mirrored_bytes: float = math.inf,
     ) -> None:
+        self._mirrored_bytes = mirrored_bytes
         self._entries: dict[AgentUid, AgentEntry] = {}
         self.repeats = Repeats(MAX_REPEATS)
         """Of requests with an Idempotency-Key that no job remembers."""
@@ -249,7 +252,7 @@ class AgentDirectory:
             if old is not None and same_boot and old.hello.link > link.hello.link:
                 raise LinkClosed(f"agent {link.hello.uid!r} has a newer link than {link.hello.link}")
             if entry is None:
-                entry = AgentEntry(link, self._told)
+                entry = AgentEntry(link, self._told, self._mirrored_bytes)
                 self._entries[entry.uid] = entry
             entry.link, entry.hello, entry.mode = link, link.hello, link.mode
             entry.drain, entry.removed = link.hello.drain, link.removed

@@ -96,6 +96,7 @@ class Fleet:
         context.request_id.set("")  # what the link carries is not about the request that began it
         context.agent_id.set(hello.uid)
         link = AgentLink(rpc, hello, mode, address, self.settings.call_seconds)
+        link.mirrored_bytes = self.settings.mirrored_bytes
         gateway = self._equip(link, source)
         why = "the link ended"
         try:

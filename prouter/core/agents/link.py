@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from prouter.core.jobs.mirror import check_size, size_bytes
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
 from prouter.model.activity import Activity
 from prouter.model.agents import Drain, Hello
@@ -41,6 +43,8 @@ class AgentLink:
         """Why we ended it on purpose; empty while we did not."""
         self.removed: dict[tuple[JobUid, str], JobRecord] = {}
         """Jobs as they were that requests with an Idempotency-Key removed, as the agent remembers; oldest first."""
+        self.mirrored_bytes = math.inf
+        """What the records of its jobs may take together."""
         self._pool: PipePool | None = None
         self._jobs: JobCalls | None = None
         self._call_seconds = call_seconds
@@ -89,6 +93,7 @@ class AgentLink:
         Raises RemoteProtocolError for what is no record: an agent is not trusted to be well-formed.
         """
         snapshot: list[JobRecord] = []
+        taken = 0
         async with self.rpc.open(CallType.ISTREAM, "prouter_watch") as call, aclosing(call.values()) as news:
             complete = False
             async for item in news:
@@ -101,7 +106,11 @@ class AgentLink:
                         if told is not None:
                             yield told
                         continue
-                    snapshot.extend(JobRecord.from_wire(record) for record in item["jobs"])
+                    for told_of in item["jobs"]:
+                        record = JobRecord.from_wire(told_of)
+                        taken += size_bytes(record)
+                        check_size(record, taken, self.mirrored_bytes)
+                        snapshot.append(record)
                     complete = not item["more"]
                 except (KeyError, ValueError, TypeError, AttributeError) as error:
                     raise RemoteProtocolError(f"agent {self.hello.uid!r} sent a job record that is none") from error

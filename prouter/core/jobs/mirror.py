@@ -7,11 +7,12 @@ open goes on when the agent is back.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from prouter.errors import JobNotFound, ProuterError
+from prouter.errors import JobNotFound, ProuterError, RemoteProtocolError
 from prouter.model import job_machine
 from prouter.model.activity import Activity
 from prouter.model.ids import JobUid
@@ -19,6 +20,10 @@ from prouter.model.jobs import JobRecord, JobState, Reason
 
 MAX_REMOVED = 4096
 """Removals that are remembered for each agent. News are late by some turns of a loop, not by thousands of jobs."""
+
+MAX_UID_CHARACTERS = 256
+RECORD_BYTES = 1024
+"""What a record costs beside its texts."""
 
 _Made = tuple[JobUid, float | None]
 """One job and no other: a uid that a client chose can come again, for a job that is made later."""
@@ -32,7 +37,10 @@ class JobMirror:
     waits for a change is told of each.
     """
 
-    def __init__(self, told: Callable[[JobRecord], None]) -> None:
+    def __init__(self, told: Callable[[JobRecord], None], max_bytes: float = math.inf) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        """Of all records, about: an agent may tell of as many as it likes."""
         self._records: dict[JobUid, JobRecord] = {}
         self._removed: dict[_Made, None] = {}
         """Oldest first."""
@@ -74,7 +82,10 @@ class JobMirror:
         return True
 
     def apply(self, record: JobRecord) -> None:
-        """News from the agent; older news than what is known is dropped."""
+        """News from the agent; older news than what is known is dropped.
+
+        Raises RemoteProtocolError beyond the bound: then nothing changed.
+        """
         if _made(record) in self._removed:
             return
         known = self._records.get(record.uid)
@@ -86,15 +97,19 @@ class JobMirror:
         if record.state is JobState.CLOSED:
             self._close(known, record)
             return
+        grown = size_bytes(record) - (size_bytes(known) if known is not None else 0)
+        check_size(record, self._bytes + grown if grown > 0 else 0, self._max_bytes)
+        self._bytes += grown
         self._records[record.uid] = record
         self._tell(record)
 
     def _close(self, known: JobRecord | None, closed: JobRecord) -> None:
-        self._removed[_made(closed)] = None
+        if len(closed.uid) <= MAX_UID_CHARACTERS:
+            self._removed[_made(closed)] = None
         while len(self._removed) > MAX_REMOVED:
             del self._removed[next(iter(self._removed))]
         if known is not None:
-            del self._records[closed.uid]
+            self._bytes -= size_bytes(self._records.pop(closed.uid))
             self._activities.pop(closed.uid, None)
             self._tell(closed)
 
@@ -117,7 +132,7 @@ class JobMirror:
                 self._removed.pop(_made(record), None)
             known = self._records.get(record.uid)
             if known is not None and not same_boot and _made(known) == _made(record) and not _newer(record, known):
-                del self._records[record.uid]
+                self._bytes -= size_bytes(self._records.pop(record.uid))
             self.apply(record)
         for job in [job for job in self._records if job not in present]:
             known = self._records[job]
@@ -180,6 +195,24 @@ class JobMirror:
         for future in self._waiting.pop(job, ()):
             if not future.done():
                 future.set_result(record)
+
+
+def size_bytes(record: JobRecord) -> int:
+    """What a record takes in memory, about."""
+    texts = (record.uid, record.name, record.asked, record.driver, *record.labels, *record.labels.values())
+    many = RECORD_BYTES // 4 * (len(record.ports) + len(record.labels) + len(record.resources))
+    sender = len(record.sender.uid) + len(record.sender.name)
+    return RECORD_BYTES + many + sender + sum(map(len, texts)) + sum(map(len, (*record.ports, *record.resources)))
+
+
+def check_size(record: JobRecord, total_bytes: float, max_bytes: float) -> None:
+    """Raises RemoteProtocolError for a uid that is none, and for records that take more than the bound together."""
+    if len(record.uid) > MAX_UID_CHARACTERS:
+        raise RemoteProtocolError(f"a job's uid has {len(record.uid)} characters")
+    if total_bytes > max_bytes:
+        raise RemoteProtocolError(
+            f"the records of its jobs take more than {max_bytes:g} bytes; remove some, or raise jobs.mirrored_bytes"
+        )
 
 
 def _made(record: JobRecord) -> _Made:
