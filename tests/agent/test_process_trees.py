@@ -71,7 +71,7 @@ class Nest:
             await job.upload(NASTY, "nasty.py")
             await job.start([sys.executable, "nasty.py", mark], port_expected_count=0)
         await eventually((self.agent.sandbox(job) / "ready").exists, what="the nasty tree")
-        assert len(marked(mark)) >= 11
+        await eventually(lambda: len(marked(mark)) >= 11, what="all of the nasty tree")
         return job, mark
 
     async def ended(self, job: Job) -> dict[str, object]:

@@ -205,7 +205,7 @@ class Nest:
         mark = secrets.token_hex(8)
         job = await self.job("nasty.py", mark, name="nasty")
         await eventually((self.agent.sandbox(job) / "ready").exists, what="the nasty tree")
-        assert len(marked(mark)) >= 11
+        await eventually(lambda: len(marked(mark)) >= 11, what="all of the nasty tree")
         return Tree(self, job, mark)
 
     async def plain(self, program: str = "import time; time.sleep(600)", **options: Any) -> Tree:
