@@ -266,6 +266,7 @@ async def dial(host: str, port: int, *, ping_interval_seconds: float) -> DialedC
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent",),
         timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
+        ws_response_class=_Dialed,
     )
     try:
         websocket = await session.ws_connect(

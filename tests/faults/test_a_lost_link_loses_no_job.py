@@ -25,9 +25,6 @@ WAITS = "while ! test -e go; do sleep 0.2; done; exit 7"
 
 
 async def test_cuts_lose_no_job_and_every_call_ends(fleet, figures: Figures) -> None:
-    # What aiohttp's client says of a connection that was reset in the moment in which its websocket opened; nothing is
-    # left of it: the garbage collector closes what is closed already.
-    fleet.expected_errors += ["asyncio: Unclosed connection", "asyncio: Unclosed response"]
     router = fleet.router("links.ping_interval=1")
     async with BrokenNetwork(router.address("server")) as line, router.client() as client:
         agent = fleet.agent(router, f"client.address='{line.authority}'", "client.reconnect_delay=0.3")
