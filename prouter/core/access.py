@@ -91,6 +91,7 @@ class Access:
             weakest_request_bits=min((g.weakest_request_bits for g in found if g.requests), default=0.0),
             weakest_agent_bits=min((g.weakest_agent_bits for g in found if g.agents), default=0.0),
             lasting=all(name in told and told[name].lasting for name in asked),
+            reads=_all_of([told[name].reads if name in told else None for name in asked]),
         )
 
     def _asked(self, hook: str, authenticators: Sequence[str] | None = None) -> list[str]:
@@ -171,6 +172,12 @@ def _principal(answer: tuple[str, object], hook: str) -> Principal:
     if isinstance(value, Principal):
         return value if value.authenticator == plugin else replace(value, authenticator=plugin)
     raise PluginFailure(plugin, hook, f"it answered {type(value).__name__} instead of a Principal")
+
+
+def _all_of(reads: Sequence[frozenset[str] | None]) -> frozenset[str] | None:
+    """None as soon as one may read anything."""
+    named = [names for names in reads if names is not None]
+    return frozenset().union(*named) if len(named) == len(reads) else None
 
 
 def is_loopback(endpoint: Endpoint) -> bool:

@@ -30,6 +30,7 @@ from prouter.http1.framing import NO_BODY, request_framing
 from prouter.http1.policy import end_to_end, forward_request, reframed, without_credentials
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
+from prouter.model.forwarded import OTHERS as FORWARDED_OTHERS
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef
@@ -47,6 +48,7 @@ from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome
 from prouter.web.routes import Match, RouteTable
 from prouter.web.serve import BodyLimits, serve_route
+from prouter.web.unread import Unread, unread
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ SLASHES = re.compile("//+")
 EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_audit")
 """Hooks that may change each proxied request, or want to know what was decided about it: while somebody implements
 one, every request goes the whole way."""
+NO_NAMES: frozenset[str] = frozenset()
+OURS = frozenset(("host", "origin", "forwarded", "x-forwarded-prefix", *FORWARDED_OTHERS))
+"""Headers by which the router itself decides (origin.py)."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
@@ -180,10 +185,19 @@ class ControlDispatcher:
             _without_cookies(plan, principal),
             without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
-            lasting=partial(self._lasting, record, target, begun) if resolved.lasting and plan.lasting else None,
+            lasting=partial(self._lasting, record, target, begun, resolved, plan)
+            if resolved.lasting and plan.lasting
+            else None,
         )
 
-    def _lasting(self, record: JobRecord, target: JobTarget, begun: tuple[Guards, int] | None) -> Lasting | None:
+    def _lasting(
+        self,
+        record: JobRecord,
+        target: JobTarget,
+        begun: tuple[Guards, int] | None,
+        resolved: Resolved,
+        plan: ForwardPlan,
+    ) -> Lasting | None:
         """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
         agent has another link. None where one of these was so while it was decided, or where a plugin wants to be asked
         about, or told of, each request."""
@@ -197,16 +211,29 @@ class ControlDispatcher:
         line = JobBinding(job, target.port.name, link.hello.link).line()
         judge = self._access.judge(target.principal, PROXY, Resource(target.ref.agent, job, record.labels))
 
+        access, records, shelf = self._access, entry.mirror.records, link.pool.shelf(line)
+
         def holds() -> bool:
             return (
                 entry.link is link
-                and entry.mirror.record(job) is record
+                and records.get(job) is record
                 and hooks.generation == generation
-                and self._access.guards is guards
+                and access.guards is guards
             )
 
+        def take() -> UpstreamPipe | None:
+            if (  # the same once more and not by a call: this is the way of most requests
+                shelf
+                and entry.link is link
+                and records.get(job) is record
+                and hooks.generation == generation
+                and access.guards is guards
+            ):
+                return shelf.pop()
+            return None
+
         tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
-        return Lasting(target.prefix, holds, link.pool.kept(line), judge, tell)
+        return Lasting(target.prefix, holds, take, judge, tell, _unread(guards, resolved, plan, target.principal))
 
     def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
         """Of a request like that one."""
@@ -364,6 +391,15 @@ class ControlDispatcher:
             return forward_request(head, _without_cookies(resume(place), call.principal))
 
         return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
+
+
+def _unread(guards: Guards, resolved: Resolved, plan: ForwardPlan, principal: Principal) -> Unread | None:
+    """Header lines by which nothing of this was decided, and that the job gets as they came."""
+    if guards.reads is None or resolved.reads is None or plan.reads is None:
+        return None
+    said = frozenset(name.lower() for name, _ in plan.set_headers)
+    cookies = frozenset(("cookie",)) if plan.drop_cookies or principal.used_cookies else NO_NAMES
+    return unread(OURS, guards.reads, resolved.reads, plan.reads, plan.drop, said, cookies, principal.used_headers)
 
 
 def _without_cookies(plan: ForwardPlan, principal: Principal) -> ForwardPlan:

@@ -117,3 +117,6 @@ class Guards:
     lasting: bool = False
     """What it says of the same header lines from the same address stays true until the configuration is read again: it
     need not be asked about each of a connection's requests."""
+    reads: frozenset[str] | None = None
+    """Lower-case names of the headers by which it says so; None: it may be any. With `lasting` it is then not asked of
+    requests either that differ in other headers only, and the target."""

@@ -179,6 +179,9 @@ class ForwardPlan:
     lasting: bool = False
     """It is the same for every request of the connection with the same header lines, but for the rest of the target
     (JobTarget.rest), with which `target` ends."""
+    reads: frozenset[str] | None = None
+    """Lower-case names of the headers by which it was decided; None: it may be any. Those in `drop` and `set_headers`
+    need not be named."""
 
 
 def quoted_pairs(pairs: Iterable[tuple[str, str]]) -> str:

@@ -156,6 +156,8 @@ class Resolved:
     """True: the request's Host named the job, so that a host which is not the router's own is right."""
     lasting: bool = False
     """Every target that begins with `prefix` and a slash means the same, with another `rest`."""
+    reads: frozenset[str] | None = None
+    """Lower-case names of the headers by which it was decided, beside the verb and the target; None: it may be any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.outlived import Carried
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
-from prouter.pipe.unsent import hold_little, hold_little_below
+from prouter.pipe.turns import LARGE_BYTES
+from prouter.pipe.unsent import UNSENT_BYTES, hold_little, hold_little_below
 
 log = logging.getLogger(__name__)
 
@@ -223,6 +224,14 @@ class _End(asyncio.Protocol):
         if self.pair.timed:
             self.pair.moved()
         self.other.transport.write(data)
+        if len(data) >= LARGE_BYTES and not self.transport.is_closing():
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        held = self.other.transport.get_write_buffer_size() > UNSENT_BYTES  # then its `resume_writing` is to come
+        if not (held or self.transport.is_closing()):
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         self.eof = True

@@ -25,6 +25,7 @@ from prouter.model.services import Tasks
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import parse_verdict
 from prouter.pipe.outlived import Busy, Outlived
+from prouter.pipe.shelf import Shelf, Shelves
 from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.total import PipeTotal, Pool
@@ -91,10 +92,9 @@ class PipePool:
         self._spare = 0
         """The fewest of them that there were since `_spare_since`: nobody needed these."""
         self._spare_since = 0.0
-        self._idle: dict[bytes, deque[UpstreamPipe]] = {}
-        """By bind line, the youngest last; what is empty goes with the next sweep."""
-        self._lines: dict[UpstreamPipe, bytes] = {}
-        """Every bound pipe, busy or idle, and its bind line."""
+        self._shelves = Shelves()
+        self._bound: dict[UpstreamPipe, Shelf] = {}
+        """Every bound pipe, busy or idle, and where it is when it is idle."""
         self._streams: set[PipeStream] = set()
         self._waiters: deque[asyncio.Future[Opened]] = deque()
         self._open = 0
@@ -104,7 +104,7 @@ class PipePool:
         """The last time none came."""
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
-        """While anything is idle, or more is warm than always: one timer for all."""
+        """While anything is bound, or more is warm than always: one timer for all."""
         self._over: str | None = None
         """What the newest pipe is; a websocket where nothing else passes on the way."""
 
@@ -115,7 +115,7 @@ class PipePool:
 
     def counts(self) -> Mapping[str, Any]:
         """As /connections shows them."""
-        idle = sum(map(len, self._idle.values()))
+        idle = sum(map(len, self._shelves))
         return {
             "open": self._open,
             "busy": self._open - idle - len(self._warm),
@@ -136,26 +136,24 @@ class PipePool:
         transport, leftover = await self._unbound()
         probe_peer(transport, self._limits.silent_seconds)
         pipe = UpstreamPipe(transport, leftover, line, self)
-        self._lines[pipe] = line
+        self._bound[pipe] = shelf = self._shelves.of(line)
+        if not self._closed:
+            pipe.keep_on(shelf)
+            if self._sweeper is None:
+                self._sweep_in(self._limits.idle_seconds)
         return pipe
 
     def take_kept(self, line: bytes, *, max_idle_seconds: float) -> UpstreamPipe | None:
         """One that is bound by `line` and idle, without waiting."""
-        idle = self._idle.get(line)
+        idle = self._shelves.of(line)
         if not idle or time.monotonic() - idle[-1].idle_since > max_idle_seconds:
             return None
         return idle.pop()
 
-    def kept(self, line: bytes) -> Callable[[], UpstreamPipe | None]:
-        """How one that is bound by `line` and idle is taken, for who asks often and for what can be sent again: none is
-        idle for longer than the pool keeps it."""
-        idle_by_line = self._idle
-
-        def take() -> UpstreamPipe | None:
-            idle = idle_by_line.get(line)
-            return idle.pop() if idle else None
-
-        return take
+    def shelf(self, line: bytes) -> Shelf:
+        """Where idle pipes are that are bound by `line`, for who takes often, the last one first, and for what can be
+        sent again: none is idle for longer than the pool keeps it."""
+        return self._shelves.of(line)
 
     @asynccontextmanager
     async def stream(self, line: bytes) -> AsyncIterator[PipeStream]:
@@ -183,26 +181,21 @@ class PipePool:
 
     def returned(self, pipe: UpstreamPipe) -> None:
         """PipeHome: the pipe carried its exchange to the end and is in step."""
-        line = self._lines.get(pipe)
-        if line is None or self._closed:
+        shelf = self._bound.get(pipe)
+        if shelf is None or self._closed:
             pipe.close()
-            return
-        try:
-            self._idle[line].append(pipe)
-        except KeyError:
-            self._idle[line] = deque((pipe,))
-        if self._sweeper is None:
-            self._sweep_in(self._limits.idle_seconds)
+        else:
+            shelf.append(pipe)
 
     def lost(self, pipe: UpstreamPipe) -> None:
         """PipeHome: the pipe is closed."""
-        line = self._lines.pop(pipe, None)
-        if line is None:
+        shelf = self._bound.pop(pipe, None)
+        if shelf is None:
             return
         self._gone()
-        idle = self._idle.get(line)
-        if idle is not None and pipe in idle:
-            idle.remove(pipe)
+        pipe.keep_on(None)
+        if pipe in shelf:
+            shelf.remove(pipe)
 
     def close(self, *, silent: bool = False) -> None:
         """The link is gone: what is unbound or idle closes, whoever waits is told, what is busy is looked after.
@@ -217,17 +210,19 @@ class PipePool:
             fetch.cancel()
         for warm in list(self._warm):
             self._drop_warm(warm)
+        for pipe in self._bound:
+            pipe.keep_on(None)
         while self._close_an_idle():
             pass
         self._fail_waiters(0, f"the link to agent {self._agent!r} ended")
         if first:
-            busy: list[Busy] = [*self._lines, *self._streams]
+            busy: list[Busy] = [*self._bound, *self._streams]
             Outlived(busy, self._limits.silent_seconds, self._is_back, f"agent {self._agent!r}", silent=silent)
 
     def abort(self) -> None:
         """Reset all pipes, busy ones too."""
         self.close()
-        for pipe in list(self._lines):
+        for pipe in list(self._bound):
             pipe.cut(UpstreamFailed("the router ended the link to the agent"))
         for stream in list(self._streams):
             stream.abort()
@@ -378,8 +373,8 @@ class PipePool:
         warm.transport.abort()
 
     def _close_an_idle(self) -> bool:
-        """The one of some target that was idle for longest; whether there was one."""
-        oldest = next((idle[0] for idle in self._idle.values() if idle), None)
+        """The one that was idle for longest; whether there was one."""
+        oldest = min((idle[0] for idle in self._shelves), key=lambda pipe: pipe.idle_since, default=None)
         if oldest is None:
             return False
         self.lost(oldest)
@@ -393,19 +388,19 @@ class PipePool:
         """Close what nobody used for too long, and look again when the next one is due."""
         self._sweeper = None
         begun_by = time.monotonic() - self._limits.idle_seconds
-        for line, idle in list(self._idle.items()):
+        for idle in self._shelves:
             while idle and idle[0].idle_since <= begun_by:
                 oldest = idle[0]
                 self.lost(oldest)
                 oldest.close()
-            if not idle:
-                del self._idle[line]
         if self._spare_since <= begun_by:
             self._target = max(self._limits.warm, self._target - self._spare)
             while len(self._warm) > self._target:
                 self._drop_warm(next(iter(self._warm)))
             self._count_spare()
-        due = [idle[0].idle_since - begun_by for idle in self._idle.values()]
+        due = [idle[0].idle_since - begun_by for idle in self._shelves]
+        if self._bound:
+            due.append(self._limits.idle_seconds)
         if self._target > self._limits.warm:
             due.append(self._spare_since - begun_by)
         if due:

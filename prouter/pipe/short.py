@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import MutableSequence
+from typing import Any, Protocol
 
 from prouter.http1.response import WholeAnswer, whole_answer
 
@@ -31,6 +32,8 @@ class ShortPipe:
     """Exchanges that it carried or carries."""
     idle_since: float
     _transport: asyncio.Transport
+    _shelf: MutableSequence[Any] | None = None
+    """Where it waits for its next request. None: whoever owns it is asked each time."""
     _asker: Asker | None = None
     """In a carrier's place, as long as nothing but a whole answer comes."""
     _known: WholeAnswer | None = None
@@ -53,8 +56,15 @@ class ShortPipe:
             return False
         self._asker = None
         self.idle_since = time.monotonic()
-        self.go_back()
+        if self._shelf is not None:
+            self._shelf.append(self)
+        else:
+            self.go_back()
         return True
+
+    def keep_on(self, shelf: MutableSequence[Any] | None) -> None:
+        """From now on it waits there."""
+        self._shelf = shelf
 
     def go_back(self) -> None:
         """It is in step, for the next one."""

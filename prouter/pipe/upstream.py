@@ -29,6 +29,7 @@ from prouter.pipe.answer import TUNNELED, AnswerReader
 from prouter.pipe.bind import AGENT_LINE, MAX_LINE_BYTES, BindRefused, parse_verdict
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.short import ShortPipe
+from prouter.pipe.turns import LARGE_BYTES
 from prouter.pipe.unsent import hold_little
 
 UNTAKEN_SECONDS = 120.0
@@ -249,6 +250,9 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
             if self.answer_whole(asker, data):
                 return
             asker.in_full()
+        if len(data) >= LARGE_BYTES:
+            self.pause_reading("turn")
+            asyncio.get_running_loop().call_soon(self.resume_reading, "turn")
         carrier = self._carrier
         if carrier is not None and self.reader.tunneled:
             carrier.carried(data)

@@ -94,7 +94,7 @@ class HttpProxy:
         prefix = head.path[: len(head.path) - len(rest)]
         query = f"?{head.query}" if "?" in head.target else ""
         uid = AgentUid(agent) if agent is not None else None
-        return Resolved(uid, JobUid(job), port, prefix, rest + query, lasting=True)
+        return Resolved(uid, JobUid(job), port, prefix, rest + query, lasting=True, reads=frozenset())
 
     @hookimpl
     def prouter_plan(self, head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
@@ -109,6 +109,7 @@ class HttpProxy:
             set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
             answer=self._answer_policy(target, local),
             lasting=True,
+            reads=DROPPED,
         )
 
     def _answer_policy(self, target: JobTarget, local: str) -> AnswerPolicy:

@@ -52,6 +52,7 @@ class _Tokens:
             weakest_request_bits=_weakest(self.clients),
             weakest_agent_bits=_weakest(self.agents),
             lasting=True,
+            reads=frozenset(("authorization", "x-prouter-token")),
         )
 
 

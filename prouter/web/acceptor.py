@@ -39,7 +39,7 @@ class Acceptor:
         self.dispatcher = dispatcher
         self.limits = limits
         self.traffic = traffic or Traffic()
-        self.alike = Alike(limits.alike)
+        self.alike = Alike(limits.alike, limits.head)
         self.draining = False
         self._server: asyncio.Server | None = None
         self._connections: set[Connected] = set()

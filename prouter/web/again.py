@@ -1,5 +1,7 @@
 """Requests that are alike: from one address, with the same header lines, to one job, another rest of the target.
 
+Or with other lines than the first one had, where nothing is decided by these (unread.py).
+
 Who asks and where it goes was decided for the first of them; as long as that holds (outcomes.Lasting), the next ones
 are compared with it byte by byte and sent on with the head that was made for it. This is the way of most requests of
 most clients, and the cheapest one. Whatever is not the same goes the whole way: exchange.py.
@@ -15,17 +17,23 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from prouter.http1.fields import names_in
 from prouter.http1.framing import wants_close
+from prouter.http1.policy import forward_request
+from prouter.http1.request import HeadLimits
 from prouter.model.access import Peer
-from prouter.model.http import AnswerPolicy, RequestHead
+from prouter.model.http import AnswerPolicy, ForwardPlan, RequestHead
 from prouter.pipe.upstream import Upstream
 from prouter.web.outcomes import Lasting
+from prouter.web.unread import Unread
 
 _REST = re.compile(rb"/[!-\"$-~]*")
 """As in http1/request.py: no spaces, no controls, no fragment."""
 _VERSION = b" HTTP/1.1\r\n"
 MAX_HEAD_BYTES = 4096
 """Of what is learned of. Larger heads are rare, and what they would take in memory is theirs to choose."""
+_Key = tuple[str, bool, bytes]
+"""Address, whether it is TLS, header lines."""
 MAX_JOBS = 8
 """That are asked with the same header lines; of more, those that were learned last."""
 
@@ -83,27 +91,105 @@ class Again:
         return replace(self.head, target=target.decode("ascii"))
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Requests that are alike but for header lines by which nothing is decided, and which the job gets as they came."""
+
+    plain: Again
+    """One without any such line."""
+    host: bytes
+    """What the job gets before these lines: the rest of the first line, and Host."""
+    behind: bytes
+    """And behind them, up to the request's id."""
+
+    @classmethod
+    def of(cls, plain: Again) -> Kind:
+        host_end = plain.behind.index(b"\r\n", len(_VERSION)) + 2
+        return cls(plain, plain.behind[:host_end], plain.behind[host_end:])
+
+    def with_lines(self, end: bytes, lines: bytes) -> Again:
+        """`end`: what follows the target of such a request; `lines`: those of it that are not read, by nobody who is
+        told of it either: its head is that of the first one."""
+        plain = self.plain
+        return Again(
+            plain.start,
+            end,
+            plain.rest_at,
+            len(end),
+            plain.most,
+            plain.lasting,
+            plain.before,
+            b"".join((self.host, lines, self.behind)),
+            plain.last,
+            plain.head,
+            plain.closes,
+            plain.short,
+            plain.policy,
+            plain.fresh,
+        )
+
+
 class Alike:
     """What was learned of requests, by their address and header lines; the oldest is forgotten first."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limits: HeadLimits) -> None:
         self._most = most
+        self._limits = limits
         self._count = 0
+        self._unread: Unread | None = None
+        """Which lines are not read, in the kinds that are known."""
+        self._kinds: dict[_Key, tuple[Kind, ...]] = {}
         self._seen: dict[int, None] = {}
         """Marks of requests; that two have one is rare, and does no harm."""
-        self._known: dict[tuple[str, bool, bytes], tuple[Again, ...]] = {}
+        self._known: dict[_Key, tuple[Again, ...]] = {}
 
     def find(self, data: bytes, peer: Peer) -> Again | None:
         """What is known of a request that these bytes may be."""
         at = data.find(_VERSION)
-        for again in self._known.get((peer.host, peer.secure, data[at:]), ()) if at >= 0 else ():
+        if at < 0:
+            return None
+        for again in self._known.get((peer.host, peer.secure, data[at:]), ()):
             if data.startswith(again.start):
+                return again
+        return self._of_a_kind(data, at, peer) if self._kinds else None
+
+    def _of_a_kind(self, data: bytes, at: int, peer: Peer) -> Again | None:
+        if self._unread is None or len(data) > min(MAX_HEAD_BYTES, self._limits.head_bytes):
+            return None
+        lines = self._unread.split(data, at + len(_VERSION), self._limits.header_count)
+        if lines is None:
+            return None
+        read, others = lines
+        for kind in self._kinds.get((peer.host, peer.secure, read), ()):
+            if data.startswith(kind.plain.start):
+                again = kind.with_lines(data[at:], others)
+                if self.seen_before(data, peer):
+                    self.keep(again, peer)
                 return again
         return None
 
+    def kind_to_learn(self, block: bytes, names: Unread, peer: Peer) -> bytes | None:
+        """Of a request (`block`, its head) the lines that are read, where it is worth to learn of its kind."""
+        at = block.find(_VERSION) + len(_VERSION)
+        lines = names.split(block, at, self._limits.header_count) if len(block) <= MAX_HEAD_BYTES else None
+        if lines is None or not self._is_seen(hash((peer.host, peer.secure, names, lines[0]))):
+            return None
+        return lines[0]
+
+    def keep_kind(self, kind: Kind, names: Unread, peer: Peer) -> None:
+        if names is not self._unread:
+            self._unread, self._kinds = names, {}
+        key = (peer.host, peer.secure, kind.plain.end[len(_VERSION) : -2])
+        others = [known for known in self._kinds.pop(key, ()) if known.plain.start != kind.plain.start]
+        self._kinds[key] = (kind, *others[: MAX_JOBS - 1])
+        if len(self._kinds) > self._most:
+            del self._kinds[next(iter(self._kinds))]
+
     def seen_before(self, block: bytes, peer: Peer) -> bool:
         """Whether there was a request like this one (`block`, its head) not long ago: it is worth to learn of it."""
-        mark = hash((peer.host, peer.secure, block[block.find(_VERSION) :]))
+        return self._is_seen(hash((peer.host, peer.secure, block[block.find(_VERSION) :])))
+
+    def _is_seen(self, mark: int) -> bool:
         if mark in self._seen:
             return True
         self._seen[mark] = None
@@ -162,3 +248,25 @@ def learn(
         policy,
         fresh,
     )
+
+
+def learn_kind(
+    read: bytes,
+    names: Unread,
+    head: RequestHead,
+    sent: RequestHead,
+    plan: ForwardPlan,
+    request_id: str,
+    most_target: int,
+    lasting: Lasting,
+    fresh: Callable[[bool], Awaitable[Upstream]],
+) -> Kind | None:
+    """From a request with these lines that are `read`; `sent` is the head that went to the job by `plan`."""
+    plain = replace(head, headers=tuple(line for line in head.headers if line[0].lower() in names.names))
+    sent = replace(sent, headers=tuple(line for line in sent.headers if line[0].lower() in names.names))
+    if any(name not in ("keep-alive", "close") for name in names_in(head.all("connection"))):
+        return None
+    block = f"{head.method} {head.target} HTTP/1.1\r\n".encode("ascii") + read + b"\r\n"
+    request = forward_request(sent, plan)
+    again = learn(block, plain, request, request_id, most_target, lasting, plan.answer, fresh)
+    return Kind.of(again) if again is not None else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, Protocol
 
-from prouter.model.http import AnswerPolicy, RequestHead
+from prouter.model.http import RequestHead
 from prouter.pipe.upstream import Upstream
 from prouter.web.accounting import Accounted
-from prouter.web.outcomes import Lasting
+from prouter.web.outcomes import Forward, Lasting
 
 
 class Client(Protocol):
@@ -46,18 +46,7 @@ class Client(Protocol):
 
     def cut(self) -> None: ...
 
-    def wants_to_learn(self) -> bool:
-        """Whether there was a request like this one before."""
-
-    def learn(
-        self,
-        head: RequestHead,
-        request: bytes,
-        request_id: str,
-        lasting: Lasting,
-        policy: AnswerPolicy,
-        fresh: Callable[[bool], Awaitable[Upstream]],
-    ) -> None:
+    def learn(self, head: RequestHead, request: bytes, request_id: str, lasting: Lasting, outcome: Forward) -> None:
         """What was decided about this request holds for those like it."""
 
     def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:

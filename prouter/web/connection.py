@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol, cast
@@ -23,18 +23,19 @@ from prouter.http1.framing import NO_BODY, BadBody, BodyWatch, request_framing, 
 from prouter.http1.reply import write_reply
 from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
 from prouter.model.access import Peer
-from prouter.model.http import AnswerPolicy, RequestHead
+from prouter.model.http import RequestHead
 from prouter.model.ids import is_request_id, new_request_id, new_uid
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.pipe.turns import LARGE_BYTES
 from prouter.pipe.unsent import hold_little
 from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.accounting import Accounted
-from prouter.web.again import Again, Alike, learn
+from prouter.web.again import Again, Alike, learn, learn_kind
 from prouter.web.exchange import Exchange
 from prouter.web.limits import WebLimits
-from prouter.web.outcomes import Dispatcher, Incoming, Lasting
+from prouter.web.outcomes import Dispatcher, Forward, Incoming, Lasting
 from prouter.web.pauses import Pauses
 from prouter.web.problem import problem
 from prouter.web.short import ShortWay
@@ -155,6 +156,9 @@ class ClientConnection(ShortWay, asyncio.Protocol):
             self._buffer += data
             self._next_request()
         else:
+            if len(data) >= LARGE_BYTES:
+                self._pauses.add("turn")
+                self._loop.call_soon(self._pauses.remove, "turn")
             self._more(data)
 
     def eof_received(self) -> bool:
@@ -215,14 +219,19 @@ class ClientConnection(ShortWay, asyncio.Protocol):
 
     def _begin_again(self, data: bytes) -> bool:
         """Begin an exchange for a request like one before, where it is one."""
-        known = self._again
-        again = known or self._home.alike.find(data, self._peer)
-        if again is None or self._slow:
+        if self._slow:
             return False
-        self._again = again
-        if known is None and self.send_short(again, data):
-            return True
-        if (rest := again.matched(data)) is None or not again.lasting.holds():
+        again = self._again
+        rest = again.matched(data) if again is not None else None
+        if rest is None:
+            again = self._again = self._home.alike.find(data, self._peer)
+            if again is None:
+                return False
+            if self.send_short(again, data):
+                return True
+            rest = again.matched(data)
+        assert again is not None
+        if rest is None or not again.lasting.holds():
             self._again = None
             return False
         self._watch = None
@@ -388,22 +397,20 @@ class ClientConnection(ShortWay, asyncio.Protocol):
     def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         return self._home.go_on(work, context)
 
-    def wants_to_learn(self) -> bool:
-        return self._home.alike.seen_before(self._block, self._peer)
-
-    def learn(
-        self,
-        head: RequestHead,
-        request: bytes,
-        request_id: str,
-        lasting: Lasting,
-        policy: AnswerPolicy,
-        fresh: Callable[[bool], Awaitable[Upstream]],
-    ) -> None:
-        most = self._limits.head.target_bytes
-        self._again = learn(self._block, head, request, request_id, most, lasting, policy, fresh)
-        if self._again is not None:
-            self._home.alike.keep(self._again, self._peer)
+    def learn(self, head: RequestHead, request: bytes, request_id: str, lasting: Lasting, outcome: Forward) -> None:
+        alike, most, block = self._home.alike, self._limits.head.target_bytes, self._block
+        if alike.seen_before(block, self._peer):
+            policy = outcome.plan.answer
+            self._again = learn(block, head, request, request_id, most, lasting, policy, outcome.open)
+            if self._again is not None:
+                alike.keep(self._again, self._peer)
+        names = lasting.unread
+        read = alike.kind_to_learn(block, names, self._peer) if names is not None else None
+        if names is not None and read is not None:
+            sent, plan = outcome.head or head, outcome.plan
+            kind = learn_kind(read, names, head, sent, plan, request_id, most, lasting, outcome.open)
+            if kind is not None:
+                alike.keep_kind(kind, names, self._peer)
 
     def look_again(self, seconds: float) -> None:
         if self._exchange is not None:

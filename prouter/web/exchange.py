@@ -121,10 +121,9 @@ class Exchange(Answering):
         request = forward_request(outcome.head or head, outcome.plan)
         if head.method in REPEATABLE and self._client.body_complete and not self._held:
             self._repeat, self._request = outcome.open, request
-            if outcome.lasting is not None and not head.upgrade and self._client.wants_to_learn():
-                lasting = outcome.lasting()
-                if lasting is not None:
-                    self._client.learn(head, request, self._id(), lasting, self._policy, outcome.open)
+            lasting = outcome.lasting() if outcome.lasting is not None and not head.upgrade else None
+            if lasting is not None:
+                self._client.learn(head, request, self._id(), lasting, outcome)
         self._carry(await outcome.open(False), request)
 
     def begin_again(self, again: Again, rest: bytes) -> None:

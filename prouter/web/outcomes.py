@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from prouter.model.access import ANONYMOUS, Peer, Principal, Resource
 from prouter.model.http import ForwardPlan, Headers, Reply, RequestHead, ResponseHead
 from prouter.pipe.upstream import Upstream, UpstreamPipe
+from prouter.web.unread import Unread
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -70,11 +71,13 @@ class Lasting:
     holds: Callable[[], bool]
     """Whether it still does."""
     take: Callable[[], UpstreamPipe | None]
-    """A pipe that is kept for the same target, without waiting."""
+    """A pipe that is kept for the same target, without waiting, as long as it holds."""
     judge: Callable[[], Awaitable[None]] | None = None
     """Asks who wants to be asked about each request whether it may; raises ProuterError. None: nobody does."""
     tell: Callable[[Incoming, str], None] | None = None
     """Prepares that somebody is told of a request's end, with the rest of its target. None: nobody wants to be."""
+    unread: Unread | None = None
+    """Which header lines it was not decided by, so that it holds for requests with others of these. None: by any."""
 
 
 @dataclass(frozen=True, slots=True)

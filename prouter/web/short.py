@@ -56,8 +56,8 @@ class ShortWay:
                 return False
             opening = again.opening(rest)
             self._same = (data, again, opening)
-        lasting = again.lasting
-        if not lasting.holds() or (pipe := lasting.take()) is None:
+        pipe = again.lasting.take()
+        if pipe is None:
             return False
         mark = new_request_mark()
         request = opening + mark + again.last

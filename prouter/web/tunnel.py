@@ -16,6 +16,7 @@ from prouter.errors import ProuterError, TimedOut
 from prouter.http1.response import PlainHead
 from prouter.model.http import ResponseHead
 from prouter.pipe.reset import end_at_close, half_close, reset
+from prouter.pipe.turns import LARGE_BYTES
 from prouter.pipe.upstream import Upstream
 from prouter.web.accounting import CLIENT_GONE, ENDING, Accounted
 from prouter.web.limits import WebLimits
@@ -73,6 +74,13 @@ class Tunnel(Accounted, asyncio.Protocol):
         self._moved_at = self._loop.time()
         self._bytes_in += len(data)
         self._upstream.write(data)
+        if len(data) >= LARGE_BYTES and not (self._held or self._transport.is_closing()):
+            self._transport.pause_reading()
+            self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if not (self._held or self._transport.is_closing()):
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         self._upstream.write_eof()

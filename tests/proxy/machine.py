@@ -29,6 +29,7 @@ from prouter.web.connection import ClientConnection
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome, Serve
 from prouter.web.tunnel import Tunnel
+from prouter.web.unread import unread
 
 MORE = int(os.environ.get("PROUTER_EXAMPLES", "0"))
 EXAMPLES = settings(
@@ -279,7 +280,7 @@ class Machine:
         self.limits = WebLimits(held_bytes=HELD)
         self.dispatcher = self
         self.traffic = Traffic()
-        self.alike = Alike(4)
+        self.alike = Alike(4, HeadLimits())
         self.alike.seen_before(b"GET /job/x HTTP/1.1\r\nHost: x\r\n\r\n", Peer("127.0.0.1", 5, False))
         self.jobs: list[JobEnd] = []
         self.idle: list[UpstreamPipe] = []
@@ -388,7 +389,9 @@ class Machine:
         if self.way == "long":
             return Forward(self._open, plan)
         host = self.host
-        return Forward(self._open, plan, lasting=lambda: Lasting("/job", lambda: self.host == host, self._take))
+        holds = lambda: self.host == host  # noqa: E731 -- what is a method elsewhere
+        take = lambda: self._take() if holds() else None  # noqa: E731
+        return Forward(self._open, plan, lasting=lambda: Lasting("/job", holds, take, unread=unread(frozenset())))
 
     async def _changed(self, head: ResponseHead) -> ResponseHead:
         await self._turns("change later")

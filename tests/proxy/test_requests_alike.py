@@ -288,3 +288,24 @@ async def test_what_goes_wrong_is_told_of_the_request_that_it_was(job: Proxied) 
         assert (await wire.answer()).status == 502
     await eventually(lambda: f"GET {job.prefix}/say/nonsense: 502" in job.router.log)
     assert f"GET {job.prefix}/good: 502" not in job.router.log
+
+
+async def test_other_lines_that_nobody_reads_reach_the_job_each_time_and_the_token_never_does(fleet: Fleet) -> None:
+    job = joined(fleet, "control.tokens=['right-token']", token="right-token")()
+    async with job.wired() as wire:
+        for number in range(6):
+            own = [f"If-None-Match: {number}", f"X-Odd: \xe9{number}", "X-Odd: twice", "Cookie: a=b"]
+            lines = [own[0], "X-Prouter-Token: right-token", *own[1:]]
+            await wire.send(job.request(f"/{number}", *lines))
+            answer = await wire.answer()
+            heard = answer.body.decode("latin-1").split("\r\n")[:-2]
+            assert heard[0] == f"GET /{number} HTTP/1.1"
+            assert heard[1] == f"Host: 127.0.0.1:{job.info['ports']['http']}"
+            assert [line for line in heard if line in own] == own
+            assert sum(line.startswith("X-Forwarded-For: ") for line in heard) == 1
+            assert "right-token" not in answer.body.decode("latin-1")
+        for lines in ([], ["X-Prouter-Token: wrong"], ["X_Prouter_Token: right-token"], ["Authorization: Bearer x"]):
+            await wire.send(job.request("/x", *lines, "If-None-Match: 7"))
+            assert (await wire.answer()).status == 401
+        await wire.send(job.request("/x", "X-Prouter-Token: right-token", "Connection: X-Odd", "X-Odd: 8"))
+        assert b"X-Odd" not in (await wire.answer()).body

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from operator import itemgetter
+
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prouter.errors import RequestError
+from prouter.http1.framing import NO_BODY, request_framing, wants_close
 from prouter.http1.policy import forward_request
 from prouter.http1.request import HeadLimits, find_head_end, parse_request_head
 from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, ForwardPlan
-from prouter.web.again import MAX_HEAD_BYTES, Again, Alike, learn
+from prouter.web.again import MAX_HEAD_BYTES, Again, Alike, learn, learn_kind
 from prouter.web.outcomes import Lasting
+from prouter.web.unread import unread
 
 PREFIX = "/jobs/a/j/http"
 FIELDS = b" HTTP/1.1\r\nHost: localhost:8080\r\nAccept: */*\r\n\r\n"
@@ -108,7 +113,7 @@ def test_a_request_with_an_id_of_its_own_or_a_plan_of_another_kind_teaches_nothi
 
 
 def test_what_is_kept_is_bounded_in_number_and_in_size() -> None:
-    alike, peer = Alike(3), Peer("127.0.0.1", 1)
+    alike, peer = Alike(3, LIMITS), Peer("127.0.0.1", 1)
     for number in range(5):
         for job in range(2):
             block = f"GET /jobs/a/{job}/http/x HTTP/1.1\r\nHost: h\r\nX-N: {number}\r\n\r\n".encode()
@@ -121,3 +126,142 @@ def test_what_is_kept_is_bounded_in_number_and_in_size() -> None:
             assert alike.find(block, peer) is found
     assert sum(len(known) for known in alike._known.values()) <= 3
     assert learned(block=FIRST.replace(b"Accept: */*", b"Accept: " + b"a" * MAX_HEAD_BYTES)) is None
+
+
+# --- lines that nobody reads ---
+
+READ = unread(frozenset(("authorization", "origin")))
+READ_LINES = [
+    b"Authorization: Bearer a",
+    b"authorization: Bearer b",
+    b"Origin: http://localhost:8080",
+    b"Connection: keep-alive",
+    b"Connection: close",
+    b"TE: trailers",
+    b"Expect: 100-continue",
+    b"Upgrade: websocket",
+    b"Content-Length: 0",
+]
+OTHER_LINES = [
+    b"Accept: */*",
+    b"accept-language:en",
+    b"X-Odd:  two  spaces \t",
+    b"X-Odd: again",
+    b"X-Latin: \xe9\xff",
+    b"X-Empty:",
+    b"Authorizations: of another kind",
+    b"Cookie: a=b",
+]
+ODD_LINES = [
+    b"Authorization : Bearer c",
+    b"Connection: X-Odd",
+    b"X_Odd: with an underscore",
+    b"Transfer_Encoding: chunked",
+    b"X-Request-Id: theirs",
+    b"Host: other",
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked",
+    b" folded",
+    b"no colon",
+    b"X-Nul: \0",
+    b"X-Bare: a\rb",
+    b"X-Bare: a\nb",
+    b"",
+]
+
+
+@st.composite
+def two_requests(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
+    """The same lines that are read in the same order, others between them; now and then one that is odd."""
+    read = [b"Host: localhost:8080", *draw(st.lists(st.sampled_from(READ_LINES), max_size=2))]
+    made = []
+    for _ in range(2):
+        lines = list(read)
+        for line in draw(st.lists(st.sampled_from(OTHER_LINES), max_size=5)):
+            lines.insert(draw(st.integers(0, len(lines))), line)
+        if draw(st.integers(0, 3)) == 0:
+            lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(READ_LINES + ODD_LINES)))
+        made.append(lines)
+    return made[0], made[1]
+
+
+@settings(max_examples=300)
+@given(two_requests())
+def test_other_lines_that_nobody_reads_are_sent_on_as_they_would_have_been(
+    requests: tuple[list[bytes], list[bytes]],
+) -> None:
+    alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
+    for _ in range(2):
+        learn_of(alike, peer, block_of(requests[0]))
+    data = block_of(requests[1])
+    again = alike.find(data, peer)
+    if again is None:
+        return
+    found = again.matched(data)
+    assert found == b"/first?x=1"
+    assert find_head_end(data) == len(data)
+    head = parse_request_head(data, LIMITS)
+    assert request_framing(head) is NO_BODY
+    assert not head.upgrade
+    assert again.closes == wants_close(head)
+    assert [head.all(name) for name in READ.names] == [again.head.all(name) for name in READ.names]
+    assert same_head(again.request(found, b"r-1"), forward_request(head, PLAN))
+
+
+@pytest.mark.parametrize("line", [*ODD_LINES, *READ_LINES], ids=repr)
+def test_what_is_odd_or_read_is_no_other_line(line: bytes) -> None:
+    """Not beside a kind that is known, and no kind is known by it where what it names is another line."""
+    alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
+    plain = [b"Host: localhost:8080", b"X-Odd: a"]
+    for _ in range(2):
+        learn_of(alike, peer, block_of(plain))
+    assert alike.find(block_of(plain), peer) is not None
+    assert alike.find(block_of([*plain, line]), peer) is None
+    for _ in range(2):
+        learn_of(alike, peer, block_of([*plain, line]))
+    again = alike.find(block_of([*plain, line]), peer)
+    assert (again is not None) == (line in READ_LINES)
+
+
+def test_a_request_that_differs_in_what_is_read_is_another_one() -> None:
+    alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
+    known = [b"Host: localhost:8080", b"Authorization: Bearer a"]
+    for number in range(2):
+        learn_of(alike, peer, block_of([*known, b"X-Number: %d" % number]))
+    assert alike.find(block_of([*known, b"X-Number: 3"]), peer) is not None
+    for other in ([b"Authorization: Bearer b"], [], [b"Authorization: Bearer a", b"Authorization: Bearer a"]):
+        assert alike.find(block_of([known[0], *other, b"X-Number: 3"]), peer) is None
+    assert alike.find(block_of([*known, b"X-Number: 3"]), Peer("127.0.0.2", 1)) is None
+    assert alike.find(block_of([*known, *(b"X-Number: 3" for _ in range(LIMITS.header_count))]), peer) is None
+
+
+def block_of(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\r\n" for line in (f"GET {PREFIX}/first?x=1 HTTP/1.1".encode(), *lines, b""))
+
+
+def learn_of(alike: Alike, peer: Peer, block: bytes) -> None:
+    """As a connection does, of a request that went the whole way without a body."""
+    try:
+        head = parse_request_head(block, LIMITS)
+    except RequestError:
+        return
+    if head.upgrade or request_framing(head) is not NO_BODY:
+        return
+    lasting = Lasting(PREFIX, lambda: True, lambda: None, unread=READ)
+    read = alike.kind_to_learn(block, READ, peer)
+    if read is not None:
+        kind = learn_kind(read, READ, head, head, PLAN, "r-1", LIMITS.target_bytes, lasting, never)  # type: ignore[arg-type]
+        if kind is not None:
+            alike.keep_kind(kind, READ, peer)
+
+
+def same_head(one: bytes, other: bytes) -> bool:
+    """Whether a server reads the same: the order of lines of one name counts, that of others does not."""
+    (first, *lines), (second, *others) = one.split(b"\r\n"), other.split(b"\r\n")
+    named, named_others = ([(*_parts(line),) for line in some if line] for some in (lines, others))
+    return first == second and sorted(named, key=itemgetter(0)) == sorted(named_others, key=itemgetter(0))
+
+
+def _parts(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    return name.lower(), value.strip(b" \t")

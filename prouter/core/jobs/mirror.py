@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from prouter.errors import JobNotFound, ProuterError, RemoteProtocolError
@@ -58,6 +58,11 @@ class JobMirror:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def records(self) -> Mapping[JobUid, JobRecord]:
+        """As they are at any moment."""
+        return self._records
 
     def record(self, job: JobUid) -> JobRecord | None:
         """None: there is no such job."""
