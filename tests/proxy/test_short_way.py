@@ -67,7 +67,7 @@ def outcome(talk: list[tuple[Asked, Script]], *, long: bool) -> tuple[object, ..
             made.machine.client.send(asked.raw(number))
             made.machine.rest()
         client, jobs = made.machine.client, made.machine.jobs
-        taken = re.sub(rb"X-Request-Id: [0-9a-f]+", b"X-Request-Id: 1", bytes(client.taken))
+        taken = re.sub(rb"(X-Request-Id|Date): [^\r]+", rb"\1: -", bytes(client.taken))
         ends = [(job.transport.ended, job.requests) for job in jobs]
         rows = made.machine.traffic.requests.values()
         counts = [
