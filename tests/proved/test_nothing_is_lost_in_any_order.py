@@ -118,6 +118,25 @@ class EverythingBreaks(RuleBasedStateMachine):
             self.ask(what, job, router, key)
             self.world.loop.run_for(0.3)
 
+    @rule(dies=st.booleans(), key=KEY)
+    def a_restart_repeated(self, dies: bool, key: str) -> None:
+        """Of a job that has ended both times; its agent may have died between them."""
+        self.ask("create and start", 7, "r1", key)
+        self.world.loop.run_for(2)
+        for _ in range(2):
+            self.ask("restart", 7, "r1", key)
+            self.world.loop.run_for(2.5)
+            if dies:
+                self.breaks("agent dies", 7, "r1", 0.03)
+                self.world.loop.run_for(1)
+
+    @rule(what=st.sampled_from(["remove", "stop"]), job=st.sampled_from([0, 1]), dies=st.booleans())
+    def asked_elsewhere_while_a_link_is_down(self, what: str, job: int, dies: bool) -> None:
+        """What one router knows is changed by the other one."""
+        self.breaks("router dies" if dies else "cut", job, "r1", 0.0)
+        self.ask(what, job, "r2", "first")
+        self.world.loop.run_for(0.05)
+
     @rule(what=BREAKS, job=JOBS, router=ROUTER, seconds=THEN)
     def broken(self, what: str, job: int, router: str, seconds: float) -> None:
         self.breaks(what, job, router, seconds)
