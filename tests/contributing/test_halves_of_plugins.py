@@ -177,7 +177,7 @@ async def test_small_requests_are_answered_whole_or_refused(fleet: Fleet, pair: 
         assert (await ask("/notes/long", max_bytes=1200))["body"] == "x" * 1200
         assert (await ask("/notes/long", max_bytes=1199))[:2] == (413, "too-large")
         assert (await ask("/notes/silent", seconds=0.2))[:2] == (504, "timeout")
-        assert (await ask("/notes/cut"))[:2] == (502, "upstream")
+        assert (await ask("/notes/cut"))[:2] == (503, "unavailable")
         missing = await ask("/nowhere")
         assert (missing["status"], missing["type"]) == (404, "application/problem+json")
         assert (await ask("/notes", verb="DELETE"))["status"] == 405
