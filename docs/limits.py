@@ -22,6 +22,7 @@ from prouter.plugins.job_output.agent import JobOutput
 from prouter.plugins.ws_bridge.router import WsBridge
 from prouter.rpc.limits import Limits
 from prouter.rpc.websocket import CONNECT_SECONDS, SEND_SECONDS
+from prouter.web.exchange import ONCE_MORE_SECONDS
 from prouter.web.limits import WebLimits
 
 PAGE = Path(__file__).parent / "limits.md"
@@ -32,6 +33,7 @@ WHOLE = (("", "timeouts"), ("", "limits"), ("", "pipes"), ("", "links"), ("agent
 FIXED: Mapping[str, float] = {
     "fixed: silence": PoolLimits().silent_seconds,
     "fixed: connect": CONNECT_SECONDS,
+    "fixed: once more": ONCE_MORE_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: link's write": SEND_SECONDS,
     "fixed: kept back": WebLimits().kept_back,

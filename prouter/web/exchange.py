@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from prouter.errors import Internal, InvalidRequest, ProuterError, Unavailable
+from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable
 from prouter.http1.framing import wants_close
 from prouter.http1.policy import forward_request
 from prouter.http1.reply import write_reply
@@ -22,7 +22,7 @@ from prouter.model import unexpected
 from prouter.model.http import ForwardPlan, Headers, Reply
 from prouter.model.traffic import Traffic
 from prouter.model.trail import current as trail
-from prouter.pipe.steps import begin
+from prouter.pipe.steps import begin, in_a_task
 from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
 from prouter.web.accounting import CLIENT_GONE, ENDING
@@ -36,6 +36,8 @@ from prouter.web.stand_in import LocalUpstream
 
 log = logging.getLogger(__name__)
 
+ONCE_MORE_SECONDS = 15.0
+"""From a request's begin until it has a second connection, where the first was lost: who asks has waited already."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
@@ -172,7 +174,13 @@ class Exchange(Answering):
 
     async def _once_more(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:
         """The kept connection had just been closed, and nothing had come of it."""
-        self._carry(await fresh(True), self._request)
+        await in_a_task()
+        try:
+            async with asyncio.timeout(ONCE_MORE_SECONDS - (self._loop.time() - self._begun_at)):
+                upstream = await fresh(True)
+        except TimeoutError:
+            raise TimedOut("the way to the job was lost, and there was no other one in time") from None
+        self._carry(upstream, self._request)
 
     def _carry(self, upstream: Upstream, request: bytes) -> None:
         """Send the request; what comes back, and how it ends, is told by callbacks."""
