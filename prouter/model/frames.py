@@ -7,6 +7,8 @@ answer is cut (plugin.Relay.resume). Pure: bytes in, frames out.
     8 bytes  the place behind this frame, big endian
     4 bytes  how many bytes follow
     ...      those bytes of the body
+
+In place of the number, 2**32 - 1: what is followed can not be read on, and to ask again is of no use.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ FRAMES_HEADER = "X-Prouter-Frames"
 """In the request: frames are understood. In the answer: it is in frames, and begins at this place."""
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 _HEAD = struct.Struct(">QI")
+_FAILED = 2**32 - 1
+FAILURE = _HEAD.pack(0, _FAILED)
+"""The last frame of an answer that its maker breaks off."""
 
 
 def frame(after: int, data: bytes) -> bytes:
@@ -43,6 +48,8 @@ class FrameReader:
         self._buffer += data
         while len(self._buffer) >= _HEAD.size:
             after, size = _HEAD.unpack_from(self._buffer)
+            if size == _FAILED:
+                raise RemoteProtocolError("the agent can not read on what was followed")
             if size > MAX_FRAME_BYTES:
                 raise RemoteProtocolError(f"an answer in frames has one of {size} bytes")
             end = _HEAD.size + size

@@ -17,7 +17,7 @@ from writes import Write, traced, writes_below
 
 from prouter.client import Client
 from prouter.model.ids import new_uid
-from prouter.testing import AgentDaemon, RouterDaemon, eventually
+from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 from prouter.testing.processes import tagged_processes
 
 SAMPLES = 4
@@ -29,8 +29,25 @@ START |= {"port_expected_count": 0}
 TEMPORARY = ("*.new", ".removed-*", "torn-*", ".prouter-*")
 
 
-async def test_nothing_that_was_acknowledged_is_lost_at_any_of_them(fleet, figures: Figures) -> None:
-    router, agent = await fleet.pair()
+ONE_THREAD = """
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from prouter import hookimpl
+
+class OneThread:
+    @hookimpl
+    def prouter_startup(self, agent):
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+"""
+"""The Nth call of a thread is the same one in each story only when there are no others that may make it."""
+
+
+async def test_nothing_that_was_acknowledged_is_lost_at_any_of_them(
+    fleet: Fleet, figures: Figures, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "one_thread.py"
+    plugin.write_text(ONE_THREAD)
+    router, agent = await fleet.pair("jobs.background_threads=1", f"plugins.load=[{str(plugin)!r}]")
     state, log = agent.jobs.parent, agent.place / "strace"
     async with router.client() as client:
         await warm(client, agent)

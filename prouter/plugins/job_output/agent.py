@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from prouter import hookimpl
-from prouter.errors import JobNotFound, RangeNotSatisfiable, TooManyRequests
-from prouter.model.frames import FRAMES_HEADER
+from prouter.errors import JobNotFound, ProuterError, RangeNotSatisfiable, TooManyRequests
+from prouter.model.frames import FAILURE, FRAMES_HEADER
 from prouter.model.ids import JobUid
 from prouter.model.output import OutputPiece
 from prouter.model.plugin import Call, ConfigSection, Route
@@ -99,9 +99,14 @@ class JobOutput:
         if call.head.method != "HEAD":
             if first:
                 await answer.write(form.encode(first))
-            async for pieces in reading:
-                if data := form.encode(pieces):
-                    await answer.write(data)
+            try:
+                async for pieces in reading:
+                    if data := form.encode(pieces):
+                        await answer.write(data)
+            except (ProuterError, OSError):  # of the reading, or the client is gone, who gets nothing any more
+                if FRAMES_HEADER in headers:
+                    await answer.write(FAILURE)
+                raise
             with suppress(JobNotFound):  # removed by now: it ended, and nobody knows how
                 if data := form.end(self.agent.jobs.get(job)):
                     await answer.write(data)
