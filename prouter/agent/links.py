@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -40,6 +41,11 @@ KEPT_BACK = 0.25
 """Of the process's descriptors, what pipes leave to links, guardians and files."""
 MOST_KEPT_BACK = 256
 """Descriptors, however many there are."""
+
+
+def kept_back() -> int:
+    """Descriptors that pipes leave to others."""
+    return min(MOST_KEPT_BACK, int(descriptors() * KEPT_BACK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +111,9 @@ class RouterLink:
     async def _dial_pipe(self, dialer: PipeDialer, ticket: str, tell: Callable[[bool], None]) -> None:
         opened = False
         try:
-            transport, leftover = await dialer.open(ticket)
-            self.take_pipe(transport, leftover)
+            async with self._links.turn_to_dial():
+                transport, leftover = await dialer.open(ticket)
+                self.take_pipe(transport, leftover)
             opened = True
         except LinkError as error:
             self._links.no_pipe.warn("no pipe for link %s: %s", self.number, error.detail)
@@ -148,6 +155,9 @@ class Links:
         self._registering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each router: who is asked whether its old link lives holds nobody else up."""
         self.no_pipe = SeldomLog(log)
+        self._dialing = 0
+        self._dialed = asyncio.Event()
+        """Set, and replaced, whenever a pipe was dialed."""
         self.closed = False
         """The agent is ending."""
 
@@ -157,9 +167,21 @@ class Links:
     def has_room(self, pipe: asyncio.Transport) -> bool:
         """Whether its descriptor, the lowest that was free, leaves enough for links, guardians and records."""
         number: int = pipe.get_extra_info("socket").fileno()
-        most = descriptors()
-        most -= min(MOST_KEPT_BACK, int(most * KEPT_BACK))
+        most = descriptors() - kept_back()
         return 2 * number < most or number + sum(not there.joined for there in self.pipes) < most
+
+    @asynccontextmanager
+    async def turn_to_dial(self) -> AsyncIterator[None]:
+        """What is dialed takes descriptors of those kept back until its number is looked at: a quarter at most."""
+        while self._dialing >= max(1, kept_back() // 4):
+            await self._dialed.wait()
+        self._dialing += 1
+        try:
+            yield
+        finally:
+            self._dialing -= 1
+            self._dialed.set()
+            self._dialed = asyncio.Event()
 
     def new(self, direction: str, address: str) -> RouterLink:
         """A link that is about to shake hands."""
