@@ -180,8 +180,8 @@ class ForwardPlan:
     """It is the same for every request of the connection with the same header lines, but for the rest of the target
     (JobTarget.rest), with which `target` ends."""
     reads: frozenset[str] | None = None
-    """Lower-case names of the headers by which it was decided; None: it may be any. Those in `drop` and `set_headers`
-    need not be named."""
+    """Lower-case names of the headers by which it was decided; None: it may be any. Those that every
+    plan has in `drop` or `set_headers` need not be named."""
 
 
 def quoted_pairs(pairs: Iterable[tuple[str, str]]) -> str:

@@ -107,16 +107,17 @@ class Kind:
         host_end = plain.behind.index(b"\r\n", len(_VERSION)) + 2
         return cls(plain, plain.behind[:host_end], plain.behind[host_end:])
 
-    def with_lines(self, end: bytes, lines: bytes) -> Again:
+    def with_lines(self, end: bytes, lines: bytes, most_head: int) -> Again:
         """`end`: what follows the target of such a request; `lines`: those of it that are not read, by nobody who is
         told of it either: its head is that of the first one."""
         plain = self.plain
+        most = min(plain.most, most_head - plain.rest_at - len(end))
         return Again(
             plain.start,
             end,
             plain.rest_at,
             len(end),
-            plain.most,
+            most,
             plain.lasting,
             plain.before,
             b"".join((self.host, lines, self.behind)),
@@ -129,6 +130,13 @@ class Kind:
         )
 
 
+def _line_end(head: bytes) -> int:
+    """Where the version at the end of the first line begins; -1 where that says another version than 1.1: a header's
+    value may end like that, too."""
+    at = head.find(_VERSION)
+    return at if at >= 0 and head.find(b"\r\n") == at + len(_VERSION) - 2 else -1
+
+
 class Alike:
     """What was learned of requests, by their address and header lines; the oldest is forgotten first."""
 
@@ -139,13 +147,14 @@ class Alike:
         self._unread: Unread | None = None
         """Which lines are not read, in the kinds that are known."""
         self._kinds: dict[_Key, tuple[Kind, ...]] = {}
+        self._kind_count = 0
         self._seen: dict[int, None] = {}
         """Marks of requests; that two have one is rare, and does no harm."""
         self._known: dict[_Key, tuple[Again, ...]] = {}
 
     def find(self, data: bytes, peer: Peer) -> Again | None:
         """What is known of a request that these bytes may be."""
-        at = data.find(_VERSION)
+        at = _line_end(data)
         if at < 0:
             return None
         for again in self._known.get((peer.host, peer.secure, data[at:]), ()):
@@ -162,7 +171,7 @@ class Alike:
         read, others = lines
         for kind in self._kinds.get((peer.host, peer.secure, read), ()):
             if data.startswith(kind.plain.start):
-                again = kind.with_lines(data[at:], others)
+                again = kind.with_lines(data[at:], others, self._limits.head_bytes)
                 if self.seen_before(data, peer):
                     self.keep(again, peer)
                 return again
@@ -170,20 +179,24 @@ class Alike:
 
     def kind_to_learn(self, block: bytes, names: Unread, peer: Peer) -> bytes | None:
         """Of a request (`block`, its head) the lines that are read, where it is worth to learn of its kind."""
-        at = block.find(_VERSION) + len(_VERSION)
-        lines = names.split(block, at, self._limits.header_count) if len(block) <= MAX_HEAD_BYTES else None
+        at = _line_end(block)
+        if at < 0 or len(block) > MAX_HEAD_BYTES:
+            return None
+        lines = names.split(block, at + len(_VERSION), self._limits.header_count)
         if lines is None or not self._is_seen(hash((peer.host, peer.secure, names, lines[0]))):
             return None
         return lines[0]
 
     def keep_kind(self, kind: Kind, names: Unread, peer: Peer) -> None:
         if names is not self._unread:
-            self._unread, self._kinds = names, {}
+            self._unread, self._kinds, self._kind_count = names, {}, 0
         key = (peer.host, peer.secure, kind.plain.end[len(_VERSION) : -2])
-        others = [known for known in self._kinds.pop(key, ()) if known.plain.start != kind.plain.start]
+        before = self._kinds.pop(key, ())
+        others = [known for known in before if known.plain.start != kind.plain.start]
         self._kinds[key] = (kind, *others[: MAX_JOBS - 1])
-        if len(self._kinds) > self._most:
-            del self._kinds[next(iter(self._kinds))]
+        self._kind_count += len(self._kinds[key]) - len(before)
+        while self._kind_count > self._most:
+            self._kind_count -= len(self._kinds.pop(next(iter(self._kinds))))
 
     def seen_before(self, block: bytes, peer: Peer) -> bool:
         """Whether there was a request like this one (`block`, its head) not long ago: it is worth to learn of it."""
@@ -212,13 +225,15 @@ def learn(
     head: RequestHead,
     request: bytes,
     request_id: str,
-    most_target: int,
+    limits: HeadLimits,
     lasting: Lasting,
     policy: AnswerPolicy,
     fresh: Callable[[bool], Awaitable[Upstream]],
 ) -> Again | None:
     """From a request (`block`, its head as it came) and what the job got (`request`). None: it is not like that."""
     if len(block) > MAX_HEAD_BYTES:
+        return None
+    if head.version != "1.1" or _line_end(block) < 0:
         return None
     line, version, fields = block.partition(_VERSION)
     start = f"{head.method} {lasting.prefix}".encode("ascii")
@@ -231,7 +246,10 @@ def learn(
         return None
     behind, _, last = sent_fields.partition(marked)
     before = sent[: len(sent) - len(rest)]
-    most = most_target - len(lasting.prefix.encode("ascii"))
+    most = min(
+        limits.target_bytes - len(lasting.prefix.encode("ascii")),
+        limits.head_bytes - len(start) - len(version) - len(fields),
+    )
     return Again(
         start,
         version + fields,
@@ -257,16 +275,16 @@ def learn_kind(
     sent: RequestHead,
     plan: ForwardPlan,
     request_id: str,
-    most_target: int,
+    limits: HeadLimits,
     lasting: Lasting,
     fresh: Callable[[bool], Awaitable[Upstream]],
 ) -> Kind | None:
     """From a request with these lines that are `read`; `sent` is the head that went to the job by `plan`."""
     plain = replace(head, headers=tuple(line for line in head.headers if line[0].lower() in names.names))
     sent = replace(sent, headers=tuple(line for line in sent.headers if line[0].lower() in names.names))
-    if any(name not in ("keep-alive", "close") for name in names_in(head.all("connection"))):
+    if head.version != "1.1" or any(name not in ("keep-alive", "close") for name in names_in(head.all("connection"))):
         return None
     block = f"{head.method} {head.target} HTTP/1.1\r\n".encode("ascii") + read + b"\r\n"
     request = forward_request(sent, plan)
-    again = learn(block, plain, request, request_id, most_target, lasting, plan.answer, fresh)
+    again = learn(block, plain, request, request_id, limits, lasting, plan.answer, fresh)
     return Kind.of(again) if again is not None else None

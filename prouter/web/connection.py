@@ -398,17 +398,17 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         return self._home.go_on(work, context)
 
     def learn(self, head: RequestHead, request: bytes, request_id: str, lasting: Lasting, outcome: Forward) -> None:
-        alike, most, block = self._home.alike, self._limits.head.target_bytes, self._block
+        alike, limits, block = self._home.alike, self._limits.head, self._block
         if alike.seen_before(block, self._peer):
             policy = outcome.plan.answer
-            self._again = learn(block, head, request, request_id, most, lasting, policy, outcome.open)
+            self._again = learn(block, head, request, request_id, limits, lasting, policy, outcome.open)
             if self._again is not None:
                 alike.keep(self._again, self._peer)
         names = lasting.unread
         read = alike.kind_to_learn(block, names, self._peer) if names is not None else None
         if names is not None and read is not None:
             sent, plan = outcome.head or head, outcome.plan
-            kind = learn_kind(read, names, head, sent, plan, request_id, most, lasting, outcome.open)
+            kind = learn_kind(read, names, head, sent, plan, request_id, limits, lasting, outcome.open)
             if kind is not None:
                 alike.keep_kind(kind, names, self._peer)
 

@@ -28,7 +28,10 @@ class Unread:
     def __init__(self, names: Collection[str]) -> None:
         self.names = frozenset(names) | ALWAYS_READ
         read = "|".join(re.escape(name) for name in sorted(self.names))
-        self._lines = re.compile(rf"((?:{read}):{VALUE}\r\n)|({_NAME}:{VALUE}\r\n)".encode("latin-1"), re.IGNORECASE)
+        self._lines = re.compile(
+            rf"((?:{read}):{VALUE}\r\n)|({_NAME}:{VALUE}\r\n)|[\s\S]+".encode("latin-1"), re.IGNORECASE
+        )
+        """What is neither takes the rest: looked at once, and not from each of its bytes on."""
 
     def split(self, head: bytes, start: int, most: int) -> tuple[bytes, bytes] | None:
         """Lines that are read, and the others, of the fields that begin at `start` and go to the head's end.

@@ -309,3 +309,15 @@ async def test_other_lines_that_nobody_reads_reach_the_job_each_time_and_the_tok
             assert (await wire.answer()).status == 401
         await wire.send(job.request("/x", "X-Prouter-Token: right-token", "Connection: X-Odd", "X-Odd: 8"))
         assert b"X-Odd" not in (await wire.answer()).body
+
+
+async def test_what_a_header_says_of_a_version_opens_no_door(fleet: Fleet) -> None:
+    job = joined(fleet, "control.tokens=['right-token']", token="right-token")()
+    host = "Host: {}:{}".format(*job.router.address("control"))
+    for _ in range(3):
+        lines = (f"GET {job.prefix}/x HTTP/1.0", "X-Prouter-Token: right-token", "X-A: b HTTP/1.1", host, "", "")
+        async with job.wired() as wire:
+            await wire.send("\r\n".join(lines).encode())
+            assert (await wire.answer()).status == 200
+    assert (await job.ask("/x")).status == 401
+    assert (await job.ask("/x", "X-A: b HTTP/1.1")).status == 401

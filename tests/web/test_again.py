@@ -33,7 +33,7 @@ def learned(block: bytes = FIRST, plan: ForwardPlan = PLAN) -> Again | None:
     head = parse_request_head(block, LIMITS)
     lasting = Lasting(PREFIX, lambda: True, lambda: None)
     request = forward_request(head, plan)
-    return learn(block, head, request, "r-1", LIMITS.target_bytes, lasting, AnswerPolicy(), never)  # type: ignore[arg-type]
+    return learn(block, head, request, "r-1", LIMITS, lasting, AnswerPolicy(), never)  # type: ignore[arg-type]
 
 
 PIECES = st.lists(
@@ -120,7 +120,7 @@ def test_what_is_kept_is_bounded_in_number_and_in_size() -> None:
             head = parse_request_head(block, LIMITS)
             lasting = Lasting(f"/jobs/a/{job}/http", lambda: True, lambda: None)
             request = forward_request(head, ForwardPlan("/x", "h", set_headers=(("X-Request-Id", "r-1"),)))
-            found = learn(block, head, request, "r-1", 100, lasting, AnswerPolicy(), never)  # type: ignore[arg-type]
+            found = learn(block, head, request, "r-1", LIMITS, lasting, AnswerPolicy(), never)  # type: ignore[arg-type]
             assert found is not None
             alike.keep(found, peer)
             assert alike.find(block, peer) is found
@@ -239,7 +239,7 @@ def block_of(lines: list[bytes]) -> bytes:
     return b"".join(line + b"\r\n" for line in (f"GET {PREFIX}/first?x=1 HTTP/1.1".encode(), *lines, b""))
 
 
-def learn_of(alike: Alike, peer: Peer, block: bytes) -> None:
+def learn_of(alike: Alike, peer: Peer, block: bytes, limits: HeadLimits = LIMITS) -> None:
     """As a connection does, of a request that went the whole way without a body."""
     try:
         head = parse_request_head(block, LIMITS)
@@ -250,7 +250,7 @@ def learn_of(alike: Alike, peer: Peer, block: bytes) -> None:
     lasting = Lasting(PREFIX, lambda: True, lambda: None, unread=READ)
     read = alike.kind_to_learn(block, READ, peer)
     if read is not None:
-        kind = learn_kind(read, READ, head, head, PLAN, "r-1", LIMITS.target_bytes, lasting, never)  # type: ignore[arg-type]
+        kind = learn_kind(read, READ, head, head, PLAN, "r-1", limits, lasting, never)  # type: ignore[arg-type]
         if kind is not None:
             alike.keep_kind(kind, READ, peer)
 
@@ -265,3 +265,37 @@ def same_head(one: bytes, other: bytes) -> bool:
 def _parts(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b":")
     return name.lower(), value.strip(b" \t")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        f"GET {PREFIX}/first?x=1 HTTP/1.0\r\nAuthorization: a\r\nX-A: b HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
+        f"GET {PREFIX}/first?x=1 HTTP/1.0\r\nHost: localhost:8080\r\nX-A: b HTTP/1.1\r\n\r\n",
+        f"GET {PREFIX}/a:b?x=1 HTTP/1.0\r\nHost: localhost:8080\r\n\r\n",
+    ],
+)
+def test_no_line_but_the_first_says_which_version_it_is(block: str) -> None:
+    """What stands before it would count for nothing: credentials, for instance."""
+    alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
+    for _ in range(2):
+        learn_of(alike, peer, block.encode())
+    assert not alike._kinds
+    assert alike.find(block_of([b"Host: localhost:8080"]), peer) is None
+    assert alike.find(block_of([]), peer) is None
+
+
+def test_what_is_no_line_is_looked_at_once() -> None:
+    head = b"GET /x HTTP/1.1\r\n" + b"a" * 1_000_000 + b"\r\n\r\n"
+    assert READ.split(head, 17, 100) is None
+
+
+def test_heads_stay_within_their_limit_however_they_are_shared() -> None:
+    limits = HeadLimits(head_bytes=300, target_bytes=200)
+    alike, peer = Alike(8, limits), Peer("127.0.0.1", 1)
+    for _ in range(2):
+        learn_of(alike, peer, block_of([b"Host: localhost:8080"]), limits)
+    for size in range(150, 300):
+        data = block_of([b"Host: localhost:8080", b"X: " + b"x" * size])
+        again = alike.find(data, peer)
+        assert (again is not None and again.matched(data) is not None) == (len(data) <= 300)
