@@ -23,7 +23,7 @@ from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, Job
 from prouter.pipe.outlived import Carried
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
 from prouter.pipe.turns import LARGE_BYTES
-from prouter.pipe.unsent import UNSENT_BYTES, hold_little, hold_little_below
+from prouter.pipe.unsent import hold_little, hold_little_below
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class AgentPipe(asyncio.Protocol):
 class _End(asyncio.Protocol):
     """One side of a pair: a transport and what comes from it."""
 
-    __slots__ = ("eof", "flow", "name", "other", "pair", "transport")
+    __slots__ = ("eof", "flow", "full", "name", "other", "pair", "transport")
 
     transport: asyncio.Transport
     other: _End
@@ -212,6 +212,8 @@ class _End(asyncio.Protocol):
         self.name = name
         self.flow = flow
         self.eof = False
+        self.full = False
+        """It takes no more just now."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -229,8 +231,7 @@ class _End(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        held = self.other.transport.get_write_buffer_size() > UNSENT_BYTES  # then its `resume_writing` is to come
-        if not (held or self.transport.is_closing()):
+        if not (self.other.full or self.transport.is_closing()):  # else its `resume_writing` is to come
             self.transport.resume_reading()
 
     def eof_received(self) -> bool:
@@ -242,11 +243,13 @@ class _End(asyncio.Protocol):
         self.pair.lost(self, exc)
 
     def pause_writing(self) -> None:
+        self.full = True
         if not self.other.transport.is_closing():
             self.other.transport.pause_reading()
             self.pair.held(self.other)  # from now on nothing tells that it is gone
 
     def resume_writing(self) -> None:
+        self.full = False
         if not self.other.transport.is_closing():
             self.other.transport.resume_reading()
 

@@ -25,7 +25,7 @@ from prouter.model.services import Tasks
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import parse_verdict
 from prouter.pipe.outlived import Busy, Outlived
-from prouter.pipe.shelf import Shelf, Shelves
+from prouter.pipe.shelf import Opened, Shelf, Shelves, Waiter
 from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.total import PipeTotal, Pool
@@ -34,7 +34,6 @@ from prouter.pipe.websocket import over
 
 log = logging.getLogger(__name__)
 
-Opened = tuple[asyncio.Transport, bytes]
 Place = Callable[[asyncio.Transport, bytes], None]
 """Takes a pipe that opened: reading is paused, and what came already."""
 PipeSource = Callable[[int, Place], Awaitable[None]]
@@ -96,7 +95,9 @@ class PipePool:
         self._bound: dict[UpstreamPipe, Shelf] = {}
         """Every bound pipe, busy or idle, and where it is when it is idle."""
         self._streams: set[PipeStream] = set()
-        self._waiters: deque[asyncio.Future[Opened]] = deque()
+        self._waiters: deque[Waiter] = deque()
+        self._helped: deque[tuple[bytes, Shelf]] = deque()
+        """Targets of those who waited for a new pipe, which is still to come, and have one that came back instead."""
         self._open = 0
         self._asked = 0
         self._fetches: set[asyncio.Task[Any]] = set()
@@ -130,15 +131,25 @@ class PipePool:
 
         Raises Unavailable when the link is gone or there are too many, TimedOut when none came in time.
         """
-        kept = self.take_kept(line, max_idle_seconds=max_idle_seconds)
-        if kept is not None:
-            return kept
-        transport, leftover = await self._unbound()
+        shelf = self._shelves.of(line)
+        while True:
+            kept = self.take_kept(line, max_idle_seconds=max_idle_seconds)
+            if kept is not None:
+                return kept
+            got = await self._waited(shelf)
+            if isinstance(got, tuple):
+                return self._bind(got, line, shelf)
+            self._helped.append((line, shelf))
+            if got in self._bound:  # else it closed just now
+                return got
+
+    def _bind(self, opened: Opened, line: bytes, shelf: Shelf) -> UpstreamPipe:
+        transport, leftover = opened
         probe_peer(transport, self._limits.silent_seconds)
         pipe = UpstreamPipe(transport, leftover, line, self)
-        self._bound[pipe] = shelf = self._shelves.of(line)
+        self._bound[pipe] = shelf
         if not self._closed:
-            pipe.keep_on(shelf)
+            pipe.keep_on(None if shelf.waiters else shelf)
             if self._sweeper is None:
                 self._sweep_in(self._limits.idle_seconds)
         return pipe
@@ -161,7 +172,9 @@ class PipePool:
 
         Raises what `take` raises, and what the agent's refusal means.
         """
-        stream = PipeStream(*await self._unbound())
+        opened = await self._waited(None)
+        assert isinstance(opened, tuple)
+        stream = PipeStream(*opened)
         self._streams.add(stream)
         try:
             try:
@@ -184,7 +197,7 @@ class PipePool:
         shelf = self._bound.get(pipe)
         if shelf is None or self._closed:
             pipe.close()
-        else:
+        elif not shelf.serve(pipe):
             shelf.append(pipe)
 
     def lost(self, pipe: UpstreamPipe) -> None:
@@ -229,7 +242,8 @@ class PipePool:
 
     # --- getting one ---
 
-    async def _unbound(self) -> Opened:
+    async def _waited(self, shelf: Shelf | None) -> Opened | UpstreamPipe:
+        """A pipe that is not bound, or one that came back to the shelf first."""
         if self._warm:
             warm = next(iter(self._warm))
             del self._warm[warm]
@@ -243,20 +257,43 @@ class PipePool:
             self._target = max(self._target, min(2 * self._target or 1, self._limits.warm_most))
         if len(self._waiters) >= self._asked:
             self._make_room()
-        waiter: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        if shelf is not None:
+            if not shelf.waiters:
+                self._keep_all(shelf, on=None)
+            shelf.waiters.append(waiter)
         self._ask()
         try:
             async with asyncio.timeout(self._limits.wait_seconds):
                 return await waiter
         except BaseException as error:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._hand_out(*waiter.result())
+                self._back(waiter.result())
             if isinstance(error, TimeoutError):
                 raise TimedOut(f"agent {self._agent!r} opened no pipe in {self._limits.wait_seconds:g} s") from None
             raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if shelf is not None:
+                if waiter in shelf.waiters:
+                    shelf.waiters.remove(waiter)
+                if not shelf.waiters and not self._closed:
+                    self._keep_all(shelf, on=shelf)
+
+    def _keep_all(self, shelf: Shelf, *, on: Shelf | None) -> None:
+        """Where the pipes of this shelf are put when they are idle."""
+        for pipe, its in self._bound.items():
+            if its is shelf:
+                pipe.keep_on(on)
+
+    def _back(self, got: Opened | UpstreamPipe) -> None:
+        """Whoever waited for it is gone."""
+        if isinstance(got, tuple):
+            self._hand_out(*got)
+        else:
+            self.returned(got)
 
     def _make_room(self) -> None:
         """For one more pipe: at a limit one that nobody uses goes first. Raises Unavailable."""
@@ -318,6 +355,8 @@ class PipePool:
             self._fetches.discard(task)
             self._asked -= left
             self._total.count(self, -left)
+            if not self._asked:
+                self._helped.clear()
         if left < count:
             self._failing = False
             self._ask()
@@ -342,17 +381,22 @@ class PipePool:
             self._sweep_in(self._limits.idle_seconds)
 
     def _hand_out(self, transport: asyncio.Transport, leftover: bytes) -> None:
-        """An open pipe that nobody has: to who waits, else it is warm, else it is one too many."""
+        """An open pipe that nobody has: to who waits, else it is warm, else it is for the target of somebody who waited
+        for it and was helped by one that came back, else it is one too many."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result((transport, leftover))
                 return
-        if self._closed or len(self._warm) >= self._target:
+        if not self._closed and len(self._warm) < self._target:
+            self._warm[_Warm(self, transport, leftover)] = None
+        elif not self._closed and self._helped:
+            pipe = self._bind((transport, leftover), *self._helped.popleft())
+            if not transport.is_closing():  # it may be a refusal
+                self.returned(pipe)
+        else:
             self._gone()
             transport.abort()
-        else:
-            self._warm[_Warm(self, transport, leftover)] = None
 
     # --- losing them ---
 

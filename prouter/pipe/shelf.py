@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator
 from weakref import WeakValueDictionary
 
 from prouter.pipe.upstream import UpstreamPipe
 
-Shelf = deque[UpstreamPipe]
-"""Idle pipes of one target, the youngest last. Lives as long as a pipe is bound to the target, or somebody has it who
-takes from it: it stays the one for its target."""
+Opened = tuple[asyncio.Transport, bytes]
+"""A pipe that is not bound, reading paused, and what came already."""
+Waiter = asyncio.Future[Opened | UpstreamPipe]
+"""Whoever waits for a pipe: a new one, or one of his target that comes back."""
+
+
+class Shelf(deque[UpstreamPipe]):
+    """Idle pipes of one target, the youngest last. Lives as long as a pipe is bound to the target, or somebody has it
+    who takes from it: it stays the one for its target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiters: deque[Waiter] = deque()
+        """While there are any, pipes are not put back here but given to their pool."""
+
+    def serve(self, pipe: UpstreamPipe) -> bool:
+        """Give it to the one who waits for longest; whether anybody does."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(pipe)
+                return True
+        return False
 
 
 class Shelves:
@@ -22,7 +43,7 @@ class Shelves:
     def of(self, line: bytes) -> Shelf:
         shelf = self._by_line.get(line)
         if shelf is None:
-            shelf = self._by_line[line] = deque()
+            shelf = self._by_line[line] = Shelf()
         return shelf
 
     def __iter__(self) -> Iterator[Shelf]:

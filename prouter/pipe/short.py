@@ -26,11 +26,13 @@ class Asker(Protocol):
 
 
 class ShortPipe:
-    """Of a pipe that was used before."""
+    """Of a pipe that is bound."""
 
     uses: int
     """Exchanges that it carried or carries."""
     idle_since: float
+    _unsent_line: bytes
+    """What binds it, as long as nobody has used it."""
     _transport: asyncio.Transport
     _shelf: MutableSequence[Any] | None = None
     """Where it waits for its next request. None: whoever owns it is asked each time."""
@@ -43,6 +45,8 @@ class ShortPipe:
         """Send a request without a body that is not HEAD."""
         self.uses += 1
         self._asker = asker
+        if self._unsent_line:
+            request, self._unsent_line = self._unsent_line + request, b""
         self._transport.write(request)
 
     def answer_whole(self, asker: Asker, data: bytes) -> bool:

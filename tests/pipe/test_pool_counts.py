@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -173,5 +174,62 @@ async def test_pools_at_rest_hold_what_is_warm_and_nothing_else() -> None:
         while pool.size > LIMITS.warm:
             await asyncio.sleep(0.01)
     assert (pool.size, play.total.used) == (LIMITS.warm, LIMITS.warm)
+    pool.close()
+    await play.end()
+
+
+async def test_who_waits_for_a_new_pipe_has_one_that_comes_back_first_and_the_new_one_is_kept_for_its_target() -> None:
+    play, asked, hold = Play(1), 0, asyncio.Event()
+
+    async def some_later(count: int, place: Place) -> None:
+        nonlocal asked
+        asked += count
+        if asked > 2:
+            await hold.wait()
+        for _ in range(count):
+            place(FakeTransport(play.ways[0].there), b"")
+
+    limits = replace(LIMITS, warm=0, warm_most=0, wait_seconds=10, idle_seconds=10)
+    pool = PipePool(some_later, play.tasks, limits, "agent", play.total)
+    first = await pool.take(LINES[0], max_idle_seconds=1.0)
+    other = await pool.take(LINES[1], max_idle_seconds=1.0)
+    waiting = [asyncio.create_task(pool.take(LINES[0], max_idle_seconds=1.0)) for _ in range(2)]
+    await asyncio.sleep(0)
+    pool.returned(other)
+    pool.returned(first)
+    assert await waiting[0] is first
+    assert not waiting[1].done()
+    pool.returned(first)
+    assert await waiting[1] is first
+    hold.set()
+    async with asyncio.timeout(10):
+        while len(pool.shelf(LINES[0])) < 2:
+            await asyncio.sleep(0)
+    assert pool.counts() == {"open": 4, "busy": 1, "idle": 3, "warm": 0, "waiting": 0, "over": "tcp"}
+    fresh = await pool.take(LINES[0], max_idle_seconds=1.0)
+    assert (fresh.uses, asked) == (0, 4)
+    pool.close()
+    await play.end()
+
+
+async def test_a_pipe_that_closes_in_the_moment_in_which_it_is_given_is_nobodys() -> None:
+    play = Play(1)
+    limits = replace(LIMITS, warm=0, warm_most=0, wait_seconds=10, idle_seconds=10)
+
+    async def one(count: int, place: Place) -> None:
+        if not play.ways[0].there:
+            place(FakeTransport(play.ways[0].there), b"")
+        else:
+            await asyncio.sleep(0.05)
+            place(FakeTransport(play.ways[0].there), b"")
+
+    pool = PipePool(one, play.tasks, limits, "agent", play.total)
+    first = await pool.take(LINES[0], max_idle_seconds=1.0)
+    waiting = asyncio.create_task(pool.take(LINES[0], max_idle_seconds=1.0))
+    await asyncio.sleep(0)
+    pool.returned(first)
+    first.close()
+    pool.lost(first)
+    assert await waiting is not first
     pool.close()
     await play.end()
