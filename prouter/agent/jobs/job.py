@@ -115,6 +115,7 @@ class Job:
         start = Start(driver, request, None, running, launch)
         self._around.tasks.start(f"job {self.record.uid}", self._live(start, started))
         if self.kept.stopping is not None:
+            self._stopping = True
             stopped = self._detached(f"stop of {self.record.uid}", self._stop(*self.kept.stopping, None))
             self.kept.once.resume(["stop", *self.kept.stopping], stopped)
 
@@ -153,6 +154,8 @@ class Job:
 
         Raises JobInvalidState for a job that was never started, TimedOut when the tree can not be ended.
         """
+
+        grace_seconds = float(grace_seconds)  # as it is kept
 
         def begin() -> asyncio.Future[JobRecord]:
             if self.record.state is JobState.NEW:
@@ -257,7 +260,7 @@ class Job:
         if self._left:
             raise AgentAway("the agent is just ending; the next one starts the job")
         driver = self._around.drivers.chosen()
-        self.ending, self._stopping = None, False
+        self.ending, self._stopping, self.kept.stopping = None, False, None
         self._ended.clear()
         self.launched.clear()
         self._become(replace(fresh, driver=driver.name))

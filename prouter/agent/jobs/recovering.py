@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from prouter.agent.jobs.drivers import USUAL
+from prouter.agent.jobs.ending import reason_of
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.room import save_now_or_later
 from prouter.agent.jobs.surroundings import Surroundings
@@ -47,7 +49,8 @@ async def recovered(job: Job, around: Surroundings, beside: Mapping[str, Any]) -
         with context.about(job=record.uid):
             log.info("job %s outlived its agent (pid %s)", record.uid, found.pid)
         return job
-    reason = Reason.AGENT_LOST if found is None or found.reason not in set(Reason) else Reason(found.reason)
+    known = found is not None and found.reason in set(Reason)
+    reason = reason_of(found, stopping=job.kept.stopping is not None) if found and known else Reason.AGENT_LOST
     if found is not None and reason not in LOST:
         record = job_machine.ended(record, found.exit_code, reason, found.finished_at)
     else:
@@ -90,4 +93,7 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> Running | Ex
             return await found.kill(Reason.AGENT_LOST.value)
     except (TimeoutError, ProuterError) as error:
         log.error("what became of job %s is not known: %s", record.uid, str(error) or "no answer in time")
+        with suppress(TimeoutError):  # what is told to be lost must not go on
+            async with asyncio.timeout(RECOVER_SECONDS):
+                await driver.destroy(record.uid, str(job.directory.path))
         return None

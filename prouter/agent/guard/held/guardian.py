@@ -87,14 +87,20 @@ class Guardian:
                 return
             self._run(command)
         finally:
-            if self._door is not None:
-                self._door.close()
+            self._shut()
+
+    def _shut(self) -> None:
+        """Before anybody is told of the end: the guardian of the next run has a door of the same name."""
+        if self._door is not None:
+            self._door.close()
+            self._door = None
 
     def _run(self, command: dict[str, Any]) -> None:
         try:
             self._launched = launched = launch(self._job, self._directory, command)
         except OSError as error:
             step = error.filename if error.filename in (PROGRAM, DIRECTORY) else ""
+            self._shut()
             self._say({"failed": error.errno or 0, "what": error.strerror or type(error).__name__, "step": step})
             return
         if command.get("timeout") is not None:
@@ -148,6 +154,7 @@ class Guardian:
                 if fd in outlets:
                     if not outlets[fd].pump():
                         self._poll.unregister(fd)
+                        del outlets[fd]  # the number may be that of somebody who knocks
                 elif fd in self._heard:  # another one's end may have ended this one
                     self._heard[fd]()
             if not ready or time.monotonic() >= next_check or any(fd not in outlets for fd, _ in ready):
@@ -179,6 +186,8 @@ class Guardian:
         """On disk, and to the agent; where neither takes it, until one does or the orphan timeout is over."""
         while True:
             written = self._write("exit.json", outcome)
+            if written:
+                self._shut()
             if self._say(outcome | {"tail": self._tail()}) or written or not self._waits():
                 return
             for fd, _ in self._poll.poll(int(UNTOLD_SECONDS * 1000)):
