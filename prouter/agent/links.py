@@ -24,7 +24,7 @@ from prouter.pipe.agent_end import AgentPipe, PipeTimes, Targets
 from prouter.pipe.bind import BindRefused
 from prouter.pipe.dialing import PipeDialer
 from prouter.pipe.outlived import Carried, Outlived
-from prouter.pipe.tickets import TicketBook
+from prouter.pipe.tickets import LIFETIME_SECONDS, TicketBook
 from prouter.pipe.websocket import over
 from prouter.pluginkit import context
 from prouter.pluginkit.descriptors import descriptors
@@ -111,10 +111,12 @@ class RouterLink:
     async def _dial_pipe(self, dialer: PipeDialer, ticket: str, tell: Callable[[bool], None]) -> None:
         opened = False
         try:
-            async with self._links.turn_to_dial():
+            async with asyncio.timeout(LIFETIME_SECONDS), self._links.turn_to_dial():
                 transport, leftover = await dialer.open(ticket)
                 self.take_pipe(transport, leftover)
             opened = True
+        except TimeoutError:
+            self._links.no_pipe.warn("no pipe for link %s: not within %g s", self.number, LIFETIME_SECONDS)
         except LinkError as error:
             self._links.no_pipe.warn("no pipe for link %s: %s", self.number, error.detail)
         finally:
@@ -155,6 +157,8 @@ class Links:
         self._registering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each router: who is asked whether its old link lives holds nobody else up."""
         self.no_pipe = SeldomLog(log)
+        self._watched: list[asyncio.Transport] = []
+        """Pipes to the agent's service that are looked after since some link ended: whose they are is not known."""
         self._dialing = 0
         self._dialed = asyncio.Event()
         """Set, and replaced, whenever a pipe was dialed."""
@@ -295,8 +299,11 @@ class Links:
         for pipe in [pipe for pipe, owner in self.pipes.items() if owner is link and not pipe.bound]:
             pipe.close()
         carried = [pipe.carried() for pipe, owner in self.pipes.items() if owner is link]
+        self._watched = [there for there in self._watched if not there.is_closing()]
+        serving = [there for there in self.shared.targets.serving() if there not in self._watched]
+        self._watched += serving
         Outlived(
-            [*carried, *map(Carried, self.shared.targets.serving())],
+            [*carried, *map(Carried, serving)],
             self.shared.times.silent_seconds,
             lambda: True,
             f"router {link.router.uid}",

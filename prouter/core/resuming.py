@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.errors import ProuterError, RemoteProtocolError, UpstreamFailed
+from prouter.errors import ProuterError, RemoteProtocolError, TimedOut, UpstreamFailed
 from prouter.http1.framing import BodyKind, ChunkDecoder
 from prouter.http1.response import PlainHead
 from prouter.model.frames import FRAMES_HEADER, FrameReader
@@ -23,12 +24,16 @@ from prouter.model.services import Tasks
 from prouter.pipe.answer import AnswerReader
 from prouter.pipe.upstream import Carrier, Upstream, UpstreamPipe
 
+log = logging.getLogger(__name__)
+
 LOOK_SECONDS = 1.0
 """Between two looks whether the agent was forgotten meanwhile."""
 FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 2.0
 GIVE_UP_SECONDS = 60.0
 """An agent that is linked and does not let the answer go on for so long: then it is cut."""
+ANSWER_SECONDS = 15.0
+"""For the head by which a pipe goes on."""
 LATER = (429, 502, 503, 504)
 """Not now: the agent may not have noticed yet that the one before is gone."""
 
@@ -85,6 +90,10 @@ class ResumedAnswer:
         self._decoder = ChunkDecoder()
         self._place = 0
         """Behind what was passed on."""
+        self._stuck_at = -1
+        """Where it was when it was cut last; how long to pause before it is asked again, and until when."""
+        self._pause = 0.0
+        self._until = 0.0
         self._going_on: asyncio.Future[None] | None = None
         """A pipe was asked to go on, and has not answered yet."""
         self._task: asyncio.Task[None] | None = None
@@ -226,11 +235,16 @@ class ResumedAnswer:
     async def _go_on(self, why: ProuterError) -> None:
         task = self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        pause, until = FIRST_PAUSE_SECONDS, loop.time() + GIVE_UP_SECONDS
+        if self._place != self._stuck_at:  # it got somewhere since
+            self._stuck_at, self._pause, self._until = self._place, 0.0, loop.time() + GIVE_UP_SECONDS
         try:
             while self._carrier is not None:
                 if await self._shared.until_linked(self._agent):
-                    until = loop.time() + GIVE_UP_SECONDS
+                    self._pause, self._until = 0.0, loop.time() + GIVE_UP_SECONDS
+                elif loop.time() > self._until:
+                    break
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, no secret
+                self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
                 try:
                     await self._try()
                     return
@@ -239,12 +253,11 @@ class ResumedAnswer:
                     break
                 except ProuterError as error:
                     why = error
-                if loop.time() > until:
-                    break
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, no secret
-                pause = min(pause * 2, MAX_PAUSE_SECONDS)
         except ProuterError as error:
             why = error
+        except Exception:
+            log.exception("an answer that was followed on agent %s does not go on", self._agent)
+            why = UpstreamFailed("what was followed does not go on")
         finally:
             if self._task is task:
                 self._task = None
@@ -261,10 +274,14 @@ class ResumedAnswer:
                 pipe.pause_reading(reason)
         try:
             pipe.begin(self, self._again(self._place), "GET")
-            await going_on
-        except BaseException:
-            self._pipe = None
-            pipe.abort()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await going_on
+        except BaseException as error:
+            if not going_on.done() or going_on.cancelled() or going_on.exception() is not None:
+                self._pipe = None
+                pipe.abort()  # else it answers, or has answered whole and is somebody else's
+            if isinstance(error, TimeoutError):
+                raise TimedOut(f"agent {self._agent!r} does not let go on what was followed") from None
             raise
         finally:
             if self._going_on is going_on:

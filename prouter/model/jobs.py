@@ -20,6 +20,8 @@ from prouter.model.activity import Activity
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.times import rfc3339
 
+MAX_TIME = 253_370_764_800.0
+"""The end of the year 9998, in seconds since the epoch: beyond it no time can be shown."""
 MAX_LABELS = 64
 """Of one job."""
 
@@ -172,8 +174,8 @@ class Port:
     def from_wire(cls, value: Mapping[str, Any]) -> Port:
         return cls(
             str(value["name"]),
-            value.get("number"),
-            value.get("socket"),
+            _number(value.get("number")),
+            str(value["socket"]) if value.get("socket") is not None else None,
             bool(value.get("keep_prefix")),
             "::1" if value.get("host") == "::1" else "127.0.0.1",
         )
@@ -260,12 +262,12 @@ class JobRecord:
             sender=Sender(*(str(sender.get(key) or "") for key in ("direction", "uid", "name"))),
             state=JobState(value["state"]),
             labels={str(k): str(v) for k, v in (value.get("labels") or {}).items()},
-            exit_code=value.get("exit_code"),
+            exit_code=_number(value.get("exit_code")),
             reason=Reason(value["reason"]) if value.get("reason") else None,
             created_at=_time(value.get("created_at")),
             started_at=_time(value.get("started_at")),
             finished_at=_time(value.get("finished_at")),
-            pid=value.get("pid"),
+            pid=_number(value.get("pid")),
             ports={port.name: port for port in ports},
             resources=resources.parse(value.get("resources") or {}),
             asked=str(value.get("asked") or ""),
@@ -280,8 +282,15 @@ class JobRecord:
 
 def _time(value: object) -> float | None:
     """Raises TypeError for what is no number."""
-    if value is not None and not isinstance(value, int | float):
+    if value is not None and not (isinstance(value, int | float) and abs(value) < MAX_TIME):
         raise TypeError("a time is a number of seconds")
+    return value
+
+
+def _number(value: object) -> int | None:
+    """Raises TypeError for what is no number, or a huge one."""
+    if value is not None and not (isinstance(value, int) and abs(value) < 2**63):
+        raise TypeError("this is no number")
     return value
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prouter.core.jobs.calls import JobCalls
 
 log = logging.getLogger(__name__)
+MAX_KEY_CHARACTERS = 255
 MAX_REMOVED = 1024
 """Removals with a key that an agent may tell of; ours keep fewer."""
 _serials = itertools.count(1)
@@ -121,9 +122,12 @@ class AgentLink:
     def _learn_removals(self, told: Iterable[Mapping[str, Any]]) -> None:
         for removal in told:
             before = JobRecord.from_wire(removal["job"])
-            self.removed[before.uid, str(removal["key"])] = before
+            self.removed[before.uid, str(removal["key"])[:MAX_KEY_CHARACTERS]] = before
         while len(self.removed) > MAX_REMOVED:
             del self.removed[next(iter(self.removed))]
+        total = sum(map(size_bytes, self.removed.values()))
+        for before in self.removed.values():
+            check_size(before, total, self.mirrored_bytes)
 
     async def cut(self, why: str) -> None:
         """End it although it works, and all that goes through its pipes."""

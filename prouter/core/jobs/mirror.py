@@ -130,21 +130,21 @@ class JobMirror:
         """
         if not same_boot:
             self._activities.clear()
-        present = set()
-        for record in records:
-            present.add(record.uid)
+        told = list(records)
+        present = {record.uid for record in told}
+        for job in [job for job in self._records if job not in present]:  # first, so that there is room for the others
+            absent = self._records[job]
+            if same_boot or absent.ended:
+                self.apply(job_machine.closed(absent))
+            else:
+                self.apply(job_machine.ended(absent, None, Reason.AGENT_LOST, time.time()))
+        for record in told:
             if not same_boot:
                 self._removed.pop(_made(record), None)
             known = self._records.get(record.uid)
             if known is not None and not same_boot and _made(known) == _made(record) and not _newer(record, known):
                 self._bytes -= size_bytes(self._records.pop(record.uid))
             self.apply(record)
-        for job in [job for job in self._records if job not in present]:
-            known = self._records[job]
-            if same_boot or known.ended:
-                self.apply(job_machine.closed(known))
-            else:
-                self.apply(job_machine.ended(known, None, Reason.AGENT_LOST, time.time()))
 
     async def wait_ended(self, job: JobUid, timeout_seconds: float | None) -> JobRecord:
         """The record once the job has ended, or as it is at the timeout. A removal is an end: FINISHED, not CLOSED."""
@@ -206,7 +206,7 @@ def size_bytes(record: JobRecord) -> int:
     """What a record takes in memory, about."""
     texts = (record.uid, record.name, record.asked, record.driver, *record.labels, *record.labels.values())
     many = RECORD_BYTES // 4 * (len(record.ports) + len(record.labels) + len(record.resources))
-    sender = len(record.sender.uid) + len(record.sender.name)
+    sender = len(record.sender.uid) + len(record.sender.name) + len(record.sender.direction)
     return RECORD_BYTES + many + sender + sum(map(len, texts)) + sum(map(len, (*record.ports, *record.resources)))
 
 

@@ -134,7 +134,8 @@ class JobsService:
         crowded = _Crowded()
         while True:
             agent = self._unsure_of(request.uid) or await self._choose(request, principal, crowded)
-            agent = self._made_before(request.uid) or agent  # meanwhile, by the same request, asked again
+            # meanwhile, by the same request, asked again
+            agent = self._made_before(request.uid) or self._unsure_of(request.uid) or agent
             entry = self._directory.entry(agent)
             link = _link(entry)
             entry.making += 1  # in the same step in which there was room

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prouter.errors import LinkError, ProuterError, TimedOut
+from prouter.errors import Conflict, LinkError, ProuterError, TimedOut
 from prouter.model.ids import AgentUid, JobUid
 
 MAX_UNSURE = 4096
@@ -42,7 +42,7 @@ class Unsure:
             del self._asked[next(iter(self._asked))]
         try:
             yield
-        except (LinkError, TimedOut):
+        except (LinkError, TimedOut, Conflict):  # beside another one, of whose answer it says nothing
             raise
         except ProuterError:
             self.forget(job)
