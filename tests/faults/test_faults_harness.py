@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def test_a_sampler_sees_what_a_process_takes() -> None:
     me, growth = Sampler(os.getpid()), Growth(os.getpid())
     before = me.descriptors(), me.sockets(), me.cpu_seconds()
     reader, writer = os.pipe()
-    held = bytearray(os.urandom(32 * 1024 * 1024))
+    held = mmap.mmap(-1, 32 * 1024 * 1024)  # no memory that this process had before, and has free
+    held.write(os.urandom(len(held)))
     assert me.descriptors() == before[0] + 2
     assert me.sockets() == before[1]
     assert me.cpu_seconds() > before[2]

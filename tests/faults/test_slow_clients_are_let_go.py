@@ -242,11 +242,18 @@ async def test_a_follower_that_reads_nothing_is_let_go_and_one_that_reads_stays(
     await router.agent_is_there(agent)
     labels = {f"label-{number}": "x" * 240 for number in range(60)}
     follow = b"GET /events?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    async with router.client() as client, aiohttp.ClientSession() as session:
+    once = aiohttp.TCPConnector(force_close=True)  # a connection that is kept may be idle for too long just now
+    async with aiohttp.ClientSession(connector=once) as creating, aiohttp.ClientSession() as session:
+
+        async def create() -> None:
+            body = {"agent": {"type": "uid", "uid": agent.uid}, "labels": labels}
+            async with creating.post(router.url() + "/jobs/create", json=body) as answer:
+                assert answer.status == 200
+
         reads = await session.get(router.url() + "/events")
         reading = asyncio.create_task(reads.content.readany())
         for _ in range(16):
-            await asyncio.gather(*(client.create({"type": "uid", "uid": agent.uid}, labels=labels) for _ in range(20)))
+            await asyncio.gather(*(create() for _ in range(20)))
         async with unread(router.address("control"), follow):
 
             async def its_place_is_free() -> bool:

@@ -24,7 +24,7 @@ async def test_requests_on_kept_pipes_to_an_agent_that_stands_still_are_answered
     fleet: Fleet, figures: Figures
 ) -> None:
     ping = f"links.ping_interval={PING_SECONDS}"
-    router = fleet.router(ping)
+    router = fleet.router(ping, f"proxy.reconnect_wait={PING_SECONDS}")  # for who found no pipe
     agent = fleet.agent(router, ping)
     await router.agent_is_there(agent)
     job = new_job(router, agent, "", JOB)

@@ -74,4 +74,12 @@ async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied]) 
             break
         direct |= await verdicts(ways[0], differing, 1)
         proxied |= await verdicts(ways[1], differing, 1)
-    assert proxied == direct
+    assert {case: same(case, said) for case, said in proxied.items()} == {
+        case: same(case, said) for case, said in direct.items()
+    }
+
+
+def same(case: str, said: str) -> str:
+    """In the cases of bad frames behind good ones, whether the good ones are still answered depends on whether both
+    come to the server in one piece, which is nobody's to say: it may do either."""
+    return said.replace("NON-STRICT", "OK") if case.startswith(("3.", "4.")) else said
