@@ -136,7 +136,7 @@ class PipePool:
             kept = self.take_kept(line, max_idle_seconds=max_idle_seconds)
             if kept is not None:
                 return kept
-            got = await self._waited(shelf)
+            got = await self._waited(shelf if max_idle_seconds >= 0 else None)  # below 0 a new one is wanted
             if isinstance(got, tuple):
                 return self._bind(got, line, shelf)
             self._helped.append((line, shelf))

@@ -233,3 +233,23 @@ async def test_a_pipe_that_closes_in_the_moment_in_which_it_is_given_is_nobodys(
     assert await waiting is not first
     pool.close()
     await play.end()
+
+
+async def test_who_wants_a_new_pipe_has_none_that_comes_back() -> None:
+    """It is wanted since one that was kept had just been closed, and the others may be, too."""
+    play = Play(1)
+    limits = replace(LIMITS, warm=0, warm_most=0, wait_seconds=10, idle_seconds=10)
+
+    async def slowly(count: int, place: Place) -> None:
+        await asyncio.sleep(0.02)
+        for _ in range(count):
+            place(FakeTransport(play.ways[0].there), b"")
+
+    pool = PipePool(slowly, play.tasks, limits, "agent", play.total)
+    first = await pool.take(LINES[0], max_idle_seconds=1.0)
+    waiting = asyncio.create_task(pool.take(LINES[0], max_idle_seconds=-1.0))
+    await asyncio.sleep(0)
+    pool.returned(first)
+    assert await waiting is not first
+    pool.close()
+    await play.end()
