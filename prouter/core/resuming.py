@@ -94,6 +94,7 @@ class ResumedAnswer:
         """Where it was when it was cut last; how long to pause before it is asked again, and until when."""
         self._pause = 0.0
         self._until = 0.0
+        self._went_on_at = 0.0
         self._going_on: asyncio.Future[None] | None = None
         """A pipe was asked to go on, and has not answered yet."""
         self._task: asyncio.Task[None] | None = None
@@ -235,7 +236,8 @@ class ResumedAnswer:
     async def _go_on(self, why: ProuterError) -> None:
         task = self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        if self._place != self._stuck_at:  # it got somewhere since
+        lasted = loop.time() - self._went_on_at >= GIVE_UP_SECONDS  # a job may say nothing for days
+        if self._place != self._stuck_at or lasted:
             self._stuck_at, self._pause, self._until = self._place, 0.0, loop.time() + GIVE_UP_SECONDS
         try:
             while self._carrier is not None:
@@ -247,6 +249,7 @@ class ResumedAnswer:
                 self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
                 try:
                     await self._try()
+                    self._went_on_at = loop.time()
                     return
                 except _Refused as refused:
                     why = refused.why
