@@ -1,6 +1,7 @@
 """A bad network between two daemons: a TCP relay that delays, throttles, tears into pieces, falls silent and cuts.
 
-Belongs here: what a line does to bytes that it does not understand. Does not: peers that misbehave (fake_agent.py).
+Belongs here: what a line does to bytes that it does not understand, and a port that is nobody else's. Does not: peers
+that misbehave (fake_agent.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,19 @@ CHUNKS_UNDER_WAY = 16
 LATE_SECONDS = 0.001
 Chunk = tuple[float, bytes]
 """When it is due at the other end (the loop's time), and what; empty at the end of the stream."""
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 for a server that is started later, or again: for as long as this is open no connection
+    and no other server is given it by chance.
+
+    The server must bind with SO_REUSEADDR, as asyncio and all servers in use do.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 class Direction:

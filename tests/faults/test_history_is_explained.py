@@ -7,27 +7,35 @@ import asyncio
 import os
 import random
 import secrets
-import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 from figures import LONG, Figures
 from history import broken_promises
 from recorder import Recorder
 
 from prouter.testing import AgentDaemon, BrokenNetwork, RouterDaemon, eventually
+from prouter.testing.network import reserved_port
 
 SECONDS = 3600.0 if LONG else 5.0
 CLIENTS = 4
 
 
-async def test_what_clients_were_told_is_explained(fleet, figures: Figures, tmp_path: Path) -> None:
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    """Two, for a router that comes back to where it was."""
+    with reserved_port() as one, reserved_port() as other:
+        yield [one, other]
+
+
+async def test_what_clients_were_told_is_explained(fleet, figures: Figures, tmp_path: Path, ports: list[int]) -> None:
     seed = int(os.environ.get("PROUTER_SEED", secrets.randbits(32)))
     print(f"PROUTER_SEED={seed}")  # shown when it fails
     effects = tmp_path / "effects"
     effects.mkdir()
-    ports = free_ports()
     router = fleet.router("links.ping_interval=1", f"control.port={ports[0]}", f"server.port={ports[1]}")
     async with BrokenNetwork(router.address("server")) as line, aiohttp.ClientSession() as session:
         dialing = (f"client.address='{line.authority}'", "client.reconnect_delay=0.2")
@@ -52,12 +60,6 @@ async def test_what_clients_were_told_is_explained(fleet, figures: Figures, tmp_
     figures.record("R22", "faults", faults)
     assert acked > CLIENTS, "nobody was told anything"
     assert not broken, "\n".join([f"PROUTER_SEED={seed}", *broken])
-
-
-def free_ports() -> list[int]:
-    """Two, for a router that comes back to where it was."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return [one.getsockname()[1], other.getsockname()[1]]
 
 
 async def break_things(

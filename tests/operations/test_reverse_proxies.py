@@ -8,14 +8,15 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from prouter.client import Client
 from prouter.testing import Fleet, eventually
+from prouter.testing.network import reserved_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "operations"
 APP = """
@@ -46,12 +47,6 @@ app.add_routes([
 ])
 web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -94,7 +89,8 @@ def program(command: list[str], place: Path, environ: dict[str, str]) -> Iterato
             process.terminate()
 
 
-PROXIES = {"nginx": nginx, "caddy": caddy}
+Proxy = Callable[[Path, int, str], AbstractContextManager[None]]
+PROXIES: dict[str, Proxy] = {"nginx": nginx, "caddy": caddy}
 
 
 @pytest.mark.parametrize("name", PROXIES)
@@ -103,8 +99,13 @@ async def test_the_whole_api_works_under_a_prefix_of_a_reverse_proxy(fleet: Flee
     if shutil.which(name) is None:
         assert "CI" not in os.environ, f"{name} is not installed"
         pytest.skip(f"{name} is not installed")
-    port, place = free_port(), tmp_path / name
+    place = tmp_path / name
     place.mkdir()
+    with reserved_port() as port:
+        await behind(PROXIES[name], place, port, fleet, said)
+
+
+async def behind(proxy: Proxy, place: Path, port: int, fleet: Fleet, said: str) -> None:
     url = f"http://127.0.0.1:{port}/lab"
     settings = ["control.trusted_proxies=['127.0.0.1']"]
     headers = {}
@@ -115,10 +116,10 @@ async def test_the_whole_api_works_under_a_prefix_of_a_reverse_proxy(fleet: Flee
     router = fleet.router(*settings)
     agent = fleet.agent(router)
     await router.agent_is_there(agent)
-    with PROXIES[name](place, port, router.url()):
+    with proxy(place, port, router.url()):
         async with Client(url) as client:
             client.session.headers.update(headers)
-            await eventually(lambda: accepts(port), what=name)
+            await eventually(lambda: accepts(port), what=place.name)
             await use_all(client, agent.uid)
 
 

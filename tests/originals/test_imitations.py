@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from recordings import read
 from replayed import AGENT, ROUTER, TOKEN, TOLD_AGAIN, Replay
 from wiretap import wiretap
 
+from prouter.testing.network import reserved_port
 from prouter.testing.processes import eventually
 
 
@@ -31,16 +31,14 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """One for all stories: each has a link of its own."""
     made = Originals(tmp_path_factory.mktemp("pair"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    try:
-        router = made.router("--polling-delay", "0.3", token=TOKEN, **ROUTER)
-        words = ("--reconnect-delay", "0.05", "--listen", "--accept-token", TOKEN)
-        agent = made.agent(*words, router=f"127.0.0.1:{port}", token=TOKEN, **AGENT)
-        yield Pair(made, router, agent, port)
-    finally:
-        made.close()
+    with reserved_port() as port:
+        try:
+            router = made.router("--polling-delay", "0.3", token=TOKEN, **ROUTER)
+            words = ("--reconnect-delay", "0.05", "--listen", "--accept-token", TOKEN)
+            agent = made.agent(*words, router=f"127.0.0.1:{port}", token=TOKEN, **AGENT)
+            yield Pair(made, router, agent, port)
+        finally:
+            made.close()
     assert not made.complaints()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from replayed import AGENT, ROUTER, TOKEN, TOLD_AGAIN, Replay
 from wiretap import wiretap
 
 from prouter.testing import AgentDaemon, Fleet, eventually
+from prouter.testing.network import reserved_port
 
 OWN_WORDS = re.compile(r"'SANDBOXES/UID-\d+/")
 """Where an original names a file by its place on the machine; ours says where it is in the sandbox."""
@@ -35,24 +35,22 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """One for all stories: each has a link of its own."""
     place = tmp_path_factory.mktemp("pair")
     made, fleet = Originals(place), Fleet(place / "ours")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    try:
-        router = made.router("--polling-delay", "0.3", token=TOKEN, **ROUTER)
-        agent = fleet.agent(
-            None,
-            f"identity.uid={AGENT['uid']}",
-            f"identity.name={AGENT['name']}",
-            "client.enabled=True",
-            f"client.address='127.0.0.1:{port}'",
-            "client.reconnect_delay=0.05",
-            environ={"PAGENT_CLIENT__TOKEN": TOKEN},
-        )
-        yield Pair(made, router, agent, port)
-    finally:
-        fleet.close()
-        made.close()
+    with reserved_port() as port:
+        try:
+            router = made.router("--polling-delay", "0.3", token=TOKEN, **ROUTER)
+            agent = fleet.agent(
+                None,
+                f"identity.uid={AGENT['uid']}",
+                f"identity.name={AGENT['name']}",
+                "client.enabled=True",
+                f"client.address='127.0.0.1:{port}'",
+                "client.reconnect_delay=0.05",
+                environ={"PAGENT_CLIENT__TOKEN": TOKEN},
+            )
+            yield Pair(made, router, agent, port)
+        finally:
+            fleet.close()
+            made.close()
     assert not made.complaints()
 
 

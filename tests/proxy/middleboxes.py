@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from proxied import Proxied, call, new_job
 
 from prouter.testing import Fleet
+from prouter.testing.network import reserved_port
 
 SECONDS = 20.0
 NGINX = """
@@ -45,7 +47,8 @@ class Middlebox:
         place.mkdir()
         self.kind = kind
         self.log = place / "told"
-        self.port = _free_port()
+        self._held = contextlib.ExitStack()
+        self.port = self._held.enter_context(reserved_port())
         if kind == "nginx":
             if shutil.which("nginx") is None:
                 assert "CI" not in os.environ, "nginx is not installed"
@@ -83,6 +86,7 @@ class Middlebox:
         finally:
             self.process.kill()
             self.process.wait()
+            self._held.close()
 
 
 class Behind:
@@ -108,9 +112,3 @@ class Behind:
 
     def close(self) -> None:
         self.box.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
