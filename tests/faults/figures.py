@@ -1,23 +1,31 @@
 """What the tests of this directory measured, in out/reliability.json: kept over tests, workers and runs.
 
 Belongs here: how figures are written down, of which machine they are, whether this is the long form. Does not: how
-something is measured (sampling.py), and whether a figure fails a test: tests assert by themselves, and never a speed.
+something is measured (sampling.py), which rows there must be (promised.py), and whether a figure fails a test: tests
+assert by themselves, and never a speed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
+import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-LONG = os.environ.get("PROUTER_RELIABILITY") == "long"
+FORM = "long" if os.environ.get("PROUTER_RELIABILITY") == "long" else "short"
+LONG = FORM == "long"
 """`make bench-reliability`: full sizes and times; otherwise timers are compressed by configuration and sizes small."""
+PARTS = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+"""Of a distribution: which of its percentiles are kept."""
+MOST_SECONDS = 1e6
+"""What is never over is written down as this, since JSON knows no infinity."""
 
 
 class Figures:
@@ -26,6 +34,7 @@ class Figures:
     def __init__(self, place: Path, test: str = "") -> None:
         self._place = place
         self._test = test
+        self._began = time.monotonic()
 
     def record(
         self,
@@ -36,19 +45,31 @@ class Figures:
         goal: float | str | None = None,
         unit: str = "",
         holds: bool | None = None,
+        spread: Sequence[float] = (),
     ) -> None:
-        """`row` is the promise's id ("R9"); `holds` is None where nothing is promised. A full disk fails no test."""
+        """`row` is the promise's id ("R9"); a `goal` that is a number is the most that `value` may be, unless `holds`
+        says whether it is reached. `spread` is each single value of many, of which `value` is the worst or a part.
+
+        A name says what is counted and never how often, so that a later figure of another size replaces it. A full
+        disk fails no test.
+        """
+        if holds is None and isinstance(goal, int | float):
+            holds = value <= goal
         figure = {
             "row": row,
             "name": name,
-            "value": round(value, 4),
+            "value": round(min(value, MOST_SECONDS), 4),
             "unit": unit,
             "goal": goal,
             "holds": holds,
-            "form": "long" if LONG else "short",
+            "form": FORM,
             "test": self._test,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "took": round(time.monotonic() - self._began, 1),
+            "machine": on(machine()),
         }
+        if spread:
+            figure |= {"count": len(spread), "percentiles": percentiles(spread)}
         with contextlib.suppress(OSError), self._alone():
             self._write(figure)
 
@@ -61,19 +82,35 @@ class Figures:
             yield
 
     def _write(self, figure: dict[str, Any]) -> None:
-        def key(each: dict[str, Any]) -> tuple[str, str, str]:
-            return each["row"], each["name"], each["form"]
-
-        try:
-            earlier = json.loads(self._place.read_text("utf-8"))["figures"]
-        except (OSError, ValueError, KeyError):
-            earlier = []
-        figures = sorted([each for each in earlier if key(each) != key(figure)] + [figure], key=key)
+        merged = merge(read(self._place), [figure])
         fresh = self._place.with_suffix(".new")
-        fresh.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n", "utf-8")
+        fresh.write_text(json.dumps({"machine": machine(), "figures": merged}, indent=1) + "\n", "utf-8")
         fresh.replace(self._place)
 
 
+def read(place: Path) -> list[dict[str, Any]]:
+    """Those that are in the file; none where it is not there or is none of ours."""
+    try:
+        found: list[dict[str, Any]] = json.loads(place.read_text("utf-8"))["figures"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return found
+
+
+def merge(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All, in order; of the same row, name and form the later one."""
+    found = {(each["row"], each["name"], each["form"]): each for each in (*earlier, *later)}
+    return [found[key] for key in sorted(found)]
+
+
+def percentiles(values: Sequence[float]) -> list[float]:
+    """Those of PARTS."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return [round(ordered[math.ceil(last * part / 100)], 4) for part in PARTS]
+
+
+@functools.cache
 def machine() -> dict[str, Any]:
     return {
         "cpus": os.cpu_count(),
@@ -82,6 +119,11 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
     }
+
+
+def on(machine: dict[str, Any]) -> str:
+    """In a line."""
+    return f"{machine['cpus']} CPUs ({machine['model']}), {machine['memory']}, Python {machine['python']}"
 
 
 def _first(place: str, name: str) -> str:
