@@ -132,6 +132,7 @@ class Fleet:
         """End all, agents first: they end their jobs, and what outlives them ends, too."""
         for daemon in reversed(self.daemons):
             daemon.stop()
+            daemon.close()
             if isinstance(daemon, AgentDaemon):
                 end_survivors(daemon.jobs)
 

@@ -24,15 +24,15 @@ Chunk = tuple[float, bytes]
 
 
 @contextlib.contextmanager
-def reserved_port() -> Iterator[int]:
+def reserved_port(port: int = 0) -> Iterator[int]:
     """A TCP port of 127.0.0.1 for a server that is started later, or again: for as long as this is open no connection
-    and no other server is given it by chance.
+    and no other server is given it by chance. With `port` it is that one, which nobody may listen on now.
 
-    The server must bind with SO_REUSEADDR, as asyncio and all servers in use do.
+    The server must bind with SO_REUSEADDR, as asyncio and all servers in use do. Raises OSError when it is taken.
     """
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
+        held.bind(("127.0.0.1", port))
         yield held.getsockname()[1]
 
 

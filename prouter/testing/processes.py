@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 from prouter.errors import StartupError
 from prouter.testing import nursery
+from prouter.testing.network import reserved_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -35,6 +37,8 @@ class Daemon:
         self._environ = dict(environ) | {TAG: tag}
         self._ready = place / "ready.json"
         self._process: subprocess.Popen[bytes] | nursery.Forked | None = None
+        self._kept: list[int] = []
+        self._held = contextlib.ExitStack()
         self.ready: dict[str, Any] = {}
         """What the ready file says."""
 
@@ -64,6 +68,13 @@ class Daemon:
     def url(self, endpoint: str = "control") -> str:
         return str(self.ready[endpoint]["url"])
 
+    def stay_put(self, *endpoints: str) -> None:
+        """Whenever it is started again it listens where it does now; nobody else gets these ports while it is down."""
+        for endpoint in endpoints:
+            port = self.address(endpoint)[1]
+            self._arguments += ["--set", f"{endpoint}.port={port}"]
+            self._kept.append(port)
+
     def launch(self) -> None:
         """Start without waiting, for starts that are meant to fail."""
         self._ready.unlink(missing_ok=True)
@@ -87,6 +98,7 @@ class Daemon:
                 raise StartupError(f"prouter {self._arguments} did not come up:\n{self.log}")
             time.sleep(0.02)
         self.ready = json.loads(self._ready.read_text())
+        self._held.close()
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -99,16 +111,27 @@ class Daemon:
     def ended(self, timeout_seconds: float = STOP_SECONDS) -> int:
         """Its exit status once it has ended by itself."""
         try:
-            return self.process.wait(timeout_seconds)
+            status = self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             raise
+        self._hold_ports()
+        return status
 
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+        self._hold_ports()
+
+    def close(self) -> None:
+        """Once it has ended for good."""
+        self._held.close()
+
+    def _hold_ports(self) -> None:
+        for port in self._kept:
+            with contextlib.suppress(OSError):  # somebody was quicker; its next start tells
+                self._held.enter_context(reserved_port(port))
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

@@ -155,9 +155,8 @@ async def test_an_agent_that_was_gone_for_a_while_is_dialed_again(fleet) -> None
     router = fleet.router()
     agent: AgentDaemon = fleet.agent()
     path = (await created(router, at(agent)))["path"]
-    port = agent.address("server")[1]
+    agent.stay_put("server")
     agent.stop()
     (await ask(router, "POST", f"{path}/start", sleeping())).problem(503, "agent-away")
-    agent._arguments += ["--set", f"server.port={port}"]
     agent.start()
     assert await back(router, path)

@@ -8,7 +8,7 @@ import time
 
 from asking import Answer, ask, created, on, sleeping
 
-from prouter.testing import RouterDaemon, eventually
+from prouter.testing import eventually
 
 
 def away(answer: Answer) -> Answer:
@@ -17,15 +17,9 @@ def away(answer: Answer) -> Answer:
     return answer
 
 
-def at_its_ports(router: RouterDaemon) -> None:
-    """From now on it starts at the same addresses, as a router does that is configured."""
-    for endpoint in ("server", "control"):
-        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
-
-
 async def test_jobs_and_paths_are_as_before_when_a_killed_router_is_back(fleet) -> None:
     router, agent = await fleet.pair("identity.uid='lab/one'")
-    at_its_ports(router)
+    router.stay_put("server", "control")
     path = (await created(router, on(agent, labels={"a": "b"})))["path"]
     before = (await ask(router, "POST", f"{path}/start", sleeping())).json
     done = (await created(router, on(agent)))["path"]

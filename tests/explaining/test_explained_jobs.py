@@ -220,8 +220,7 @@ async def test_the_trail_is_the_agents_and_outlives_routers_and_the_agent_itself
         job = await client.create(uid(agent), "one")
         before = (await client.request("GET", f"{job.path}/explain"))["creation"]
         assert said(before["decisions"], "job_spec") == [("renamer", "changed", "")]
-    for endpoint in ("server", "control"):
-        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    router.stay_put("server", "control")
     router.kill()
     router.start()
     await router.agent_is_there(agent)

@@ -65,8 +65,8 @@ async def test_a_router_on_a_full_disk_serves_and_starts_and_ends_and_catches_up
     async with router.client() as client:
         for agent in (first, second):
             await serves(client, agent)
+    router.stay_put("server")
     router.kill()
-    router._arguments += ["--set", f"server.port={router.address('server')[1]}"]
     router.start()
     for agent in (first, second):
         await router.agent_is_there(agent)

@@ -106,8 +106,6 @@ async def says_away(client: Client, router: RouterDaemon, path: str) -> bool:
 
 def started_anew(router: RouterDaemon) -> None:
     """Killed, and started where everybody looks for it."""
-    ports = {name: router.address(name)[1] for name in ("server", "control")}
+    router.stay_put("server", "control")
     router.kill()
-    for name, port in ports.items():
-        router._arguments += ["--set", f"{name}.port={port}"]
     router.start()

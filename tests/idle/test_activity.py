@@ -107,8 +107,7 @@ async def test_a_router_that_comes_back_is_told_what_went_before(fleet) -> None:
         async with fetched(client, job) as answer:
             await answer.read()
         before = await until(job, connections=0, bytes_out=100_000 + HEAD_BYTES)
-    for endpoint in ("server", "control"):  # from now on it starts where it was
-        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    router.stay_put("server", "control")
     router.kill()
     router.start()
     await router.agent_is_there(agent)

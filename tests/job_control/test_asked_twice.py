@@ -151,8 +151,7 @@ async def test_a_repeated_removal_is_told_the_same_by_the_next_run_of_the_router
     agent = fleet.agent(router, f"client.addresses={addresses!r}", "client.reconnect_delay=0.3")
     for each in (router, other):
         await each.agent_is_there(agent)
-    for endpoint in ("server", "control"):
-        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    router.stay_put("server", "control")
     body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "old", "labels": {"a": "b"}}
     async with router.client() as client, other.client() as elsewhere:
         job = await client.create(body["agent"], "old", labels=body["labels"])

@@ -39,10 +39,8 @@ async def answer_of(client: Client, job: Job) -> tuple[int, str]:
 
 def on_the_same_ports(router: RouterDaemon) -> None:
     """Killed, and started anew where its agents look for it."""
-    ports = {name: router.address(name)[1] for name in ("server", "control")}
+    router.stay_put("server", "control")
     router.kill()
-    for name, port in ports.items():
-        router._arguments += ["--set", f"{name}.port={port}"]
     router.start()
 
 

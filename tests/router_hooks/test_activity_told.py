@@ -33,8 +33,7 @@ async def test_counts_are_told_when_they_change_and_again_to_a_router_that_comes
     assert told["last_at"] > 1e9
     assert (await grown(job, 100_000))["job"] == uid
 
-    for endpoint in ("server", "control"):
-        router._arguments += ["--set", f"{endpoint}.port={router.address(endpoint)[1]}"]
+    router.stay_put("server", "control")
     router.kill()
     before = len(heard.all("activity"))
     router.start()

@@ -66,9 +66,8 @@ async def serving(client: Client, job: Job) -> str:
 
 def restarted_with(agent: AgentDaemon, token: str) -> None:
     """At the same address."""
-    port = agent.address("server")[1]
+    agent.stay_put("server")
     agent.stop()
-    agent._arguments += ["--set", f"server.port={port}"]
     agent._environ["PAGENT_SERVER__ACCEPT_TOKENS"] = json.dumps([token])
     agent.start()
 
