@@ -47,7 +47,6 @@ async def test_agents_are_back_in_time_and_jobs_paths_keys_and_results_are_as_be
         (sandbox_of(agents, ending) / "go").touch()
         await asyncio.sleep(1.0 if LONG else 0.3)  # their pauses grow meanwhile
         router.start()
-        began = time.monotonic()
         back = await until_all_are_back(client, agents)
         took = max(back)
         figures.record("R4", "agents", len(agents))
