@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.guard.held.outlet import DRAIN_SECONDS
 from prouter.agent.links import KEPT_BACK
 from prouter.agent.settings import SECTIONS as OF_AGENT
 from prouter.core.settings import SECTIONS as OF_ROUTER
@@ -36,6 +37,7 @@ FIXED: Mapping[str, float] = {
     "fixed: once more": ONCE_MORE_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: link's write": SEND_SECONDS,
+    "fixed: last output": DRAIN_SECONDS,
     "fixed: kept back": WebLimits().kept_back,
     "fixed: kept back from pipes": KEPT_BACK,
     "fixed: held": WebLimits().held_bytes,

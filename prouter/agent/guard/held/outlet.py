@@ -6,9 +6,15 @@ import contextlib
 import os
 import select
 import stat
+import sys
+import time
 from typing import Protocol
 
 from .spool import Spool
+
+with contextlib.suppress(ImportError):  # on Windows, where nobody has an outlet
+    import fcntl
+    import termios
 
 READ_BYTES = 65536
 """What a pipe holds."""
@@ -20,6 +26,8 @@ PATIENCE_MS = 20
 WORDS_BYTES = 64
 """More than the words that tell what is missing."""
 MOVE_BYTES = 1024 * 1024
+DRAIN_SECONDS = 5.0
+"""For what a job left in one of its pipes; a disk that is slower loses the rest, and the job ends."""
 
 
 class Copy(Protocol):
@@ -48,9 +56,15 @@ class Outlet:
         return self.open
 
     def drain(self, last_words: bytes = b"") -> None:
-        """What is still in the pipe, once nobody writes any more; then words of ours."""
-        while self._pass_on():
-            pass
+        """What is in the pipe now that the job is gone; then words of ours.
+
+        Whoever else was given the pipe may write on without end: nothing that comes from here on is the job's.
+        """
+        left, until = _waiting(self.source) if self.open else 0, time.monotonic() + DRAIN_SECONDS
+        while left and time.monotonic() < until and (passed := self._pass_on(left)):
+            left -= passed
+        if left and self.open:
+            last_words = b"\n[%d bytes were dropped here]\n%b" % (left, last_words)
         if last_words:
             self._spool.write(self.stream, memoryview(last_words))
             self._copy.write(memoryview(last_words))
@@ -66,23 +80,28 @@ class Outlet:
             self.open = False
             os.close(self.source)
 
-    def _pass_on(self) -> bool:
-        """Whether there was something."""
+    def _pass_on(self, most: int = READ_BYTES) -> int:
+        """So many bytes; 0: there was nothing."""
         if not self.open:
-            return False
+            return 0
         try:
-            size = os.readv(self.source, (self._buffer,))
+            size = os.readv(self.source, (self._buffer[:most],))
         except BlockingIOError:
-            return False
+            return 0
         except OSError:
             size = 0
         if not size:
             self._end_reading()
-            return False
+            return 0
         data = self._buffer[:size]
         self._spool.write(self.stream, data)
         self._copy.write(data)
-        return True
+        return size
+
+
+def _waiting(pipe: int) -> int:
+    """Bytes that are in it."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _make_way(path: str) -> None:
