@@ -27,8 +27,10 @@ LINES, CUTS = (4, int(os.environ.get("PROUTER_CUTS", 10_000))) if LONG else (2, 
 """Agents that are cut off at once, each by a line of its own, and how often, all together."""
 LONGER_THAN_ALL = 7200.0
 GONE_SECONDS = 20.0
-TALKS = "i=0; while ! test -e go; do echo line $i; i=$((i+1)); sleep 0.05; done; echo last $i; exit 7"
-WAITS = "while ! test -e go; do sleep 0.2; done; exit 7"
+PAUSE = 0.25 if LONG else 0.05
+TALKS = f"i=0; while ! test -e go; do echo line $i; i=$((i+1)); sleep {PAUSE}; done; echo last $i; exit 7"
+WAITS = "mkfifo go; read word < go; exit 7"
+"""Takes no processor meanwhile: there are many of them."""
 
 
 async def test_cuts_lose_no_job_and_every_call_ends(fleet, figures: Figures) -> None:
@@ -82,7 +84,7 @@ async def cut_off_again_and_again(fleet, router: RouterDaemon, number: int) -> S
             seen.lost = sum([(await job.refresh()).info["state"] != "RUNNING" for job in jobs])
             assert not seen.lost, [job.info for job in jobs if job.info["state"] != "RUNNING"]
             for job in jobs:
-                (agent.sandbox(job) / "go").touch()
+                os.close(os.open(agent.sandbox(job) / "go", os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK))
             await followers.all_saw_everything()
         return seen
 
