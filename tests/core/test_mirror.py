@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 
-from prouter.core.jobs.mirror import MAX_REMOVED, JobMirror
-from prouter.errors import AgentNotFound, JobNotFound
+from prouter.core.jobs.mirror import MAX_REMOVED, JobMirror, size_bytes
+from prouter.errors import AgentNotFound, JobNotFound, RemoteProtocolError
 from prouter.model import job_machine
 from prouter.model.ids import JobUid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
@@ -158,3 +159,50 @@ def test_what_is_remembered_of_removals_is_bounded(mirror: JobMirror) -> None:
         mirror.apply(job_machine.closed(a_job()))
     mirror.apply(first)
     assert first.uid in mirror
+
+
+def test_a_list_that_does_not_fit_changes_nothing(told: list[JobRecord]) -> None:
+    record = a_job()
+    mirror = JobMirror(told.append, 3 * size_bytes(record))
+    mirror.apply(record)
+    told.clear()
+    for same_boot in (True, False):
+        with pytest.raises(RemoteProtocolError):
+            mirror.reconcile([a_job() for _ in range(4)], same_boot=same_boot)
+    assert list(mirror) == [record]
+    assert not told
+
+
+def test_what_fits_is_taken_whatever_was_there_before(told: list[JobRecord]) -> None:
+    small, large = a_job(), replace(a_job(), name="x" * 5000)
+    mirror = JobMirror(told.append, size_bytes(small) + size_bytes(large) + 10)
+    mirror.reconcile([small, large], same_boot=False)
+    changed = [small.changed(name="y" * 5000), large.changed(name="")]
+    mirror.reconcile(changed, same_boot=True)
+    assert list(mirror) == changed
+
+
+def test_where_there_is_no_room_the_jobs_that_were_lost_first_are_forgotten_first(told: list[JobRecord]) -> None:
+    lost, newer = [a_job() for _ in range(3)], [a_job() for _ in range(2)]
+    mirror = JobMirror(told.append, 3 * size_bytes(a_job()))
+    mirror.reconcile(lost, same_boot=False)
+    mirror.reconcile(newer, same_boot=False)
+    assert {record.uid for record in mirror} == {lost[2].uid, *(record.uid for record in newer)}
+    assert mirror.get(lost[2].uid).reason is Reason.AGENT_LOST
+    assert [record.uid for record in told if record.state is JobState.CLOSED] == [lost[0].uid, lost[1].uid]
+
+
+@pytest.mark.parametrize("by_its_original", [True, False])
+def test_how_long_a_job_is_lost_is_counted_by_no_clock_that_jumps(
+    mirror: JobMirror, monkeypatch: pytest.MonkeyPatch, *, by_its_original: bool
+) -> None:
+    record, wall, now = a_job(), time.time(), time.monotonic()
+    mirror.apply(record)
+    mirror.lose_all() if by_its_original else mirror.reconcile([], same_boot=False)
+    monkeypatch.setattr(time, "time", lambda: wall + 7200)
+    mirror.forget_lost(3600)
+    assert mirror.get(record.uid).reason is Reason.AGENT_LOST
+    monkeypatch.setattr(time, "time", lambda: wall - 7200)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3700)
+    mirror.forget_lost(3600)
+    assert record.uid not in mirror

@@ -15,12 +15,11 @@ from prouter.core.agents.holdings import Holdings
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.mirror import JobMirror
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
-from prouter.model import job_machine
 from prouter.model.activity import Activity
-from prouter.model.agents import ACTIVITY, AgentInfo, Drain, Hello
+from prouter.model.agents import ACTIVITY, LOOP, AgentInfo, Drain, Hello, LoopDelay
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged, JobsActive
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import JobRecord, JobRef, Reason
+from prouter.model.jobs import JobRecord, JobRef
 from prouter.pluginkit.repeats import Repeats
 
 log = logging.getLogger(__name__)
@@ -46,6 +45,8 @@ class AgentEntry:
         self.drain = link.hello.drain
         self.removed = link.removed
         """As the newest link tells."""
+        self.loop: LoopDelay | None = None
+        """As it told last; None: it does not."""
         self.making = 0
         """Jobs that are being made there now, and are not in the mirror yet."""
         self._told = told
@@ -59,19 +60,6 @@ class AgentEntry:
     def activity(self, job: JobUid) -> Activity | None:
         """None: this agent tells of none."""
         return self.mirror.activity(job) if ACTIVITY in self.hello.capabilities else None
-
-    def lose_jobs(self) -> None:
-        """An original's link ended and its jobs with it: what ran says so, what had finished is gone."""
-        for record in self.mirror:
-            if record.reason is not Reason.AGENT_LOST:
-                lost = job_machine.ended(record, None, Reason.AGENT_LOST, time.time())
-                self.mirror.apply(job_machine.closed(record) if record.ended else lost)
-
-    def forget_lost_jobs(self, older_than_seconds: float) -> None:
-        """Those of an original, which nobody else forgets."""
-        for record in self.mirror if self.hello.original else ():
-            if record.reason is Reason.AGENT_LOST and time.time() - (record.finished_at or 0) > older_than_seconds:
-                self.mirror.apply(job_machine.closed(record))
 
     def note_drain(self, drain: Drain) -> None:
         """From the agent, over the link that it has now; older news than what is known is dropped."""
@@ -107,6 +95,7 @@ class AgentEntry:
             used=dict(self._holdings.used),
             draining=self.drain.on,
             limits=self.hello.limits,
+            loop=self.loop if self.link is not None and LOOP in self.hello.capabilities else None,
         )
 
 
@@ -239,7 +228,8 @@ class AgentDirectory:
         """A link is up and all its jobs are known: it replaces an older link of this agent.
 
         Another link of the same boot is replaced at once; another boot only when the old link does not answer.
-        Raises LinkClosed when the old link lives.
+        Raises LinkClosed when the old link lives, RemoteProtocolError for jobs that can not be kept; nothing changed
+        then.
         """
         async with self._registering.setdefault(link.hello.uid, asyncio.Lock()):
             if self._ending:
@@ -251,14 +241,18 @@ class AgentDirectory:
                 raise LinkClosed(f"agent {link.hello.uid!r} is connected already from {old.address}, and alive")
             if old is not None and same_boot and old.hello.link > link.hello.link:
                 raise LinkClosed(f"agent {link.hello.uid!r} has a newer link than {link.hello.link}")
+            entry = self._entries.get(
+                AgentUid(link.hello.uid)
+            )  # it may have been forgotten while the old link was asked
             if entry is None:
                 entry = AgentEntry(link, self._told, self._mirrored_bytes)
-                self._entries[entry.uid] = entry
+            entry.mirror.check(jobs)  # before anything changes: the link that there is goes on where this one can not
+            self._entries[entry.uid] = entry
             entry.link, entry.hello, entry.mode = link, link.hello, link.mode
             entry.drain, entry.removed = link.hello.drain, link.removed
             entry.away_since, entry.connected_at = None, time.time()
             if link.hello.original:
-                entry.lose_jobs()
+                entry.mirror.lose_all()
             else:
                 entry.mirror.reconcile(jobs, same_boot=same_boot)
         if old is not None:
@@ -281,7 +275,7 @@ class AgentDirectory:
         entry.link = None
         entry.away_since = time.monotonic()
         if link.hello.original:
-            entry.lose_jobs()
+            entry.mirror.lose_all()
         log.info("agent %s is away: %s", link.name, why)
         self._told(AgentDisconnected(entry.info(), why))
 
@@ -334,4 +328,4 @@ class AgentDirectory:
         for uid in [uid for uid, entry in self._entries.items() if self._is_lost(entry)]:
             self.forget(uid)
         for entry in self._entries.values():
-            entry.forget_lost_jobs(self._orphan_seconds)
+            entry.mirror.forget_lost(self._orphan_seconds)

@@ -44,6 +44,8 @@ class JobMirror:
         self._records: dict[JobUid, JobRecord] = {}
         self._removed: dict[_Made, None] = {}
         """Oldest first."""
+        self._lost: dict[JobUid, float] = {}
+        """Jobs that went with their agent, of which nobody else knows, and since when (monotonic); oldest first."""
         self._activities: dict[JobUid, Activity] = {}
         """What was told last of what goes through their ports, of known jobs only; no change of a job."""
         self._waiting: dict[JobUid, set[asyncio.Future[JobRecord | None]]] = {}
@@ -91,6 +93,9 @@ class JobMirror:
 
         Raises RemoteProtocolError beyond the bound: then nothing changed.
         """
+        self._apply(record, self._max_bytes)
+
+    def _apply(self, record: JobRecord, max_bytes: float) -> None:
         if _made(record) in self._removed:
             return
         known = self._records.get(record.uid)
@@ -103,9 +108,10 @@ class JobMirror:
             self._close(known, record)
             return
         grown = size_bytes(record) - (size_bytes(known) if known is not None else 0)
-        check_size(record, self._bytes + grown if grown > 0 else 0, self._max_bytes)
+        check_size(record, self._bytes + grown if grown > 0 else 0, max_bytes)
         self._bytes += grown
         self._records[record.uid] = record
+        self._lost.pop(record.uid, None)
         self._tell(record)
 
     def _close(self, known: JobRecord | None, closed: JobRecord) -> None:
@@ -116,6 +122,7 @@ class JobMirror:
         if known is not None:
             self._bytes -= size_bytes(self._records.pop(closed.uid))
             self._activities.pop(closed.uid, None)
+            self._lost.pop(closed.uid, None)
             self._tell(closed)
 
     def _tell(self, record: JobRecord) -> None:
@@ -125,26 +132,60 @@ class JobMirror:
     def reconcile(self, records: Iterable[JobRecord], *, same_boot: bool) -> None:
         """All that the agent has, after it came back: that is the truth from now on.
 
-        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost. What
-        this boot has told already to be removed stays so: its list may have been made before.
+        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost, and
+        the first to be forgotten where there is no room for both. What this boot has told already to be removed stays
+        so: its list may have been made before. Raises RemoteProtocolError for records that do not fit (`check`): then
+        nothing changed.
         """
+        told = list(records)
+        self.check(told)
         if not same_boot:
             self._activities.clear()
-        told = list(records)
         present = {record.uid for record in told}
-        for job in [job for job in self._records if job not in present]:  # first, so that there is room for the others
+        for job in [job for job in self._records if job not in present]:
             absent = self._records[job]
             if same_boot or absent.ended:
                 self.apply(job_machine.closed(absent))
             else:
-                self.apply(job_machine.ended(absent, None, Reason.AGENT_LOST, time.time()))
+                self._lose(absent)
         for record in told:
             if not same_boot:
                 self._removed.pop(_made(record), None)
             known = self._records.get(record.uid)
             if known is not None and not same_boot and _made(known) == _made(record) and not _newer(record, known):
                 self._bytes -= size_bytes(self._records.pop(record.uid))
-            self.apply(record)
+            self._apply(record, math.inf)  # they fit, whatever is still there of the ones before
+        while self._lost and self._bytes > self._max_bytes:
+            self._forget(next(iter(self._lost)))
+
+    def check(self, records: Iterable[JobRecord]) -> None:
+        """Whether they can all be kept. Raises RemoteProtocolError."""
+        taken = 0
+        for record in records:
+            taken += size_bytes(record)
+            check_size(record, taken, self._max_bytes)
+
+    def lose_all(self) -> None:
+        """They went with their agent: what ran says so, what had ended is gone; what was lost before stays so."""
+        for record in self:
+            if record.ended and record.uid not in self._lost:
+                self.apply(job_machine.closed(record))
+            elif not record.ended:
+                self._lose(record)
+
+    def forget_lost(self, older_than_seconds: float) -> None:
+        """Of jobs that were lost, which nobody else forgets."""
+        for job, since in list(self._lost.items()):
+            if time.monotonic() - since <= older_than_seconds:
+                break
+            self._forget(job)
+
+    def _lose(self, record: JobRecord) -> None:
+        self.apply(job_machine.ended(record, None, Reason.AGENT_LOST, time.time()))
+        self._lost[record.uid] = time.monotonic()
+
+    def _forget(self, job: JobUid) -> None:
+        self.apply(job_machine.closed(self._records[job]))
 
     async def wait_ended(self, job: JobUid, timeout_seconds: float | None) -> JobRecord:
         """The record once the job has ended, or as it is at the timeout. A removal is an end: FINISHED, not CLOSED."""

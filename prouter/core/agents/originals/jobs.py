@@ -128,7 +128,7 @@ class OriginalJobs:
             await self._wait(begun.uid)
 
     async def _wait(self, job: JobUid) -> None:
-        """Until it has ended or is gone. When the link ends first, that is its end (AgentEntry.lose_jobs)."""
+        """Until it has ended or is gone. When the link ends first, that is its end (JobMirror.lose_all)."""
         while job in self._mirror and not self._mirror.get(job).ended:
             try:
                 record = record_of(await self._link.rpc.call("job_wait", job, timeout_seconds=None))
