@@ -47,6 +47,9 @@ class Bounds:
             if limits.get(name):
                 self._due[look] = 0.0
         self._pss_due = 0.0
+        self._strays: list[int] = []
+        """Of the tree, and in none of its groups when that was looked at."""
+        self._strays_due = 0.0
         self._rest = -1.0
         """What the look that is under way says of the next one; negative: nothing."""
         self._walked = 0.0
@@ -80,11 +83,23 @@ class Bounds:
 
     # --- looks ---
 
-    def _pids(self) -> list[int]:
-        return cgroup.pids(self._group) if self._group else trees.descendants(os.getpid())
+    def _pids(self, *, exact: bool = False) -> list[int]:
+        """All of the job. Where it has a group, those that left it are looked for now and then, or when `exact`."""
+        if not self._group:
+            return trees.descendants(os.getpid())
+        began = time.monotonic()
+        tree = trees.descendants(os.getpid()) if exact or began >= self._strays_due else None
+        inside = set(cgroup.pids(self._group))
+        if tree is not None:
+            self._strays = [pid for pid in tree if pid not in inside and not trees.is_dead(pid)]
+            ended = time.monotonic()
+            self._strays_due = ended + max(OTHER_SECONDS, COST * (ended - began))
+        return [*inside, *(pid for pid in self._strays if pid not in inside)]
 
     def _processes(self) -> Excess | None:
         most, count = self._limits["processes"], len(self._pids())
+        if self._strays and count > most:
+            count = len(self._pids(exact=True))
         self._rest = 0.0  # a storm of forks is quick
         if count > most // 4:
             trees.take_over()

@@ -1,10 +1,16 @@
-"""A cgroup for each job, where a version 2 tree can be written: ending all of a job is one write then, and exact."""
+"""A cgroup for each job, where a version 2 tree can be written: ending all of a job is one write then, and exact.
+
+A job whose user may write there can make groups below its own: they count, are ended and go with it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
+
+from . import trees
 
 PREFIX = "prouter-job-"
 REMOVE_TRIES = 50
@@ -76,30 +82,52 @@ def enter(path: str) -> None:
 
 
 def kill(path: str) -> None:
-    """SIGKILL to all in it, those that are just being forked too (Linux 5.14)."""
-    with contextlib.suppress(OSError), open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
-        file.write("1")
+    """SIGKILL to all in it and below it, those that are just being forked too (version 2, Linux 5.14); one after
+    another where the kernel does not."""
+    try:
+        with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
+            file.write("1")
+    except OSError:  # version 1, or a group of threads
+        for pid in pids(path):
+            trees.kill_if(pid, lambda pid: pid in pids(path))
+
+
+def below(path: str) -> list[str]:
+    """A group and all that were made below it, parents before children; empty when it is gone."""
+    return [place for place, _, _ in os.walk(path)]
 
 
 def pids(path: str) -> list[int]:
-    try:
-        with open(f"{path}/cgroup.procs", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
-    except (OSError, ValueError):
-        return []
+    """All in it and below it."""
+    return [pid for group in below(path) for pid in _pids_in(group)]
 
 
 def remove(path: str) -> None:
-    """Once nobody is in it; the kernel takes a moment to notice."""
+    """With all below it, once nobody is in them; the kernel takes a moment to notice."""
     for _ in range(REMOVE_TRIES):
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
+        for group in reversed(below(path)):
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
+        if not os.path.isdir(path):
             return
-        except OSError:
-            time.sleep(0.01)
-        else:
-            return
+        time.sleep(0.01)
+
+
+def _pids_in(group: str) -> list[int]:
+    try:
+        return _numbers(f"{group}/cgroup.procs")
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            return []
+    with contextlib.suppress(OSError):  # a group of threads, whose processes are named elsewhere or nowhere
+        return list({trees.process_of(thread) for thread in _numbers(f"{group}/cgroup.threads")} - {0})
+    return []
+
+
+def _numbers(path: str) -> list[int]:
+    """Raises OSError."""
+    with open(path, encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
 
 
 def _mount() -> str:

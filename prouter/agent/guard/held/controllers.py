@@ -42,7 +42,8 @@ class Controllers:
         """Processes that the kernel killed for want of memory."""
         if self.memory == CGROUP2:
             return _field(f"{self.group}/memory.events", "oom_kill")
-        return _field(f"{self.made['memory']}/memory.oom_control", "oom_kill") if self.memory else 0
+        groups = cgroup.below(self.made["memory"]) if self.memory else ()
+        return sum(_field(f"{group}/memory.oom_control", "oom_kill") for group in groups)
 
     def cpu_seconds(self) -> float:
         if self.cpu == CGROUP2:
@@ -97,6 +98,8 @@ def _limit_v1(path: str, limit: int) -> bool:
     """The count of kills (Linux 4.13) has to be there: nobody could tell why a job ended without it."""
     if "oom_kill " not in _read(f"{path}/memory.oom_control"):
         return False
+    with contextlib.suppress(OSError):  # groups below count, too (before Linux 5.11)
+        _write(f"{path}/memory.use_hierarchy", 1)
     with contextlib.suppress(OSError):  # a group of an earlier run has a lower limit of both together
         _write(f"{path}/memory.memsw.limit_in_bytes", -1)
     try:

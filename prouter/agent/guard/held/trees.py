@@ -185,6 +185,13 @@ def start_time(pid: int) -> int:
     return int(fields[19]) if len(fields) > 19 else 0
 
 
+def process_of(thread: int) -> int:
+    """Whose thread it is; 0 when it is gone."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{thread}/status", "rb") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith(b"Tgid:")), 0)
+    return 0
+
+
 def is_dead(pid: int) -> bool:
     """Whether it is gone, or waits to be reaped."""
     fields = stat_fields(pid)
