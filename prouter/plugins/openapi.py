@@ -36,6 +36,7 @@ class OpenApi:
     def __init__(self) -> None:
         self._router: Router | None = None
         self._document: dict[str, Any] = {}
+        self._html = files(__package__).joinpath("openapi.html").read_bytes()  # its file may be gone later: upgrades
 
     @hookimpl
     def prouter_startup(self, router: Router) -> None:
@@ -56,8 +57,7 @@ class OpenApi:
         return Reply.json(self._document | {"servers": [{"url": call.public_prefix or "/"}]})
 
     async def _page(self, call: Call) -> Reply:
-        page = files(__package__).joinpath("openapi.html").read_bytes()
-        return Reply(200, (("Content-Security-Policy", POLICY),), page, "text/html; charset=utf-8")
+        return Reply(200, (("Content-Security-Policy", POLICY),), self._html, "text/html; charset=utf-8")
 
 
 def describe(routes: Sequence[Route], version: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from prouter.agent.guard import adoption, sweep
 from prouter.agent.guard.adoption import Survival
+from prouter.agent.guard.carried import BOOT, carried
 from prouter.agent.guard.failing import not_executed, shown
 from prouter.agent.guard.held import controllers
 from prouter.agent.guard.held.launch import DIRECTORY, PROGRAM
@@ -45,7 +46,6 @@ CLOSE_SECONDS = 5.0
 LINE_BYTES = 64 * 1024
 """A guardian's longest line has 8 KiB of output."""
 HOME = Path(__file__).parent
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from held.keeper import main; main(int(sys.argv[2]))"
 
 
 class GuardKeeper:
@@ -55,6 +55,7 @@ class GuardKeeper:
         self._tasks = tasks
         self._cgroups = cgroups
         self._survival = survival
+        self._program = carried(HOME)
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         """Not asyncio's, which would kill it when the loop closes."""
@@ -266,13 +267,7 @@ class GuardKeeper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # one that hangs holds up nobody
         with theirs:
-            self._process = await asyncio.to_thread(
-                subprocess.Popen,
-                [sys.executable, *("-I", "-S", "-X", "utf8", "-c", BOOT, str(HOME), str(theirs.fileno()))],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                cwd="/",
-            )
+            self._process = await asyncio.to_thread(_begin_keeper, self._program, theirs)
         self._control = ours
         self._tasks.start("keeper", self._watch(self._process, ours))
 
@@ -297,6 +292,20 @@ class GuardKeeper:
         if not self._closing and self._process is process:
             log.error("the keeper of processes ended with status %s; another is started", status)
             await self.start()
+
+
+def _begin_keeper(program: bytes, control: socket.socket) -> subprocess.Popen[bytes]:
+    """Raises OSError where no process can be started. One that dies at once is seen by its control socket."""
+    process = subprocess.Popen(
+        [sys.executable, *("-I", "-S", "-X", "utf8", "-c", BOOT, str(control.fileno()))],
+        stdin=subprocess.PIPE,
+        pass_fds=(control.fileno(),),
+        cwd="/",
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as given:
+        given.write(program)
+    return process
 
 
 def _unheard(control: socket.socket) -> bool:

@@ -12,6 +12,8 @@ from prouter.model.ids import JobUid
 from prouter.model.plugin import RpcKind, RpcMethod, RpcStream
 from prouter.model.reached import ReachedPort
 from prouter.model.services import AgentHost
+from prouter.plugins.original_proxy.exchange import exchange
+from prouter.plugins.original_proxy.websocket import bridge
 
 
 class OriginalProxy:
@@ -35,8 +37,6 @@ class OriginalProxy:
         self, stream: RpcStream, job_uid: Any, method: Any, path: Any, query: Any, headers: Any
     ) -> None:
         """Status, headers, chunks of the body; without a job or a server nothing but the error."""
-        from prouter.plugins.original_proxy.exchange import exchange
-
         if not isinstance(method, str) or not isinstance(path, str):
             raise InvalidRequest("Invalid request: a method and a path are texts")
         async with self._reached(job_uid) as port:
@@ -44,8 +44,6 @@ class OriginalProxy:
 
     async def _ws_connect(self, stream: RpcStream, job_uid: Any, path: Any, query: Any, headers: Any) -> None:
         """True or false, then messages both ways; without a job or a server nothing but the error."""
-        from prouter.plugins.original_proxy.websocket import bridge
-
         if not isinstance(path, str):
             raise InvalidRequest("Invalid request: a path is a text")
         async with self._reached(job_uid) as port:
