@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
@@ -21,11 +22,12 @@ from prouter.agent.originals.jobs import OriginalJobs
 from prouter.agent.originals.speaking import offer
 from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
-from prouter.model.agents import ACTIVITY, DRAIN, REMOVED, Drain
+from prouter.model.agents import ACTIVITY, DRAIN, LOOP, REMOVED, Drain, LoopDelay
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, StartRequest, check_labels
 from prouter.model.plugin import RpcMethod
 from prouter.model.resources import parse as parse_resources
+from prouter.model.traffic import BUCKETS, LoopCount
 from prouter.rpc.calls import CallContext
 from prouter.rpc.messages import CallType
 from prouter.rpc.methods import Methods
@@ -47,6 +49,7 @@ class JobMethods:
         stop_grace_seconds: float,
         activity_seconds: float,
         offered: Sequence[RpcMethod],
+        loop: LoopCount,
     ) -> None:
         self._jobs = jobs
         self._around = around
@@ -57,6 +60,7 @@ class JobMethods:
         """Between two tellings of what goes through the jobs' ports."""
         self.drivers = around.drivers
         self._originals = OriginalJobs(jobs, around)
+        self._loop = loop
         self._offered = offered
         """By plugins."""
 
@@ -119,6 +123,7 @@ class JobMethods:
     ) -> None:
         loop, activity = asyncio.get_running_loop(), ACTIVITY in capabilities
         activities, due_at = _Activities(self._jobs), loop.time() if activity else math.inf
+        lateness = _Lateness(self._loop, LOOP in capabilities)
         told: Drain | None = None
         while True:
             if DRAIN in capabilities and told != self.draining.drain:
@@ -136,6 +141,8 @@ class JobMethods:
             if loop.time() >= due_at:
                 for page in activities.changed():
                     await context.send({"activity": page})
+                for delay in lateness.news():
+                    await context.send({"loop": delay.to_wire()})
                 due_at = loop.time() + self._activity_seconds
 
 
@@ -159,6 +166,23 @@ class _Activities:
                 news[job.record.uid] = activity.to_wire()
         for start in range(0, len(news), PAGE):
             yield dict(list(news.items())[start : start + PAGE])
+
+
+class _Lateness:
+    """How late the event loop is, as one router was told: anew when it is of another class, or something was slow."""
+
+    def __init__(self, count: LoopCount, told: bool) -> None:
+        self._count = count
+        self._told = told
+        self._last: tuple[int, int] | None = None
+
+    def news(self) -> Iterator[LoopDelay]:
+        """What it was not told; nothing for a router that would not understand."""
+        now = LoopDelay(self._count.worst_seconds, self._count.slow)
+        kind = (bisect_left(BUCKETS, now.worst_seconds), now.slow)
+        if self._told and kind != self._last:
+            self._last = kind
+            yield now
 
 
 class _Removals:

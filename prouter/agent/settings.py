@@ -19,6 +19,7 @@ from prouter.errors import ConfigError
 from prouter.model.access import MIN_TOKEN_BITS, Secret, token_bits
 from prouter.model.plugin import ConfigSection
 from prouter.model.resources import JOBS, MAX_COUNT, MAX_NAMES, NAME_PATTERN
+from prouter.pluginkit.pulse import SECTION as LOOP_SECTION
 
 _PORT = {
     "type": "integer",
@@ -185,6 +186,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
     ),
     *LIMIT_SECTIONS,
     LINES_SECTION,
+    LOOP_SECTION,
     ConfigSection(
         "links",
         {
@@ -298,6 +300,7 @@ class AgentSettings:
     takeover_seconds: float
     pipes: PipeSettings
     lines: LineLimits
+    slow_callback_seconds: float
 
     @classmethod
     def read(cls, section: Callable[[str], Mapping[str, Any]]) -> AgentSettings:
@@ -338,6 +341,7 @@ class AgentSettings:
                 half_close_seconds=pipes["half_close_timeout"],
             ),
             lines=LineLimits.read(section("output")),
+            slow_callback_seconds=section("loop")["slow_callback"],
         )
 
     def refuse_open_doors(self, *, insecure: bool) -> None:

@@ -118,6 +118,7 @@ class Up:
             "jobs.survive_agent=False",  # who ends it wants all to end
             *self._given.agent_set,
         ]
+            "loop.slow_callback=0",  # both run on one loop, which the router watches
 
     def _announce(self, uid: str, endpoints: dict[str, tuple[str, int]]) -> None:
         if self._given.ready_file is not None:

@@ -43,6 +43,7 @@ from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.claims import of_selector
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.pulse import Pulse
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.state import StateDirectory, plugin_directory
 from prouter.pluginkit.tasks import TaskOwner
@@ -77,7 +78,8 @@ class RouterApp:
         self._reload_by_signal: Callable[[], None] = lambda: None
         self._ready_file = ready_file
         self._insecure = insecure
-        self._description = Description(host, hooks, settings.schema)
+        self._pulse = Pulse(self._settings.slow_callback_seconds)
+        self._description = Description(host, hooks, settings.schema, self._pulse.count)
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
         self._traffic = {"control": Traffic(), "server": Traffic()}
@@ -123,6 +125,8 @@ class RouterApp:
         remembered = memory.read()
         acting = Acting()
         events = EventHub(self._hooks, self._joined, acting)
+        self._pulse.begin()
+        undo.callback(self._pulse.end)
         directory = AgentDirectory(
             events.tell,
             orphan_seconds=settings.orphan_seconds,

@@ -17,7 +17,7 @@ from prouter.model.http import AgentAnswer, RequestHead
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import HealthCheck, Route
 from prouter.model.telling import clipped, one_line
-from prouter.model.traffic import HookCount
+from prouter.model.traffic import HookCount, LoopCount
 from prouter.model.trail import Trail, current
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.describe import contributions, names_of, plugin_facts
@@ -102,7 +102,8 @@ class WouldDial(ProuterError):
 class Description:
     """Implements model.services.RouterDescription; holds the one switch that ends the router."""
 
-    def __init__(self, host: PluginHost, hooks: Hooks, schema: Schema) -> None:
+    def __init__(self, host: PluginHost, hooks: Hooks, schema: Schema, loop: LoopCount) -> None:
+        self._loop = loop
         self._host = host
         self._hooks = hooks
         self._schema = schema
@@ -148,6 +149,9 @@ class Description:
         return self._hooks.counts()
 
     async def health(self) -> Sequence[HealthCheck]:
+    def loop(self) -> LoopCount:
+        return self._loop
+
         if not self._hooks.implemented("prouter_health"):
             return ()
         return [check for _, check in await self._hooks.gather_at_once("prouter_health")]

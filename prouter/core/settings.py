@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prouter.model.plugin import ConfigSection
+from prouter.pluginkit.pulse import SECTION as LOOP_SECTION
 
 _PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
 
@@ -266,6 +267,7 @@ class Endpoint:
     interface: str
     port: int
 
+    LOOP_SECTION,
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
@@ -305,6 +307,8 @@ class RouterSettings:
             uid=identity["uid"],
             server=Endpoint(server["interface"], server["port"]) if server["enabled"] else None,
             control=Endpoint(control["interface"], control["port"]),
+    tunnel_seconds: float
+    slow_callback_seconds: float
             hosts=tuple(control["hosts"]),
             trusted_proxies=tuple(control["trusted_proxies"]),
             public_url=control["public_url"],
@@ -323,5 +327,8 @@ class RouterSettings:
             reconnect_wait_seconds=section("proxy")["reconnect_wait"],
             max_reconnect_waiters=section("proxy")["reconnect_waiters"],
             state_directory=section("state")["directory"],
-            drain_seconds=section("shutdown")["drain_timeout"],
+            notice_seconds=shutdown["notice"],
+            drain_seconds=shutdown["drain_timeout"],
+            tunnel_seconds=shutdown["websocket_timeout"],
+            slow_callback_seconds=section("loop")["slow_callback"],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform as _platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,10 +28,13 @@ REMOVED = "removed/1"
 """Of an agent, that it takes an Idempotency-Key with a removal and remembers it; of a router, that its watches take the
 news of that."""
 
+LOOP = "loop/1"
+"""Of an agent, that it tells how late its event loop is; of a router, that its watches take that."""
+
 LIMITS = ("memory_bytes", "processes", "cpu_seconds", "file_bytes", "output_bytes", "sandbox_bytes")
 """Of a job, by the names that a start gives them."""
 
-PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN, REMOVED)
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN, REMOVED, LOOP)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
 
@@ -72,6 +76,27 @@ class Drain:
     def from_wire(cls, value: Mapping[str, Any]) -> Drain:
         """Raises KeyError, ValueError or TypeError for what is none."""
         return cls(bool(value["on"]), int(value["revision"]))
+
+
+@dataclass(frozen=True, slots=True)
+class LoopDelay:
+    """How late an agent's event loop is, as it tells now and then."""
+
+    worst_seconds: float
+    """The most within about a minute."""
+    slow: int
+    """How often something held it for longer than `loop.slow_callback`, since the agent began."""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"worst": round(self.worst_seconds, 4), "slow": self.slow}
+
+    @classmethod
+    def from_wire(cls, value: Mapping[str, Any]) -> LoopDelay:
+        """Raises KeyError, ValueError or TypeError for what is none."""
+        worst = float(value["worst"])
+        if not 0 <= worst < math.inf:
+            raise ValueError(f"the event loop can not be {worst} s late")
+        return cls(worst, min(abs(int(value["slow"])), 1 << 53))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +206,11 @@ class AgentInfo:
     used: Mapping[str, int] = field(default_factory=dict)
     """What its jobs hold of each counted resource."""
     draining: bool = False
+    """It takes no new jobs."""
     limits: Mapping[str, str] = field(default_factory=dict)
     """As the agent says (Hello); it may say nothing."""
-    """It takes no new jobs."""
+    loop: LoopDelay | None = None
+    """None: it does not say."""
 
     def in_job(self) -> dict[str, Any]:
         """The `agent` member of a JobInfo."""
@@ -210,6 +237,7 @@ class AgentInfo:
             "capacity": {n: {"total": self.capacity.get(n), "used": self.used.get(n, 0)} for n in names},
             "draining": self.draining,
             "limits": {name: self.limits.get(name) for name in LIMITS},
+            "loop_delay": self.loop.worst_seconds if self.loop is not None else None,
         }
 
 

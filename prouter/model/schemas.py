@@ -181,6 +181,11 @@ AGENT = _object(
             "description": "How it keeps each limit of a job: cgroup2, cgroup1, watched, rlimit, truncated; null: it "
             "can not, or does not say.",
         },
+        "loop_delay": {
+            "type": ["number", "null"],
+            "description": "Seconds by which its event loop was late at most, in about the last minute; null: it does "
+            "not say.",
+        },
     }
 )
 AGENTS = _object({"agents": {"type": "array", "items": AGENT}, "next": _NEXT})

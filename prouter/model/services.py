@@ -21,7 +21,7 @@ from prouter.model.process import Exit
 from prouter.model.proxying import Bridge
 from prouter.model.reached import JobPorts
 from prouter.model.repeats import Repeats
-from prouter.model.traffic import HookCount, Traffic
+from prouter.model.traffic import HookCount, LoopCount, Traffic
 
 
 class Tasks(Protocol):
@@ -221,6 +221,9 @@ class RouterDescription(Protocol):
 
     def hook_calls(self) -> Sequence[HookCount]:
         """By plugin and hook, of all that were called since the start; read, never written, by plugins."""
+
+    def loop(self) -> LoopCount:
+        """How late the event loop was since the start; read, never written, by plugins."""
 
     async def health(self) -> Sequence[HealthCheck]:
         """What the plugins say of their own health."""

@@ -1,7 +1,11 @@
-"""Counts of requests and of calls of hooks, for metrics: plain values that cost next to nothing to keep."""
+"""Counts of requests, of calls of hooks, of how late the event loop is: plain values that cost next to nothing to keep.
+
+For metrics, and for whoever looks at a daemon.
+"""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
@@ -39,6 +43,37 @@ class HookCount:
     seconds: float = 0.0
     """From the call to the answer, what it waited for as well, added up."""
     slowest_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class LoopCount:
+    """How late an event loop came to what was due, looked at a few times a second."""
+
+    looks: int = 0
+    seconds: float = 0.0
+    """Added up."""
+    durations: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    """How many looks were at most as late as each bound of BUCKETS and later than the one before."""
+    slow: int = 0
+    """How often something held it for longer than `loop.slow_callback`."""
+    worst: tuple[tuple[float, float], tuple[float, float]] = ((0.0, -math.inf), (0.0, -math.inf))
+    """The most seconds in this part of a minute and in the one before, each with the time of its begin."""
+
+    def note(self, late_seconds: float, now: float, within_seconds: float) -> None:
+        """One look, at `now` of a clock that only grows."""
+        self.looks += 1
+        self.seconds += late_seconds
+        self.durations[bisect_left(BUCKETS, late_seconds) if late_seconds > BUCKETS[0] else 0] += 1
+        most, began = self.worst[0]
+        if now - began >= within_seconds / 2:
+            self.worst = ((late_seconds, now), self.worst[0] if now - began < within_seconds else (0.0, -math.inf))
+        elif late_seconds > most:
+            self.worst = ((late_seconds, began), self.worst[1])
+
+    @property
+    def worst_seconds(self) -> float:
+        """The most within the last half minute to minute."""
+        return max(self.worst[0][0], self.worst[1][0])
 
 
 class Traffic:

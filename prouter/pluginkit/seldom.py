@@ -21,6 +21,12 @@ class SeldomLog:
         self._left_out = 0
 
     def warn(self, message: str, *arguments: object) -> None:
+        self._say(logging.WARNING, message, *arguments)
+
+    def info(self, message: str, *arguments: object) -> None:
+        self._say(logging.INFO, message, *arguments)
+
+    def _say(self, level: int, message: str, *arguments: object) -> None:
         now = time.monotonic()
         if now - self._began_at >= SECONDS:
             self._began_at, self._said = now, 0
@@ -29,6 +35,6 @@ class SeldomLog:
             return
         if self._left_out:
             message, arguments = f"{message} (and %d more like it)", (*arguments, self._left_out)
-        self._log.warning(message, *arguments)
+        self._log.log(level, message, *arguments)
         self._said += 1
         self._left_out = 0

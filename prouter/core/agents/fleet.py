@@ -20,7 +20,7 @@ from prouter.core.agents.pipes import Batch
 from prouter.core.jobs.calls import OurJobs
 from prouter.core.settings import RouterSettings
 from prouter.errors import Incompatible, ProuterError, RemoteProtocolError
-from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello, Identity, this_platform
+from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello, Identity, LoopDelay, this_platform
 from prouter.model.ids import AgentUid, new_uid
 from prouter.model.jobs import JobRecord
 from prouter.model.skew import NEEDED, why_apart
@@ -156,6 +156,10 @@ class Fleet:
             if isinstance(news, Drain):
                 if known is not None and known.link is link:
                     known.note_drain(news)
+                continue
+            if isinstance(news, LoopDelay):
+                if known is not None and known.link is link:
+                    known.loop = news
                 continue
             if isinstance(news, Mapping):
                 if known is not None and known.link is link:

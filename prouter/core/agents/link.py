@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prouter.core.jobs.mirror import check_size, size_bytes
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
 from prouter.model.activity import Activity
-from prouter.model.agents import Drain, Hello
+from prouter.model.agents import Drain, Hello, LoopDelay
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord
 from prouter.pipe.pool import PipePool
@@ -87,7 +87,7 @@ class AgentLink:
             return False
         return True
 
-    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord | Activities | Drain]:
+    async def watch(self) -> AsyncIterator[Sequence[JobRecord] | JobRecord | Activities | Drain | LoopDelay]:
         """First all records that the agent has, then each that changes, what goes through ports, whether it drains.
 
         Ends with LinkClosed. News of another kind, of a newer agent, are passed over.
@@ -141,11 +141,13 @@ class AgentLink:
         await self.rpc.close(code)
 
 
-def _news(item: Mapping[str, Any]) -> JobRecord | Activities | Drain | None:
+def _news(item: Mapping[str, Any]) -> JobRecord | Activities | Drain | LoopDelay | None:
     if "job" in item:
         return JobRecord.from_wire(item["job"])
     if "activity" in item:
         return {JobUid(str(job)): Activity.from_wire(told) for job, told in item["activity"].items()}
     if "drain" in item:
         return Drain.from_wire(item["drain"])
+    if "loop" in item:
+        return LoopDelay.from_wire(item["loop"])
     return None

@@ -1,7 +1,8 @@
 """GET /metrics: Prometheus text about connections, links, pipes, jobs and requests.
 
 Read from counts that the core keeps anyway, at the moment of the scrape; nothing is counted here. No label grows
-without bound: routes are patterns, agents and jobs are added up. What plugins hand over is beside it (contributed.py).
+without bound: routes are patterns, agents and jobs are added up, and of agents one by one only so many are shown
+(loops.py). What plugins hand over is beside it (contributed.py).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from prouter.model.http import Reply
 from prouter.model.jobs import JobState
 from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.services import Router
-from prouter.model.traffic import BUCKETS, RequestCount
+from prouter.model.traffic import RequestCount
 from prouter.plugins.metrics.contributed import Contributed
+from prouter.plugins.metrics.loops import cumulative, loops
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -32,6 +34,7 @@ class Metrics:
         self._router: Router | None = None
         self._registry: CollectorRegistry | None = None
         self._contributed = Contributed(0)
+        self._max_agents = 0
 
     @hookimpl
     def prouter_config_sections(self) -> Sequence[ConfigSection]:
@@ -41,7 +44,13 @@ class Metrics:
             "default": 1000,
             "description": "Samples that one plugin may show in GET /metrics; what is more is left out.",
         }
-        return [ConfigSection("metrics", {"plugin_samples": samples})]
+        agents = {
+            "type": "integer",
+            "minimum": 0,
+            "default": 500,
+            "description": "Agents of which GET /metrics shows each one's event loop; of more, those that are latest.",
+        }
+        return [ConfigSection("metrics", {"plugin_samples": samples, "agents": agents})]
 
     @hookimpl
     def prouter_startup(self, router: Router) -> None:
@@ -51,7 +60,8 @@ class Metrics:
         from prometheus_client.process_collector import ProcessCollector
 
         self._router = router
-        self._contributed = Contributed(router.config.section("metrics")["plugin_samples"])
+        section = router.config.section("metrics")
+        self._contributed, self._max_agents = Contributed(section["plugin_samples"]), section["agents"]
         self._registry = CollectorRegistry()
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -80,6 +90,7 @@ class Metrics:
         yield from _agents(self._router)
         yield from _requests(self._router)
         yield from _hooks(self._router)
+        yield from loops(self._router, self._max_agents)
 
 
 class _Scraped:
@@ -155,7 +166,7 @@ def _requests(router: Router) -> Iterator[Metric]:
     for route, row in by_route.items():
         inward.add_metric([route], row.bytes_in)
         outward.add_metric([route], row.bytes_out)
-        duration.add_metric([route], _cumulative(row.durations), row.seconds)
+        duration.add_metric([route], cumulative(row.durations), row.seconds)
     yield from (count, inward, outward, duration)
 
 
@@ -178,11 +189,3 @@ def _add(total: RequestCount, row: RequestCount) -> None:
     total.bytes_out += row.bytes_out
     total.seconds += row.seconds
     total.durations = [left + right for left, right in zip(total.durations, row.durations, strict=True)]
-
-
-def _cumulative(durations: Sequence[int]) -> list[tuple[str, float]]:
-    so_far, shown = 0, []
-    for bound, count in zip((*map(str, BUCKETS), "+Inf"), durations, strict=True):
-        so_far += count
-        shown.append((bound, float(so_far)))
-    return shown
