@@ -117,6 +117,8 @@ class RouterApp:
         settings = self._settings
         state = StateDirectory.open(settings.state_directory, "router")
         undo.callback(state.close)
+        self._pulse.begin()
+        undo.callback(self._pulse.end)
         tasks = TaskOwner("router")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
         identity = Identity(settings.uid or state.uid(), settings.name)
@@ -125,8 +127,6 @@ class RouterApp:
         remembered = memory.read()
         acting = Acting()
         events = EventHub(self._hooks, self._joined, acting)
-        self._pulse.begin()
-        undo.callback(self._pulse.end)
         directory = AgentDirectory(
             events.tell,
             orphan_seconds=settings.orphan_seconds,

@@ -257,6 +257,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
             "drain_timeout": _seconds("Seconds for which requests that were begun may go on when the router ends.", 30),
         },
     ),
+    LOOP_SECTION,
 )
 
 
@@ -267,7 +268,6 @@ class Endpoint:
     interface: str
     port: int
 
-    LOOP_SECTION,
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
@@ -296,6 +296,7 @@ class RouterSettings:
     max_reconnect_waiters: int
     state_directory: str | None
     drain_seconds: float
+    slow_callback_seconds: float
 
     @classmethod
     def read(cls, section: Callable[[str], Mapping[str, Any]]) -> RouterSettings:
@@ -307,8 +308,6 @@ class RouterSettings:
             uid=identity["uid"],
             server=Endpoint(server["interface"], server["port"]) if server["enabled"] else None,
             control=Endpoint(control["interface"], control["port"]),
-    tunnel_seconds: float
-    slow_callback_seconds: float
             hosts=tuple(control["hosts"]),
             trusted_proxies=tuple(control["trusted_proxies"]),
             public_url=control["public_url"],
@@ -327,8 +326,6 @@ class RouterSettings:
             reconnect_wait_seconds=section("proxy")["reconnect_wait"],
             max_reconnect_waiters=section("proxy")["reconnect_waiters"],
             state_directory=section("state")["directory"],
-            notice_seconds=shutdown["notice"],
-            drain_seconds=shutdown["drain_timeout"],
-            tunnel_seconds=shutdown["websocket_timeout"],
+            drain_seconds=section("shutdown")["drain_timeout"],
             slow_callback_seconds=section("loop")["slow_callback"],
         )
