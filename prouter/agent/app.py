@@ -50,8 +50,8 @@ from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.claims import Claims, named
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
-from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.pulse import Pulse
+from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.repeats import Repeats
 from prouter.pluginkit.state import StateDirectory, plugin_directory
 from prouter.pluginkit.tasks import TaskOwner
@@ -102,8 +102,8 @@ class AgentApp:
         self._token_holders: list[TokenHolder] = []
         self._drivers = Drivers(self._settings.driver, self._settings.driver_seconds)
         self._ready_file = ready_file
-        self._stop_asked = asyncio.Event()
         self._pulse = Pulse(self._settings.slow_callback_seconds)
+        self._stop_asked = asyncio.Event()
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
 
@@ -154,10 +154,10 @@ class AgentApp:
         undo.callback(threads.shutdown, cancel_futures=True)
         await guarded.start()
         undo.push_async_callback(guarded.close)
-        opener = SandboxOpener(settings.path_resolution, threads)
-        admission = Admission(who.capacity, who.draining)
         self._pulse.begin()
         undo.callback(self._pulse.end)
+        opener = SandboxOpener(settings.path_resolution, threads)
+        admission = Admission(who.capacity, who.draining)
         registry = JobRegistry(
             Records(jobs_directory(state)),
             opener,
@@ -188,9 +188,9 @@ class AgentApp:
             settings.stop_grace_seconds,
             settings.activity_seconds,
             self._collect_rpc_methods(),
+            self._pulse.count,
         )
         await self._open_doors(undo, state.path, who, links, registry, feedback, methods)
-            self._pulse.count,
         tasks.start("orphans", orphans.run())
         if settings.finished_seconds is not None:
             tasks.start("finished jobs", Finished(registry, settings.finished_seconds).run())

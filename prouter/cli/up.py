@@ -116,9 +116,9 @@ class Up:
             "control.enabled=False",
             "identity.name='local'",
             "jobs.survive_agent=False",  # who ends it wants all to end
+            "loop.slow_callback=0",  # both run on one loop, which the router watches
             *self._given.agent_set,
         ]
-            "loop.slow_callback=0",  # both run on one loop, which the router watches
 
     def _announce(self, uid: str, endpoints: dict[str, tuple[str, int]]) -> None:
         if self._given.ready_file is not None:

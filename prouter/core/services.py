@@ -148,10 +148,10 @@ class Description:
     def hook_calls(self) -> Sequence[HookCount]:
         return self._hooks.counts()
 
-    async def health(self) -> Sequence[HealthCheck]:
     def loop(self) -> LoopCount:
         return self._loop
 
+    async def health(self) -> Sequence[HealthCheck]:
         if not self._hooks.implemented("prouter_health"):
             return ()
         return [check for _, check in await self._hooks.gather_at_once("prouter_health")]
