@@ -1,7 +1,7 @@
 # The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
 PYTHON ?= python3
 
-.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics bench-reliability clean
+.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics bench-reliability reliability-figures clean
 
 .venv/bin/prouter: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -44,9 +44,12 @@ bench-basics: .venv/bin/prouter  ## starting jobs and daemons, files, original a
 bench-hooks:  ## what plugins cost a proxied GET and a start here
 	@.venv/bin/python -m benchmarks.hooks
 
-bench-reliability: .venv/bin/prouter  ## what must hold under pressure and faults, at full size; hours; figures in out/reliability.json
+bench-reliability: .venv/bin/prouter  ## what must hold under pressure and faults, at full size; hours; ROWS="R1 R4" runs some, RESUME=1 what is left
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	@PROUTER_RELIABILITY=long PROUTER_NO_SKIPS=1 .venv/bin/pytest -q tests/faults tests/proxy/test_large_bodies.py
+	@.venv/bin/python -m benchmarks.reliability.run --rows "$(ROWS)" $(if $(RESUME),--resume)
+
+reliability-figures:  ## docs/reliability.md's table and pictures, of what was measured
+	@.venv/bin/python -m benchmarks.reliability.run --publish
 
 clean:
 	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,7 +22,7 @@ def told(name: str) -> JobRecord:
 
 async def test_a_newer_link_is_registered_at_once_and_the_old_one_is_fenced(fleet, figures: Figures) -> None:
     router = fleet.router("links.takeover_timeout=60")
-    boot, slowest = new_uid(), 0.0
+    boot, took = new_uid(), list[float]()
     async with router.client() as client, contextlib.AsyncExitStack() as stack:
         old = await stack.enter_async_context(FakeAgent(router, "a", boot=boot, link=1))
         for number in range(2, ROUNDS + 2):
@@ -31,7 +31,7 @@ async def test_a_newer_link_is_registered_at_once_and_the_old_one_is_fenced(flee
             with contextlib.suppress(LinkClosed):
                 while old.connected:
                     await old.tell(told("stale"))
-            slowest = max(slowest, time.monotonic() - begun)
+            took.append(time.monotonic() - begun)
             await new.tell(told(f"of link {number}"))
             old = new
 
@@ -45,6 +45,8 @@ async def test_a_newer_link_is_registered_at_once_and_the_old_one_is_fenced(flee
             mixed = (await names()).count("stale")
             assert mixed == 0
         assert [agent["connected"] for agent in await client.agents()] == [True]
-    figures.record("R3", "takeover, slowest", slowest, goal=SECONDS, unit="s", holds=slowest <= SECONDS)
-    figures.record("R3", f"mixed messages in {ROUNDS} takeovers", mixed, goal=0, holds=not mixed)
+    slowest = max(took)
+    figures.record("R3", "takeovers", len(took))
+    figures.record("R3", "takeover, slowest", slowest, goal=SECONDS, unit="s", spread=took)
+    figures.record("R3", "mixed messages", mixed, goal=0)
     assert slowest <= SECONDS * ROOM

@@ -120,7 +120,7 @@ async def test_a_router_with_too_many_clients_keeps_its_agents_and_what_was_begu
             await asyncio.gather(*clients)
         await eventually(lambda: healthy(job), seconds=6)
         again = time.monotonic() - gone_at
-    figures.record("R14", f"log lines a second with too many clients, {loop}", lines / took, goal=10)
+    figures.record("R14", f"log lines a second with too many clients, {loop}", lines / took, goal=10, unit="/s")
     figures.record("R14", f"router's CPU with too many clients, {loop}", cpu / took * 100, goal=30, unit="%")
     figures.record("R14", f"most descriptors of the router, {loop}", descriptors[0], goal=DESCRIPTORS)
     figures.record("R14", f"until all was well again, {loop}", again, goal=2, unit="s")

@@ -99,6 +99,7 @@ async def begin_before(place: Place, calls: Calls) -> None:
     calls.begin("a download", "GET", f"{path}/file/big")
     calls.begin(FOLLOWS, "GET", f"{place.talking}/output?follow=1")
     await calls.answering("a Websocket", "a download of the job's", "a download", FOLLOWS)
+    await eventually(lambda: calls.came.get(FOLLOWS), what="output for who follows it")
     calls.begin("a request that the job has", "GET", f"{job.prefix}/hang")
     calls.begin("an upload that the job reads", "POST", f"{job.prefix}/sink?after=never", body=bytes(MIB))
     calls.begin("wait?timeout", "POST", f"{path}/wait?timeout={PING_SECONDS}")

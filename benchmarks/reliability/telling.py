@@ -1,0 +1,101 @@
+"""What figures of tests/faults say, for the page: a table and two pictures. Made of the kept figures alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from figures import FORMS, merge
+from promised import ROWS
+
+from benchmarks import machine, pages
+from benchmarks.proxies.chart import shown
+from benchmarks.reliability import chart
+from benchmarks.rows import RESULTS, Keeper, read
+
+Figure = Mapping[str, Any]
+MARK = "the table of figures"
+PAGE = pages.ROOT / "docs" / "reliability.md"
+KEPT = RESULTS / "reliability.jsonl"
+IMAGES = {"reliability.svg": chart.bars, "reliability-spread.svg": chart.spreads}
+VERDICTS = {True: "yes", False: "**no**", None: ""}
+
+
+def publish(measured: Sequence[dict[str, Any]]) -> None:
+    """Adds these to what is kept, and shows all."""
+    kept = read(KEPT) if KEPT.exists() else None
+    earlier = [dict(row) for row in kept.rows] if kept else []
+    again = {(figure["test"], figure["form"]) for figure in measured}
+    earlier = [figure for figure in earlier if (figure["test"], figure["form"]) not in again]
+    figures = [figure for figure in merge(earlier, measured) if figure["row"] in ROWS and is_tested(figure)]
+    keeper = Keeper(KEPT, machine.about({}, {}))
+    for figure in figures:
+        keeper.add(figure)
+    show(figures)
+
+
+def show(figures: Sequence[Figure]) -> None:
+    for name, draw in IMAGES.items():
+        (pages.IMAGES / name).write_text(draw(figures))
+    pages.fill(PAGE, MARK, whole(figures))
+
+
+def is_tested(figure: Figure) -> bool:
+    """Whether the test that measured it is still there."""
+    file, _, name = figure["test"].partition("::")
+    place = pages.ROOT / file
+    return place.exists() and f"def {name.partition('[')[0]}(" in place.read_text("utf-8")
+
+
+def whole(figures: Sequence[Figure]) -> str:
+    return "\n\n".join((about(figures), table(figures)))
+
+
+def about(figures: Iterable[Figure]) -> str:
+    """When and where: a line for each form and machine."""
+    lines = []
+    for form in FORMS:
+        for where in sorted({figure["machine"] for figure in figures if figure["form"] == form}):
+            days = sorted(
+                figure["at"][:10] for figure in figures if (figure["form"], figure["machine"]) == (form, where)
+            )
+            when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+            lines.append(f"- The {form} form, {when}: {len(days)} figures on {where}.")
+    return "\n".join(lines)
+
+
+def table(figures: Sequence[Figure]) -> str:
+    lines = ["| | what | is to be | short | long | holds |", "|---|---|---|---|---|---|"]
+    for row, promise in ROWS.items():
+        mine = [figure for figure in figures if figure["row"] == row]
+        names = sorted({figure["name"] for figure in mine})
+        if names:
+            lines.append(f"| **{row}** | **{promise.title}** | | | | |")
+        for name in names:
+            forms = {figure["form"]: figure for figure in mine if figure["name"] == name}
+            cells = [cell(forms.get(form)) for form in FORMS]
+            best = forms.get("long") or forms["short"]
+            lines.append(f"| | {name} | {goal(best)} | {' | '.join(cells)} | {VERDICTS[best['holds']]} |")
+    return "\n".join(lines)
+
+
+def goal(figure: Figure) -> str:
+    bound = figure["goal"]
+    if bound is None:
+        return ""
+    if isinstance(bound, str):
+        return f"{bound} {figure['unit']}".strip()
+    sign = "" if figure["value"] == bound or not bound else "<= "
+    return f"{sign}{bound:g} {figure['unit'] if bound else ''}".strip()
+
+
+def cell(figure: Figure | None) -> str:
+    """The value; of many, in which the worst is it, how many, and the median."""
+    if figure is None:
+        return ""
+    value = shown(figure["value"]) if figure["value"] else "0"
+    told = f"{value} {figure['unit']}".strip()
+    if figure.get("percentiles"):
+        told += f" (median {shown(figure['percentiles'][5])}, {figure['count']:,} times)"
+    return re.sub(r"(?<=\d) %", " %", told)

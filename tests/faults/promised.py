@@ -1,0 +1,163 @@
+"""What has to be measured: for each promise the tests that hold it, and figures without which it was not tried.
+
+Belongs here: which rows there are, whether figures of a run reach them. Does not: how anything is measured, and how
+figures are written down (figures.py). benchmarks/reliability.py shows them, and fails the gate when one is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+ROOM = 3.0
+"""A promised time may be so many times as long in the gate: the machine may be busy. Counts are exact."""
+NEVER_ASSERTED = ("%", "ms", "MB/s")
+"""Units of what other work on the machine changes: ratios, latencies, throughput. The gate writes them down only."""
+Figure = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One promise."""
+
+    title: str
+    tests: Mapping[str, float]
+    """Files of this directory, and about how many minutes the long form of each takes on two processors."""
+    needed: Sequence[str] = ("*",)
+    """Names, or patterns of names, each of which some figure must have."""
+    alone: bool = False
+    """Whether the long form measures what other tests at the same time would change."""
+
+
+ROWS: Mapping[str, Row] = {
+    "R1": Row(
+        "a link that is cut again and again",
+        {"test_a_lost_link_loses_no_job": 35},
+        ("cuts", "calls that hung*", "jobs lost*", "slowest call that promises*", "until a call * after a cut"),
+    ),
+    "R2": Row(
+        "a partition without a word",
+        {"test_who_is_cut_off_is_known_in_time": 14, "test_a_bad_line_fails_no_call": 12},
+        tuple(
+            f"{way}: {what}"
+            for way in ("both ways", "to the agent", "back", "unplugged")
+            for what in ("until both ends know", "the longest call", "well after it healed")
+        ),
+    ),
+    "R3": Row(
+        "an agent that comes from elsewhere", {"test_a_newer_link_takes_over": 0.6}, ("takeover*", "mixed messages")
+    ),
+    "R4": Row(
+        "a router that is killed and started again",
+        {"test_a_router_that_dies_loses_nothing": 3},
+        ("agents", "all agents are back", "jobs that were lost or changed", "lag of the router's loop*"),
+        alone=True,
+    ),
+    "R5": Row(
+        "an agent that is killed",
+        {
+            "test_jobs_outlive_their_agent": 10,
+            "test_guardians_outlive_more_than_their_agent": 1,
+            "test_an_upgrade_loses_no_job": 1,
+        },
+        ("jobs that were not adopted*", "* trees are gone after", "* is away after", "sandboxes of unfinished jobs*"),
+    ),
+    "R6": Row(
+        "the end of a tree of processes",
+        {
+            "test_trees_end_in_time": 20,
+            "test_no_storm_outlives_who_held_it": 10,
+            "test_a_kill_amid_a_start_leaves_nothing": 10,
+            "test_guardians_and_keepers_may_die": 1,
+        },
+        ("a tree of 50 is gone, *", "processes that were left", "storm of forks*"),
+    ),
+    "R7": Row(
+        "who stands still",
+        {"test_all_goes_on_after_a_stop": 10, "test_who_stands_still_keeps_nobody_waiting": 1},
+    ),
+    "R8": Row(
+        "streams that stall",
+        {"test_a_stalled_stream_holds_no_other_up": 10, "test_a_bulk_transfer_starves_nobody": 2},
+        alone=True,
+    ),
+    "R9": Row(
+        "memory under slow readers",
+        {"test_a_slow_reader_fills_no_memory": 10, "test_nothing_is_left_over": 10, "../proxy/test_large_bodies": 3},
+        alone=True,
+    ),
+    "R10": Row("bytes over a bad line", {"test_bytes_arrive_whole_or_not_at_all": 50}),
+    "R11": Row("Websockets that say nothing", {"test_websockets_that_say_nothing": 12}, alone=True),
+    "R13": Row(
+        "files that are cut off amid an upload",
+        {
+            "test_files_are_whole_whatever_breaks": 2,
+            "test_a_full_disk_loses_no_job": 0.3,
+            "test_a_router_with_a_full_disk_lives": 0.3,
+        },
+        ("uploads that were cut", "files that were neither*", "temporary files*", "until an upload*", "until 507*"),
+    ),
+    "R14": Row(
+        "more connections than descriptors",
+        {"test_more_connections_than_descriptors": 2.5},
+        (
+            *(
+                f"{what}, {loop}"
+                for loop in ("uvloop", "asyncio")
+                for what in ("log lines*", "most desc*", "until all*")
+            ),
+            "requests that an agent without descriptors answered 503",
+        ),
+    ),
+    "R15": Row(
+        "a tenth of a processor", {"test_a_starved_daemon_raises_no_false_alarm": 2}, ("links lost*",), alone=True
+    ),
+    "R16": Row(
+        "clocks that jump",
+        {"test_clocks_that_jump_change_nothing": 1},
+        ("disconnects while clocks jump", "latest end of a timeout"),
+    ),
+    "R17": Row("spoiled input", {"test_spoiled_input_hurts_nobody_else": 20}),
+    "R18": Row("sizes of messages", {"test_sizes_do_not_matter": 5}),
+    "R19": Row("work on files", {"test_work_on_files_holds_nobody_up": 3}, alone=True),
+    "R22": Row(
+        "every history explained",
+        {"test_history_is_explained": 60, "test_an_agent_may_die_at_any_write": 5},
+        ("promises broken", "calls acknowledged", "faults", "boundaries at which an agent died*"),
+    ),
+}
+
+
+def missed(figures: Iterable[Figure], form: str, rows: Iterable[str] = ROWS) -> list[str]:
+    """A line for each figure that has to be there and is not, or that does not hold; none where all is well.
+
+    Of the short form a time may be ROOM times as long as promised, and what no test may assert is not looked at.
+    """
+    measured = [figure for figure in figures if figure["form"] == form]
+    lines = []
+    for name in rows:
+        mine = [figure for figure in measured if figure["row"] == name]
+        lines += [
+            f"{name}, {ROWS[name].title}: no figure {pattern!r} in the {form} form"
+            for pattern in ROWS[name].needed
+            if not any(fnmatchcase(figure["name"], pattern) for figure in mine)
+        ]
+        lines += [
+            f"{name}, {figure['name']}: {figure['value']:g} {figure['unit']}".rstrip() + f", to be {figure['goal']}"
+            for figure in mine
+            if not holds(figure)
+        ]
+    return lines
+
+
+def holds(figure: Figure) -> bool:
+    """With the room that its form and unit have."""
+    if figure["holds"] is not False:
+        return True
+    if figure["form"] == "long":
+        return False
+    if figure["unit"] == "s" and isinstance(figure["goal"], int | float):
+        return bool(figure["value"] <= figure["goal"] * ROOM)
+    return figure["unit"] in NEVER_ASSERTED
