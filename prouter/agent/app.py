@@ -146,7 +146,10 @@ class AgentApp:
         tasks = TaskOwner("agent")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
         guarded = make_keeper(
-            tasks, cgroups=settings.cgroups, survival=Survival(settings.orphan_seconds) if settings.survive else None
+            tasks,
+            cgroups=settings.cgroups,
+            survival=Survival(settings.orphan_seconds) if settings.survive else None,
+            call_seconds=settings.driver_seconds,
         )
         enforced = await asyncio.to_thread(guarded.enforced)
         who = introduce(settings, state, DrainSwitch(state.path, tasks), enforced)

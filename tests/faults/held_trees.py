@@ -183,11 +183,14 @@ class Nest:
         *settings: str,
         plugins: tuple[type, ...] = (),
         environ: Mapping[str, str] | None = None,
+        patient: bool = False,
     ) -> None:
+        """`patient`: with who hangs, as long as shipped."""
         self.cgroups = cgroups
+        plugins = plugins if patient else (QuickToEnd, *plugins)
         self.router = fleet.router()
         self.agent: AgentDaemon = fleet.agent(
-            self.router, f"jobs.cgroups={cgroups}", *settings, plugins=(QuickToEnd, *plugins), environ=environ
+            self.router, f"jobs.cgroups={cgroups}", *settings, plugins=plugins, environ=environ
         )
         fleet.expected_errors += ["the keeper of processes ended", "the keeper of processes hangs", "guardian"]
 

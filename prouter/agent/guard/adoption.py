@@ -50,10 +50,11 @@ class Adopted:
     writer: asyncio.StreamWriter
 
 
-async def adopt(job: JobUid, directory: Path, survival: Survival | None) -> Adopted | None:
-    """None: nobody waits there, or not the job's guardian."""
+async def adopt(job: JobUid, directory: Path, survival: Survival | None, patience: float = 1.0) -> Adopted | None:
+    """None: nobody waits there, or not the job's guardian, or it takes longer than that part of HELLO_SECONDS."""
+    seconds = HELLO_SECONDS * patience
     try:
-        async with asyncio.timeout(HELLO_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 found = await _ask(job, directory, survival)
                 if not isinstance(found, str):
@@ -61,7 +62,7 @@ async def adopt(job: JobUid, directory: Path, survival: Survival | None) -> Adop
                 log.info("the guardian of job %s is not ours yet: %s", job, found)
                 await asyncio.sleep(AGAIN_SECONDS)
     except TimeoutError:
-        log.error("the guardian of job %s did not become ours within %g s", job, HELLO_SECONDS)
+        log.error("the guardian of job %s did not become ours within %g s", job, seconds)
         return None
 
 

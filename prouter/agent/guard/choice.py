@@ -10,6 +10,9 @@ from prouter.agent.guard.adoption import Survival
 from prouter.errors import ConfigError
 from prouter.model.services import Guarded, Tasks
 
+UNHURRIED_SECONDS = 25.0
+"""Who has so long for a call waits for keeper and guardian as long as their modules say; who has less, for a part."""
+
 
 class Keeper(Guarded, Protocol):
     """A Guarded with a beginning and an end."""
@@ -23,8 +26,11 @@ class Keeper(Guarded, Protocol):
         """All trees are gone on return."""
 
 
-def make_keeper(tasks: Tasks, *, cgroups: bool, survival: Survival | None = None) -> Keeper:
+def make_keeper(
+    tasks: Tasks, *, cgroups: bool, survival: Survival | None = None, call_seconds: float = UNHURRIED_SECONDS
+) -> Keeper:
     """Guardians on Linux; elsewhere what there is. `survival`: what guardians do without their agent; None: end.
+    `call_seconds` is what a driver has for each of its calls: who hangs is given no longer than fits into that.
 
     Raises ConfigError for what this system can not do.
     """
@@ -32,7 +38,8 @@ def make_keeper(tasks: Tasks, *, cgroups: bool, survival: Survival | None = None
     if sys.platform == "linux":
         from prouter.agent.guard.client import GuardKeeper
 
-        made = GuardKeeper(tasks, cgroups=cgroups, survival=survival)
+        patience = min(1.0, call_seconds / UNHURRIED_SECONDS)
+        made = GuardKeeper(tasks, cgroups=cgroups, survival=survival, patience=patience)
     else:
         if survival is not None:
             raise ConfigError([f"jobs.survive_agent: no job can outlive its agent on {sys.platform}, only on Linux"])

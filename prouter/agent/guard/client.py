@@ -51,7 +51,9 @@ HOME = Path(__file__).parent
 class GuardKeeper:
     """One keeper at a time; guardians of an earlier one go on."""
 
-    def __init__(self, tasks: Tasks, *, cgroups: bool, survival: Survival | None = None) -> None:
+    def __init__(self, tasks: Tasks, *, cgroups: bool, survival: Survival | None = None, patience: float = 1.0) -> None:
+        """`patience` is the part of all times that a keeper or a guardian is given to answer."""
+        self._patience = patience
         self._tasks = tasks
         self._cgroups = cgroups
         self._survival = survival
@@ -117,18 +119,20 @@ class GuardKeeper:
                 ours.close()
                 raise
         try:
-            async with asyncio.timeout(LAUNCH_SECONDS):
+            async with asyncio.timeout(LAUNCH_SECONDS * self._patience):
                 writer.write(json.dumps(self._command(request)).encode() + b"\n")
                 line = await self._answer(reader)
         except ConnectionError:
             writer.transport.abort()
             raise
         except BaseException as error:
-            await _ended(reader, writer)
-            if isinstance(error, TimeoutError):
+            late = isinstance(error, TimeoutError)
+            if not await _ended(reader, writer, GIVE_UP_SECONDS * self._patience) or late:
                 self._tell_keeper({"op": "end", "job": str(request.job)})
                 await self._sweep(request)
-                raise StartFailed(f"the program was not started within {LAUNCH_SECONDS:g} s") from None
+            if late:
+                seconds = LAUNCH_SECONDS * self._patience
+                raise StartFailed(f"the program was not started within {seconds:g} s") from None
             raise
         if not line:
             await self._sweep(request)
@@ -141,7 +145,7 @@ class GuardKeeper:
         """
         line = asyncio.ensure_future(reader.readline())
         try:
-            await asyncio.wait((line,), timeout=KEEPER_SECONDS)
+            await asyncio.wait((line,), timeout=KEEPER_SECONDS * self._patience)
             if not line.done() and self._process is not None and self._control is not None and _unheard(self._control):
                 log.error("the keeper of processes hangs; it is ended")
                 self._process.kill()
@@ -156,10 +160,10 @@ class GuardKeeper:
     async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
         """After a restart of the agent: the tree, when its guardian waited for us; else how the job ended, if the
         guardian could say, and nothing of its tree is left."""
-        found = await adoption.adopt(job, Path(job_directory), self._survival)
+        found = await adoption.adopt(job, Path(job_directory), self._survival, self._patience)
         if found is not None:
             return self._hold(job, found.answer, found.reader, found.writer, adoption.end_hard)
-        return await asyncio.to_thread(sweep.recover, str(job), Path(job_directory))
+        return await asyncio.to_thread(sweep.recover, str(job), Path(job_directory), self._patience)
 
     async def destroy(self, job: JobUid, job_directory: str) -> None:
         """A tree that its guardian ended leaves nothing; this finds what a guardian that died itself left."""
@@ -228,6 +232,7 @@ class GuardKeeper:
             end_rest=lambda: asyncio.to_thread(
                 sweep.end_tagged, str(job), str(answer["cgroup"]), answer["controllers"]
             ),
+            patience=self._patience,
         )
         self._trees.add(tree)
         self._tasks.start(f"guardian of {job}", self._follow(tree, reader))
@@ -317,20 +322,23 @@ def _unheard(control: socket.socket) -> bool:
     return int.from_bytes(left, sys.byteorder) > 0
 
 
-async def _ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until a guardian that sees us go has ended what it began: it may have written its last words by then."""
+async def _ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> bool:
+    """Until a guardian that sees us go has ended what it began: it may have written its last words by then. False: it
+    takes longer."""
     try:
-        async with asyncio.timeout(GIVE_UP_SECONDS):
+        async with asyncio.timeout(seconds):
             writer.write(json.dumps({"op": "kill", "reason": "start-failed"}).encode() + b"\n")
             writer.write_eof()
             while await reader.read(LINE_BYTES):
                 pass
     except TimeoutError:
-        log.error("a guardian whose launch was broken off takes longer than %g s to end", GIVE_UP_SECONDS)
+        log.error("a guardian whose launch was broken off takes longer than %g s to end", seconds)
+        return False
     except (OSError, RuntimeError):  # it has ended; uvloop says the latter
         pass
     finally:
         writer.transport.abort()
+    return True
 
 
 def _failure(request: LaunchRequest, answer: dict[str, Any]) -> StartFailed:

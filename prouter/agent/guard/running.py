@@ -33,8 +33,11 @@ class GuardedTree:
         *,
         end_hard: Callable[[int, int], None],
         end_rest: Callable[[], Awaitable[None]],
+        patience: float = 1.0,
     ) -> None:
+        """`patience` is the part of the times above that a guardian is given."""
         self.guardian = guardian
+        self._patience = patience
         self._start_time = trees.start_time(guardian)
         self._pid = pid
         self._group = group
@@ -78,7 +81,7 @@ class GuardedTree:
             raise NotPossible("the agent is ending, and leaves its jobs to the next one")
         self._say({"op": "kill", "reason": reason})
         try:
-            async with asyncio.timeout(KILL_SECONDS):
+            async with asyncio.timeout(KILL_SECONDS * self._patience):
                 return await self.wait()
         except TimeoutError:
             return await self._kill_hard()
@@ -91,7 +94,7 @@ class GuardedTree:
             if ask is not None:
                 await asyncio.to_thread(ask)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HARD_SECONDS):
+                async with asyncio.timeout(HARD_SECONDS * self._patience):
                     return await self.wait()
         await self._end_rest()
         if any(not trees.is_dead(pid) for pid in await asyncio.to_thread(self._tree)):

@@ -26,15 +26,16 @@ EMPTY_LOOKS = 2
 MAX_FILE_BYTES = 65536
 
 
-def recover(job: str, directory: Path) -> Exit | None:
-    """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left."""
+def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | None:
+    """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left.
+
+    The guardian is given that part of GUARDIAN_SECONDS.
+    """
     held = described(directory)
-    guardian = held.get("guardian") or {}
-    until = time.monotonic() + GUARDIAN_SECONDS
+    until = time.monotonic() + GUARDIAN_SECONDS * patience
     while guardian_lives(held) and time.monotonic() < until:
         time.sleep(0.01)
-    if guardian_lives(held):
-        trees.end_guardian(int(guardian["pid"]), int(guardian["start"]))
+    _end_guardian(held)
     end_tagged(job, str(held.get("cgroup") or "") or cgroup.of(job), held.get("controllers") or ())
     ended = _read(directory / "exit.json")
     if not ended:
@@ -68,15 +69,23 @@ def guardian_lives(held: dict[str, Any]) -> bool:
     return trees.start_time(pid) == start
 
 
+def _end_guardian(held: dict[str, Any]) -> None:
+    """One that should be gone, and hangs."""
+    if guardian_lives(held):
+        trees.end_guardian(int(held["guardian"]["pid"]), int(held["guardian"]["start"]))
+
+
 def end_begun(job: str, directory: Path) -> None:
     """A start came to no end; its guardian may have been gone before it had written anything of it."""
     end_tagged(job, cgroup.of(job), described(directory).get("controllers") or ())
 
 
 def destroy(job: str, directory: Path) -> None:
-    """The job is deleted. Nothing is looked for where its guardian said that it had ended all, as nearly always."""
+    """The job is deleted, or its end could not be waited for. Nothing is looked for where its guardian said that it had
+    ended all, as nearly always."""
     held = described(directory)
     if held and not _read(directory / "exit.json"):
+        _end_guardian(held)
         end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
 
 

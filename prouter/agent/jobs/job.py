@@ -35,6 +35,7 @@ from prouter.errors import (
     InvalidRequest,
     JobInvalidState,
     JobNotFound,
+    PluginFailure,
     ProuterError,
     StartFailed,
     TimedOut,
@@ -341,7 +342,7 @@ class Job:
             if isinstance(error, TimeoutError) and self.ending is not None:
                 failed = StartFailed(f"the job was ended ({self.ending}) while it was being started")
             self.kept.once.note_failure(start.key, failed)
-            ended = await self._undo(self.ending or Reason.START_FAILED)
+            ended = await self._undo(self.ending or Reason.START_FAILED, failed)
             await self._finish(
                 job_machine.ended(
                     self.record, ended.exit_code if ended else None, self.ending or Reason.START_FAILED, time.time()
@@ -433,9 +434,13 @@ class Job:
         reason = self.ending or reason_of(ended, stopping=self._stopping)
         await self._finish(job_machine.ended(self.record, ended.exit_code, reason, ended.finished_at), ended.detail)
 
-    async def _undo(self, reason: Reason) -> Exit | None:
+    async def _undo(self, reason: Reason, failed: BaseException) -> Exit | None:
+        """On return nothing of it runs, if its driver can do anything about that."""
         running, self.running = self.running, None
-        return await self._kill(running, reason) if running is not None else None
+        ended = await self._kill(running, reason) if running is not None else None
+        if ended is None and (running is not None or isinstance(failed, PluginFailure)):
+            await self._destroy()
+        return ended
 
     async def _kill(self, running: Running, reason: Reason) -> Exit | None:
         try:
