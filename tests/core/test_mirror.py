@@ -100,6 +100,16 @@ def test_what_a_newer_boot_says_counts_even_with_a_lower_revision(mirror: JobMir
     assert mirror.get(record.uid).name == "of the new boot"
 
 
+def test_a_restart_that_changed_nothing_is_no_news(mirror: JobMirror, told: list[JobRecord]) -> None:
+    """A job ends once, and that is told once, however often its agent comes back."""
+    record = finished(a_job())
+    mirror.apply(record)
+    for same_boot in (False, True):
+        mirror.reconcile([replace(record)], same_boot=same_boot)
+    assert told == [record]
+    assert mirror.get(record.uid) == record
+
+
 def test_finished_jobs_that_are_gone_after_a_restart_are_forgotten(mirror: JobMirror) -> None:
     record = finished(a_job())
     mirror.apply(record)

@@ -152,6 +152,9 @@ class JobMirror:
             if not same_boot:
                 self._removed.pop(_made(record), None)
             known = self._records.get(record.uid)
+            if known == record:  # it is no news that an agent was started again
+                self._lost.pop(record.uid, None)
+                continue
             if known is not None and not same_boot and _made(known) == _made(record) and not _newer(record, known):
                 self._bytes -= size_bytes(self._records.pop(record.uid))
             self._apply(record, math.inf)  # they fit, whatever is still there of the ones before
