@@ -15,7 +15,7 @@ from figures import LONG, Figures
 from held_trees import marked
 
 from prouter.client import Client, Job
-from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
+from prouter.testing import AgentDaemon, Fleet, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guardians are Linux's")
 
@@ -90,11 +90,16 @@ async def test_no_end_of_a_job_leaves_a_process(fleet: Fleet, figures: Figures) 
     took: dict[str, list[float]] = {end.__name__: [] for end in ENDS}
     async with router.client() as client:
         for end in ENDS * ROUNDS:
-            took[end.__name__].append(await seconds_to_end(client, router, agent, end))
+            await router.agent_is_there(agent)
+            job = await client.create({"type": "uid", "uid": agent.uid}, end.__name__)
+            took[end.__name__].append(await seconds_to_end(client, agent, job, end))
             if end in ENDS_AGENT:
                 if end is not agent_killed:
                     agent.ended()
                 agent.start()
+                await router.agent_is_there(agent)
+            if end is not removed:
+                await job.remove()
     for name, seconds in took.items():
         figures.record(
             "R6", f"a tree of {SIZE} is gone, {name}", max(seconds), goal=GOAL_SECONDS, unit="s", spread=seconds
@@ -103,10 +108,8 @@ async def test_no_end_of_a_job_leaves_a_process(fleet: Fleet, figures: Figures) 
     figures.record("R6", "processes that were left", 0, goal=0)
 
 
-async def seconds_to_end(client: Client, router: RouterDaemon, agent: AgentDaemon, end: End) -> float:
+async def seconds_to_end(client: Client, agent: AgentDaemon, job: Job, end: End) -> float:
     mark = secrets.token_hex(8)
-    await router.agent_is_there(agent)
-    job = await client.create({"type": "uid", "uid": agent.uid}, end.__name__)
     timeout = {"timeout": TIMEOUT_SECONDS} if end is timed_out else {}
     began = time.monotonic()
     await job.start([sys.executable, "-S", "-c", TREE, mark], port_expected_count=0, **timeout)
