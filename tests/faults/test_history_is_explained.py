@@ -20,7 +20,7 @@ from recorder import Recorder
 from prouter.testing import AgentDaemon, BrokenNetwork, RouterDaemon, eventually
 from prouter.testing.network import reserved_port
 
-SECONDS = 3600.0 if LONG else 5.0
+SECONDS = float(os.environ.get("PROUTER_HISTORY_SECONDS", 3600)) if LONG else 5.0
 CLIENTS = 4
 
 
