@@ -13,11 +13,20 @@ from weakref import WeakValueDictionary
 
 from prouter.core.agents.holdings import Holdings
 from prouter.core.agents.link import AgentLink
+from prouter.core.agents.owners import Owners
 from prouter.core.jobs.mirror import JobMirror
 from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, LOOP, AgentInfo, Drain, Hello, LoopDelay
-from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged, JobsActive
+from prouter.model.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentDraining,
+    Event,
+    Failed,
+    JobChanged,
+    JobsActive,
+)
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef
 from prouter.pluginkit.repeats import Repeats
@@ -35,7 +44,9 @@ MAX_REPEATS = 4096
 class AgentEntry:
     """One agent, connected or away."""
 
-    def __init__(self, link: AgentLink, told: Callable[[Event], None], mirrored_bytes: float = math.inf) -> None:
+    def __init__(
+        self, link: AgentLink, told: Callable[[Event], None], owners: Owners, mirrored_bytes: float = math.inf
+    ) -> None:
         self.link: AgentLink | None = link
         self.hello = link.hello
         self.mode = link.mode
@@ -50,6 +61,7 @@ class AgentEntry:
         self.making = 0
         """Jobs that are being made there now, and are not in the mirror yet."""
         self._told = told
+        self._owners = owners
         self._holdings = Holdings()
         self.mirror = JobMirror(self._changed, mirrored_bytes)
 
@@ -77,6 +89,11 @@ class AgentEntry:
     def _changed(self, record: JobRecord) -> None:
         self._holdings.note(record)
         self._told(JobChanged(self.info(), record))
+        owner = self._owners.note(record, self.uid)
+        if owner is not None:
+            path = JobRef(self.uid, record.uid).path
+            detail = f"agent {self.uid!r} tells of it, too, but it is agent {owner!r}'s; the other one is {path} only"
+            self._told(Failed(record.uid, detail))
 
     def info(self) -> AgentInfo:
         return AgentInfo(
@@ -117,6 +134,7 @@ class AgentDirectory:
     ) -> None:
         self._mirrored_bytes = mirrored_bytes
         self._entries: dict[AgentUid, AgentEntry] = {}
+        self._owners = Owners()
         self.repeats = Repeats(MAX_REPEATS)
         """Of requests with an Idempotency-Key that no job remembers."""
         self._told = told
@@ -200,15 +218,17 @@ class AgentDirectory:
                     await registered.wait()
 
     def find_job(self, job: JobUid, agent: str | None) -> JobRef:
-        """Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound."""
+        """Without an agent, that of the one which told of the job first, whoever claims it later (owners.py).
+
+        Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound."""
         if agent is not None:
             if job not in self.entry(agent).mirror:
                 self.connected(agent)
                 raise JobNotFound(job)
             return JobRef(AgentUid(agent), job)
-        for entry in self._entries.values():
-            if job in entry.mirror:
-                return JobRef(entry.uid, job)
+        owner = self._owners.of(job)
+        if owner is not None:
+            return JobRef(owner, job)
         if self._expected - set(self._entries) and time.monotonic() < self._expected_until:
             raise AgentAway("the job may be on an agent that was connected before the router started")
         raise JobNotFound(job)
@@ -245,7 +265,7 @@ class AgentDirectory:
                 AgentUid(link.hello.uid)
             )  # it may have been forgotten while the old link was asked
             if entry is None:
-                entry = AgentEntry(link, self._told, self._mirrored_bytes)
+                entry = AgentEntry(link, self._told, self._owners, self._mirrored_bytes)
             entry.mirror.check(jobs)  # before anything changes: the link that there is goes on where this one can not
             self._entries[entry.uid] = entry
             entry.link, entry.hello, entry.mode = link, link.hello, link.mode
@@ -284,6 +304,8 @@ class AgentDirectory:
         entry = self._entries.pop(uid, None)
         if entry is not None:
             entry.mirror.fail(AgentNotFound(uid))
+            for record in entry.mirror:
+                self._owners.release(record.uid, uid)
 
     def connections(self) -> list[Mapping[str, Any]]:
         """Links as the API shows them; what a handshake says, without its token."""

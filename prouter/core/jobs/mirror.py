@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -22,6 +23,8 @@ MAX_REMOVED = 4096
 """Removals that are remembered for each agent. News are late by some turns of a loop, not by thousands of jobs."""
 
 MAX_UID_CHARACTERS = 256
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
+"""What stands in a path as it is, and leads to no other job: agents other than ours may not make 32 hex digits."""
 RECORD_BYTES = 1024
 """What a record costs beside its texts."""
 
@@ -60,6 +63,16 @@ class JobMirror:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a change of a job."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def size_bytes(self) -> int:
+        """What the records take, about."""
+        return self._bytes
 
     @property
     def records(self) -> Mapping[JobUid, JobRecord]:
@@ -137,7 +150,7 @@ class JobMirror:
         so: its list may have been made before. Raises RemoteProtocolError for records that do not fit (`check`): then
         nothing changed.
         """
-        told = list(records)
+        told = [record for record in records if record.state is not JobState.CLOSED]
         self.check(told)
         if not same_boot:
             self._activities.clear()
@@ -256,8 +269,8 @@ def size_bytes(record: JobRecord) -> int:
 
 def check_size(record: JobRecord, total_bytes: float, max_bytes: float) -> None:
     """Raises RemoteProtocolError for a uid that is none, and for records that take more than the bound together."""
-    if len(record.uid) > MAX_UID_CHARACTERS:
-        raise RemoteProtocolError(f"a job's uid has {len(record.uid)} characters")
+    if len(record.uid) > MAX_UID_CHARACTERS or not _UID.fullmatch(record.uid):
+        raise RemoteProtocolError(f"a job's uid is none: {record.uid[:64]!r}, {len(record.uid)} characters")
     if total_bytes > max_bytes:
         raise RemoteProtocolError(
             f"the records of its jobs take more than {max_bytes:g} bytes; remove some, or raise jobs.mirrored_bytes"
