@@ -21,7 +21,8 @@ from typing import Any
 
 from prouter.agent.guard import adoption, sweep
 from prouter.agent.guard.adoption import Survival
-from prouter.agent.guard.carried import BOOT, carried
+from prouter.agent.guard.beginning import begin
+from prouter.agent.guard.carried import carried
 from prouter.agent.guard.failing import not_executed, shown
 from prouter.agent.guard.held import controllers
 from prouter.agent.guard.held.launch import DIRECTORY, PROGRAM
@@ -60,7 +61,6 @@ class GuardKeeper:
         self._program = carried(HOME)
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        """Not asyncio's, which would kill it when the loop closes."""
         self._trees: set[GuardedTree] = set()
         self._closing = False
         self._starting = asyncio.Lock()
@@ -269,12 +269,9 @@ class GuardKeeper:
         if self._process is not None and self._process.poll() is None and self._control is not None:
             return
         self._hang_up()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)  # one that hangs holds up nobody
-        with theirs:
-            self._process = await asyncio.to_thread(_begin_keeper, self._program, theirs)
-        self._control = ours
-        self._tasks.start("keeper", self._watch(self._process, ours))
+        begun = await begin(self._program)
+        self._process, self._control = begun.process, begun.control
+        self._tasks.start("keeper", self._watch(begun.process, begun.control))
 
     def _hang_up(self) -> None:
         if self._control is not None:
@@ -297,20 +294,6 @@ class GuardKeeper:
         if not self._closing and self._process is process:
             log.error("the keeper of processes ended with status %s; another is started", status)
             await self.start()
-
-
-def _begin_keeper(program: bytes, control: socket.socket) -> subprocess.Popen[bytes]:
-    """Raises OSError where no process can be started. One that dies at once is seen by its control socket."""
-    process = subprocess.Popen(
-        [sys.executable, *("-I", "-S", "-X", "utf8", "-c", BOOT, str(control.fileno()))],
-        stdin=subprocess.PIPE,
-        pass_fds=(control.fileno(),),
-        cwd="/",
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError), process.stdin as given:
-        given.write(program)
-    return process
 
 
 def _unheard(control: socket.socket) -> bool:
