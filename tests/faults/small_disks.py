@@ -85,6 +85,16 @@ class SmallDisk:
         finally:
             _run("mount", "-o", "remount,rw", self.place)
 
+    def break_off(self) -> None:
+        """As when a disk fails under a file system: nothing is written to it any more until it is mounted anew. Only
+        what `hangable_disk` gave can do that."""
+        _run("mount", "-o", "remount,abort", self.place)
+
+    def mount_anew(self) -> None:
+        """After `break_off`; nobody may have anything open there."""
+        _run("umount", self.place)
+        _run("mount", "-o", "loop", _image(self.place), self.place)
+
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
         """Who writes waits. Only what `hangable` gave hangs."""
@@ -117,7 +127,7 @@ def hangable_disk(place: Path, size_bytes: int = 16 * MIB) -> Iterator[SmallDisk
     """An ext4 in a file beside it, so that it behaves as a disk does."""
     sweep()
     place.mkdir(parents=True, exist_ok=True)
-    image = place.with_name(f"prt-{os.getpid()}-disk.{place.name}")
+    image = _image(place)
     with image.open("wb") as disk:
         disk.truncate(size_bytes)
     _run("mkfs.ext4", "-q", "-F", image)
@@ -128,6 +138,10 @@ def hangable_disk(place: Path, size_bytes: int = 16 * MIB) -> Iterator[SmallDisk
         subprocess.run(["fsfreeze", "--unfreeze", place], capture_output=True)
         _run("umount", "--lazy", place)
         image.unlink()
+
+
+def _image(place: Path) -> Path:
+    return place.with_name(f"prt-{os.getpid()}-disk.{place.name}")
 
 
 def sweep() -> None:

@@ -191,7 +191,7 @@ class DescriptorDirectory:
 def explain(error: OSError, path: str) -> ProuterError:
     """What went wrong with a path, for its client."""
     code = error.errno
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return NoRoom(f"there is no room for {path!r}: {error.strerror}")
     if code == errno.ENOENT:
         return FileMissing(f"file {path!r} is not found")
@@ -205,7 +205,7 @@ def explain(error: OSError, path: str) -> ProuterError:
         return InvalidRequest(f"Invalid request: {path!r} is too long")
     if code in (errno.ENXIO, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP):
         return InvalidRequest(f"Invalid request: {path!r} is no regular file, or no name for one")
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ETXTBSY):
+    if code in (errno.EACCES, errno.EPERM, errno.ETXTBSY):
         return Forbidden(f"{path!r}: {error.strerror}")
     if code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         return Unavailable(f"the agent has no means for {path!r} now: {error.strerror}")

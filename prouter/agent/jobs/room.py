@@ -1,4 +1,4 @@
-"""A disk that is full: a start that it has no room for changes nothing, and an end that it could not take comes later.
+"""A disk that is full, or fails: a start that it has no room for changes nothing, and an end that it could not take comes later.
 
 Belongs here: looking whether there is room, and trying again until there is. Does not: how a record is written
 (records.py, kept.py).
@@ -36,7 +36,10 @@ def check_room(directory: Path) -> None:
     probe = directory / PROBE
     try:
         try:
-            probe.write_bytes(bytes(START_BYTES))
+            with probe.open("wb") as file:
+                file.write(bytes(START_BYTES))
+                file.flush()
+                os.fsync(file.fileno())  # where that fails the run's own files will, and the job would have ended
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink()
