@@ -1,4 +1,4 @@
-"""R5: a job that serves on a unix socket in its sandbox is reached through the next agent, as one with a TCP port is."""
+"""R5: a job that serves on a unix socket in its sandbox is reached through the next agent, too."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ async def text(client: Client, job: Job) -> str:
 
 
 def outside(place: Path) -> None:
-    """A link that leads out of the sandbox stands where the socket was: an adopted job has no more rights than others."""
+    """A link that leads out of the sandbox stands where the socket was: an adopted job may do no more than others."""
     place.unlink()
     os.symlink("/run/root.sock", place)

@@ -1,4 +1,5 @@
-"""A disk that is full, or fails: a start that it has no room for changes nothing, and an end that it could not take comes later.
+"""A disk that is full or fails: a start that it can not take changes nothing, an end that it could not take comes
+later.
 
 Belongs here: looking whether there is room, and trying again until there is. Does not: how a record is written
 (records.py, kept.py).
