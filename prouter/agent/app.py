@@ -20,6 +20,7 @@ from prouter.agent.files.sandbox import SandboxOpener
 from prouter.agent.guard.adoption import Survival
 from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
+from prouter.agent.inside import tell_agent
 from prouter.agent.jobs.admission import Admission
 from prouter.agent.jobs.drivers import Drivers
 from prouter.agent.jobs.feedback import PortFeedback
@@ -50,6 +51,7 @@ from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.claims import Claims, named
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.inside import Inside
 from prouter.pluginkit.pulse import Pulse
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.repeats import Repeats
@@ -103,6 +105,7 @@ class AgentApp:
         self._drivers = Drivers(self._settings.driver, self._settings.driver_seconds)
         self._ready_file = ready_file
         self._pulse = Pulse(self._settings.slow_callback_seconds)
+        self._inside = Inside(settings, host, hooks, self._pulse.count)
         self._stop_asked = asyncio.Event()
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
@@ -175,6 +178,7 @@ class AgentApp:
         orphans = Orphans(registry, settings.orphan_seconds)
         targets = PipeTargets(registry, opener)
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
+        tell_agent(self._inside, links, registry, settings.max_jobs)
         around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
         await self._start_plugins(undo, who, state, guarded, registry, targets)
         await self._look_around(who)
@@ -272,6 +276,7 @@ class AgentApp:
                 repeats=repeats,
                 tasks=tasks,
                 state_directory=plugin_directory(state.path, plugin),
+                state=self._inside.state,
             )
             return {"agent": services}
 
@@ -314,7 +319,7 @@ class AgentApp:
             self._token_holders.append(door)
             await self._listen(undo, "server", settings.server, door.door())
         if settings.control is not None:
-            control = ControlDoor(who, links, registry, settings.control.interface, self.request_stop)
+            control = ControlDoor(who, links, registry, settings.control.interface, self.request_stop, self._inside)
             await self._listen(undo, "control", settings.control, control)
 
     async def _listen(

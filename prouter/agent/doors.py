@@ -26,9 +26,11 @@ from prouter.errors import (
 from prouter.model.access import Peer, Secret, any_matches
 from prouter.model.agents import Hello
 from prouter.model.http import Reply
+from prouter.model.inside import MOST_BYTES
 from prouter.model.jobs import job_info
 from prouter.model.plugin import Call, Route
 from prouter.pipe.steps import in_a_task
+from prouter.pluginkit.inside import Inside
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.rpc.connection import Link
 from prouter.rpc.websocket import AcceptedChannel
@@ -100,14 +102,23 @@ class RouterDoor:
 
 
 class ControlDoor:
-    """GET /info, /connections, /jobs, POST /shutdown. A Dispatcher."""
+    """GET /info, /connections, /jobs, /debug/state, POST /shutdown. A Dispatcher."""
 
-    def __init__(self, who: Self, links: Links, jobs: JobRegistry, interface: str, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        who: Self,
+        links: Links,
+        jobs: JobRegistry,
+        interface: str,
+        stop: Callable[[], None],
+        inside: Inside,
+    ) -> None:
         self._who = who
         self._links = links
         self._jobs = jobs
         self._interface = interface.lower()
         self._stop = stop
+        self._inside = inside
         self._routes = RouteTable()
         read = ("GET", "HEAD")
         self._routes.add(
@@ -116,6 +127,7 @@ class ControlDoor:
                 Route(read, "/info", "agent.read", "What this agent is.", self._info),
                 Route(read, "/connections", "agent.read", "Links with routers.", self._connections),
                 Route(read, "/jobs", "agent.read", "Jobs of this agent.", self._list),
+                Route(read, "/debug/state", "debug.state", "What this agent is like inside.", self._state),
                 Route(("POST",), "/shutdown", "agent.shutdown", "End the agent gracefully.", self._shutdown),
             ],
         )
@@ -155,6 +167,9 @@ class ControlDoor:
             "connected": True,
         }
         return Reply.json({"jobs": [job_info(job.record, agent, job.flows.now()) for job in self._jobs]})
+
+    async def _state(self, call: Call) -> Reply:
+        return Reply.json(await self._inside.state(MOST_BYTES))
 
     async def _shutdown(self, call: Call) -> Reply:
         self._stop()

@@ -23,6 +23,7 @@ from prouter.core.dispatch import ControlDispatcher
 from prouter.core.events import EventHub
 from prouter.core.explaining import Explanations
 from prouter.core.info import info_routes
+from prouter.core.inside import tell_router, tell_waiting
 from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.service import JobsService
 from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limits
@@ -43,6 +44,7 @@ from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.claims import of_selector
 from prouter.pluginkit.config import Settings
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.inside import Inside
 from prouter.pluginkit.pulse import Pulse
 from prouter.pluginkit.ready import ready_document, url_of, write_ready_file
 from prouter.pluginkit.state import StateDirectory, plugin_directory
@@ -79,7 +81,8 @@ class RouterApp:
         self._ready_file = ready_file
         self._insecure = insecure
         self._pulse = Pulse(self._settings.slow_callback_seconds)
-        self._description = Description(host, hooks, settings.schema, self._pulse.count)
+        inside = Inside(settings, host, hooks, self._pulse.count)
+        self._description = Description(host, hooks, settings.schema, self._pulse.count, inside)
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
         self._traffic = {"control": Traffic(), "server": Traffic()}
@@ -138,6 +141,7 @@ class RouterApp:
         fleet = Fleet.make(
             identity, __version__, settings, directory, tasks, pool_limits(section), spill_limits(section)
         )
+        tell_router(self._description.inside, fleet, self._traffic, web_limits(section).connections)
         housekeeping = Housekeeping(memory, directory)
         dialer = Dialer(fleet, housekeeping.changed, self._hooks)
         housekeeping.watch(dialer)
@@ -173,6 +177,8 @@ class RouterApp:
         self._description.reloads_by(reload)
         self._reload_by_signal = lambda: tasks.start("reload", reload.by_signal())
         told = Told(self._hooks)
+        returning = Returning(directory, settings.reconnect_wait_seconds, settings.max_reconnect_waiters)
+        tell_waiting(self._description.inside, fleet, returning, provisioning)
         control = ControlDispatcher(
             self._hooks,
             access,
@@ -182,7 +188,7 @@ class RouterApp:
             body_limits=body_limits(section),
             missing=self._description.missing,
             told=told,
-            returning=Returning(directory, settings.reconnect_wait_seconds, settings.max_reconnect_waiters),
+            returning=returning,
             resuming=Resuming(directory, tasks),
         )
         explanations.rehearses_by(control.rehearse)

@@ -48,6 +48,11 @@ class Provisioning:
         self._under_way: set[asyncio.Timeout] = set()
         self._ending = False
 
+    @property
+    def under_way(self) -> int:
+        """Jobs that wait for an agent to be started."""
+        return len(self._under_way)
+
     async def provide(
         self,
         request: CreateRequest,

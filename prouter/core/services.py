@@ -22,6 +22,7 @@ from prouter.model.trail import Trail, current
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.describe import contributions, names_of, plugin_facts
 from prouter.pluginkit.host import PluginHost
+from prouter.pluginkit.inside import Inside
 from prouter.pluginkit.schema import Schema
 from prouter.web.routes import RouteTable
 
@@ -102,8 +103,9 @@ class WouldDial(ProuterError):
 class Description:
     """Implements model.services.RouterDescription; holds the one switch that ends the router."""
 
-    def __init__(self, host: PluginHost, hooks: Hooks, schema: Schema, loop: LoopCount) -> None:
+    def __init__(self, host: PluginHost, hooks: Hooks, schema: Schema, loop: LoopCount, inside: Inside) -> None:
         self._loop = loop
+        self.inside = inside
         self._host = host
         self._hooks = hooks
         self._schema = schema
@@ -150,6 +152,9 @@ class Description:
 
     def loop(self) -> LoopCount:
         return self._loop
+
+    async def state(self, most_bytes: int) -> Mapping[str, Any]:
+        return await self.inside.state(most_bytes)
 
     async def health(self) -> Sequence[HealthCheck]:
         if not self._hooks.implemented("prouter_health"):

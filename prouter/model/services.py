@@ -225,6 +225,9 @@ class RouterDescription(Protocol):
     def loop(self) -> LoopCount:
         """How late the event loop was since the start; read, never written, by plugins."""
 
+    async def state(self, most_bytes: int) -> Mapping[str, Any]:
+        """What the router is like inside, for support: no secrets, and no more than so many bytes as JSON."""
+
     async def health(self) -> Sequence[HealthCheck]:
         """What the plugins say of their own health."""
 
@@ -469,6 +472,11 @@ class AgentJobs(Protocol):
         """
 
 
+async def _tells_nothing(most_bytes: int) -> Mapping[str, Any]:
+    """Where there is no daemon around a plugin."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class AgentHost:
     """What a plugin of the agent gets at its start-up."""
@@ -482,3 +490,5 @@ class AgentHost:
     repeats: Repeats
     tasks: Tasks
     state_directory: Path
+    state: Callable[[int], Awaitable[Mapping[str, Any]]] = _tells_nothing
+    """What the agent is like inside, for support: no secrets, and no more than so many bytes as JSON."""

@@ -74,6 +74,10 @@ class Hooks:
         """Of all implementations that were called."""
         return [count for count in self._counts.values() if count.calls]
 
+    def queues(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of news, by plugin that was ever told any."""
+        return {plugin: observer.state() for plugin, observer in self._observers.items()}
+
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """(plugin, value) of each, in the order of loading. One that fails is disabled with the reason."""
         if hook in self._settled:

@@ -38,6 +38,11 @@ class Observer:
         self._failures = 0
         self._dropped = 0
 
+    def state(self) -> Mapping[str, Any]:
+        """How much it has to be told still."""
+        muted = self._failures >= self._limits.muted_after
+        return {"waiting": len(self._news), "limit": self._limits.news_kept, "dropped": self._dropped, "muted": muted}
+
     def tell(self, found: Implementation, arguments: Mapping[str, Any]) -> bool:
         """Whether somebody must begin to work."""
         if self._failures >= self._limits.muted_after:

@@ -108,6 +108,15 @@ class Link:
         self._gone = asyncio.Event()
         self._dropped_count = 0
 
+    def queues(self) -> Mapping[str, Any]:
+        """What is under way, and what waits between the link and those who read or write it."""
+        limits = self._limits
+        return {
+            "calls": {"ours": len(self._calls), "peers": len(self._serving)},
+            "to_send_bytes": {"now": self._outbox.held_bytes, "limit": limits.send_queue_bytes},
+            "unread_bytes": {"now": self._budget.held_bytes, "limit": limits.link_queue_bytes},
+        }
+
     # -- the handshake
 
     @classmethod

@@ -43,6 +43,10 @@ class Serving:
         self._contexts: dict[int, CallContext] = {}
         self._running: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        """Calls that run."""
+        return len(self._running)
+
     def take(self, event: IncomingEvent) -> None:
         """Act upon what the machine says of a call of the peer. Never waits."""
         if isinstance(event, CallStarted):

@@ -117,6 +117,11 @@ class Outbox:
         self._drained = asyncio.Event()
         self._drained.set()
 
+    @property
+    def held_bytes(self) -> int:
+        """What waits to be written."""
+        return self._held_bytes
+
     async def room(self) -> None:
         """Wait until there is room. Raises `LinkClosed`."""
         while self._closed is None and self._held_bytes > self._limits.send_queue_bytes:

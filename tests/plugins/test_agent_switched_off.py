@@ -15,13 +15,14 @@ from prouter.testing import AgentDaemon, Fleet, RouterDaemon
 BUILT_IN = built_in("prouter.agent_plugins")
 PATHS = {"archive_transfer": "/archive", "file_transfer": "/file/there", "job_output": "/output"}
 """What the agent's half of a plugin serves, below the job's path."""
-UPLOAD, DOWNLOAD, BOTH_WAYS = 40, 30, 50
+UNARY, UPLOAD, DOWNLOAD, BOTH_WAYS = 20, 40, 30, 50
 METHODS = {
+    "debug_state": [("debug_state", UNARY)],
     "file_transfer": [("file_upload", UPLOAD), ("file_download", DOWNLOAD)],
     "archive_transfer": [("archive_upload", UPLOAD), ("archive_download", DOWNLOAD)],
     "original_proxy": [("http_request", BOTH_WAYS), ("ws_connect", BOTH_WAYS)],
 }
-"""What original routers ask of a plugin, by the kind of the call."""
+"""What routers, originals mostly, ask of a plugin over the link, by the kind of the call."""
 NO_METHOD = 20
 KEPT_BACK = "LAB_SECRET"
 """A variable of the agent that jobs do not get."""
