@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from prouter.errors import NoRoom, ProuterError
+from prouter.agent.jobs.records import not_written
+from prouter.errors import ProuterError
 from prouter.model.agents import Drain
 from prouter.model.services import Tasks
 from prouter.pluginkit.durable import replace_file
@@ -41,7 +42,7 @@ class DrainSwitch:
     async def turn(self, on: bool) -> Drain:
         """How it is then; turning it to where it is changes nothing. It goes on when the caller is gone.
 
-        Raises NoRoom when it can not be written; nothing changed then.
+        Raises NoRoom, Unavailable when it can not be written; nothing changed then.
         """
         turned: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
         self._tasks.start("drain", self._turn(on, turned))
@@ -87,4 +88,4 @@ class DrainSwitch:
         try:
             replace_file(self._path, json.dumps({"draining": on}).encode())
         except OSError as error:
-            raise NoRoom(f"whether the agent drains could not be written: {error.strerror}") from error
+            raise not_written(error, "whether the agent drains could not be written") from error

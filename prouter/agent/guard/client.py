@@ -27,7 +27,7 @@ from prouter.agent.guard.failing import not_executed, shown
 from prouter.agent.guard.held import controllers
 from prouter.agent.guard.held.launch import DIRECTORY, PROGRAM
 from prouter.agent.guard.running import GuardedTree
-from prouter.errors import StartFailed
+from prouter.errors import StartFailed, Unavailable
 from prouter.model.ids import JobUid
 from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Exit
@@ -102,15 +102,18 @@ class GuardKeeper:
             self._process.returncode = 0  # it is not ours to wait for any more
 
     async def launch(self, request: LaunchRequest) -> Running:
-        """Raises ProgramMissing, StartFailed."""
+        """Raises ProgramMissing, StartFailed, Unavailable."""
         for _ in range(LAUNCHES):
             with contextlib.suppress(ConnectionError):  # nobody took the whole command, so nothing began
                 return await self._launch(request)
         raise StartFailed("the keeper of processes is gone")
 
     async def _launch(self, request: LaunchRequest) -> Running:
-        """Raises ProgramMissing, StartFailed, ConnectionError."""
-        ours, theirs = socket.socketpair()
+        """Raises ProgramMissing, StartFailed, Unavailable, ConnectionError."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise Unavailable(f"the agent has no means to start a job now: {error.strerror}") from error
         with theirs:
             try:
                 await self._ask_for_guardian(request, theirs)

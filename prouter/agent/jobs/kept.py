@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.jobs.once import Once
-from prouter.agent.jobs.records import JobDirectory
-from prouter.errors import NoRoom
+from prouter.agent.jobs.records import NOT_WRITTEN, JobDirectory
 from prouter.model.ids import new_uid
 from prouter.model.jobs import JobRecord
 
@@ -73,6 +72,8 @@ class Kept:
         self._directory = directory
         self.stopping = _stopping(beside.get("stopping"))
         """The signal and the grace in seconds of a stop that is under way."""
+        self.run = beside.get("run")
+        """Which run is the current one (runs.py)."""
         self._ended_at = Moment.from_wire(beside.get("ended_at"))
         self._here_since = Moment.now()
         self._here_at = time.time()
@@ -86,7 +87,7 @@ class Kept:
         return self._written < self._asked
 
     async def save(self, record: JobRecord) -> None:
-        """On return it is on disk. Raises NoRoom; the old one is there then."""
+        """On return it is on disk. Raises NoRoom, Unavailable; the old one is there then."""
         if not record.ended:
             self._ended_at = None
         elif self._ended_at is None:
@@ -97,14 +98,14 @@ class Kept:
     def _beside(self, record: JobRecord) -> dict[str, Any]:
         ended_at = self._ended_at.to_wire() if self._ended_at is not None else None
         stopping = list(self.stopping) if self.stopping is not None and not record.ended else None
-        return self.once.to_wire() | {"ended_at": ended_at, "stopping": stopping}
+        return self.once.to_wire() | {"ended_at": ended_at, "stopping": stopping, "run": self.run}
 
     async def remember(self, record: JobRecord) -> None:
         """That something is about to be done to a job, which must be possible on a full disk, too: then it is forgotten
         with this run of the agent."""
         try:
             await self.save(record)
-        except NoRoom as error:
+        except NOT_WRITTEN as error:
             log.warning("what is asked of job %s is not on disk: %s", record.uid, error.detail)
 
     def age_seconds(self, record: JobRecord) -> float:

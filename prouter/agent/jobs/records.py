@@ -7,6 +7,7 @@ off the event loop, by jobs/job.py and jobs/registry.py. What a record means is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.files.deleting import delete_tree
-from prouter.errors import Conflict, NoRoom, StartupError
+from prouter.errors import Conflict, NoRoom, ProuterError, StartupError, Unavailable
 from prouter.model.ids import JobUid, is_job_uid
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.pluginkit.durable import FRESH, replace_file, sync_directory
@@ -41,6 +42,18 @@ MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
 MAX_TRAIL_BYTES = 65536
 """Of what the router decided about a job; more is not kept."""
+
+MEANS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What an agent has again soon."""
+NOT_WRITTEN = (NoRoom, Unavailable)
+"""What `not_written` makes."""
+
+
+def not_written(error: OSError, what: str) -> ProuterError:
+    """`what` could not be done: for want of room, or of descriptors and memory, which are there again soon."""
+    if error.errno in MEANS:
+        return Unavailable(f"{what}, the agent has no means for it now: {error.strerror}")
+    return NoRoom(f"{what}: {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +81,30 @@ class JobDirectory:
         return JobUid(self.path.name)
 
     def make(self) -> None:
-        """With its sandbox; its name is on disk. Raises NoRoom, and leaves nothing then."""
+        """With its sandbox; its name is on disk. Raises NoRoom, Unavailable, and leaves nothing then."""
         try:
             self.path.mkdir(mode=0o700)
             self.sandbox.mkdir(mode=0o700)
             sync_directory(self.path.parent)
         except OSError as error:
+            if not isinstance(error, FileExistsError):
+                self.unmake()
+            raise not_written(error, "no directory could be made for the job") from error
+
+    def unmake(self) -> None:
+        """What `make` made, and what was written since: nobody was told of the job. Takes no descriptor, of which there
+        may be none left."""
+        for name in (TRAIL, MAKING, RECORD, f"{RECORD}{FRESH}"):
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink()
+        for made in (self.sandbox, self.path):
+            with contextlib.suppress(OSError):
+                made.rmdir()
+        if self.path.exists():
             _delete(self.path)
-            raise NoRoom(f"no directory could be made for the job: {error.strerror}") from error
 
     def write(self, record: JobRecord, beside: Mapping[str, Any] | None = None) -> None:
-        """Replace the record; on return it is on disk. Raises NoRoom; the old one is there then.
+        """Replace the record; on return it is on disk. Raises NoRoom, Unavailable; the old one is there then.
 
         `beside` is what else is in the file (kept.py).
         """
@@ -133,28 +159,33 @@ class JobDirectory:
             return None
 
     def begin_run(self, request: StartRequest) -> None:
-        """Keep how the job is started, for a restart; forget how it ended before. Raises NoRoom."""
+        """Keep how the job is started, for a restart; forget how it ended before. Raises NoRoom, Unavailable."""
         self._replace(START, request.to_wire())
         for name in LAST_RUN:
             (self.path / name).unlink(missing_ok=True)
 
     def last_start(self) -> StartRequest:
-        """How the job was started. Raises Conflict when that can not be done again."""
+        """How the job was started. Raises Conflict when that can not be done again, Unavailable."""
         if not self.sandbox.is_dir():
             raise Conflict(f"job {self.job!r} can not be restarted: its sandbox was cleaned when the job was lost")
         try:
             return StartRequest.from_wire(self._read(START))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in MEANS:
+                raise not_written(error.__cause__, f"job {self.job!r} can not be restarted") from error
             raise Conflict(f"job {self.job!r} can not be restarted: how it was started is not known") from None
 
     def keep_launch(self, launch: Launch) -> None:
-        """For an agent that takes the job over. Not synced: when the machine is gone, so is the job. Raises NoRoom."""
+        """For an agent that takes the job over. Not synced: when the machine is gone, so is the job.
+
+        Raises NoRoom, Unavailable.
+        """
         fresh = self.path / f"{LAUNCH}{FRESH}"
         try:
             fresh.write_text(json.dumps({"ports": dict(launch.ports), "begins_at": launch.begins_at}), "utf-8")
             fresh.replace(self.path / LAUNCH)
         except OSError as error:
-            raise NoRoom(f"the job's launch could not be written: {error.strerror}") from error
+            raise not_written(error, "the job's launch could not be written") from error
 
     def read_launch(self) -> Launch:
         """Empty when there is none."""
@@ -184,7 +215,7 @@ class JobDirectory:
         try:
             replace_file(self.path / name, json.dumps(content).encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise NoRoom(f"the job's record could not be written: {error.strerror}") from error
+            raise not_written(error, "the job's record could not be written") from error
 
     def _read(self, name: str) -> Any:
         """Raises ValueError when it is not there, or not whole."""
@@ -200,14 +231,19 @@ class JobDirectory:
         _delete(self.sandbox)
 
     def delete(self) -> None:
-        """The whole directory; renamed first, so that what a crash leaves behind is no job any more."""
+        """The whole directory; renamed first, so that what a crash leaves behind is no job any more.
+
+        Raises Unavailable, and the job is there still, or gone with a second try.
+        """
         doomed = self.path.with_name(f"{REMOVED}{self.path.name}")
         try:
-            self.path.rename(doomed)
+            with contextlib.suppress(FileNotFoundError):
+                self.path.rename(doomed)
             sync_directory(self.path.parent)
-        except FileNotFoundError:
-            return
-        _delete(doomed)
+        except OSError as error:
+            raise not_written(error, "the job could not be deleted") from error
+        if doomed.exists():
+            _delete(doomed)
 
 
 class Records:

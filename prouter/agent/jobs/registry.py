@@ -299,7 +299,7 @@ class JobRegistry:
             try:
                 job.directory.write(job.record)
             except ProuterError:
-                job.directory.delete()
+                job.directory.unmake()
                 raise
 
         writing = asyncio.ensure_future(asyncio.to_thread(on_disk))

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prouter.agent.jobs.records import PROBE
+from prouter.agent.jobs.records import NOT_WRITTEN, PROBE, not_written
 from prouter.errors import NoRoom
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MOST_SECONDS = 5.0
 
 
 def check_room(directory: Path) -> None:
-    """Whether a run can begin in this job's directory. Blocks. Raises NoRoom."""
+    """Whether a run can begin in this job's directory. Blocks. Raises NoRoom, Unavailable."""
     probe = directory / PROBE
     try:
         try:
@@ -48,7 +48,7 @@ def check_room(directory: Path) -> None:
     except FileNotFoundError:  # it is being removed, which others tell
         return
     except OSError as error:
-        raise NoRoom(f"there is no room to start the job, which is as it was: {error.strerror}") from error
+        raise not_written(error, "there is no room to start the job, which is as it was") from error
     if files is not None and files.f_files and files.f_ffree < START_FILES:
         raise NoRoom(
             f"there is no room to start the job, which is as it was: its disk takes {files.f_ffree} more files"
@@ -59,7 +59,7 @@ async def save_now_or_later(job: Job) -> None:
     """What `job.record` says is on disk on return, or as soon as there is room: nothing that is true waits for that."""
     try:
         await job.kept.save(job.record)
-    except NoRoom as error:
+    except NOT_WRITTEN as error:
         if not job.removing:  # else its directory may be gone already
             uid, state = job.record.uid, job.record.state.value
             log.error("that job %s is %s is not on disk yet: %s", uid, state, error.detail)
@@ -70,7 +70,7 @@ async def save_what_is_behind(jobs: Iterable[Job]) -> None:
     """A last time, at the end of the agent: what it cleaned has made room."""
     for job in jobs:
         if job.kept.behind:
-            with contextlib.suppress(NoRoom):
+            with contextlib.suppress(*NOT_WRITTEN):
                 await job.kept.save(job.record)
 
 
@@ -83,7 +83,7 @@ async def _save_later(job: Job) -> None:
             return
         try:
             await job.kept.save(record)
-        except NoRoom:
+        except NOT_WRITTEN:
             wait_seconds = min(2 * wait_seconds, MOST_SECONDS)
         else:
             log.info("that job %s is %s is on disk now", record.uid, record.state.value)
