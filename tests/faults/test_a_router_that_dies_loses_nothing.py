@@ -105,8 +105,15 @@ async def test_a_create_that_is_repeated_waits_for_the_agent_that_may_have_made_
         router.kill()
         first.signal(signal.SIGSTOP)
         try:
+            for _ in range(2):  # the second time what the run between has written counts, in which it was never there
+                router.start()
+                began = time.time()
+                await eventually(lambda: connected(client, [second]))
+                await eventually(lambda began=began: written_since(router, began), what="what the router keeps")
+                router.kill()
             router.start()
             await eventually(lambda: connected(client, [second]))
+            assert (await asked(client, f"{job.path}/stop", None, "s"))[0] == 503, "it may come back"
             anywhere = body | {"agent": {"type": "select", "uids": [first.uid, second.uid]}}
             repeated = [asyncio.ensure_future(asked(client, "/jobs/create", each, "k")) for each in (body, anywhere)]
             done, _ = await asyncio.wait(repeated, timeout=0.5)
@@ -162,6 +169,10 @@ def remembered(router: RouterDaemon, agents: Sequence[AgentDaemon]) -> bool:
     """Whether the router's own file names all that were there."""
     kept = "".join(place.read_text() for place in router.place.glob("state/**/agents.json"))
     return all(agent.uid in kept for agent in agents)
+
+
+def written_since(router: RouterDaemon, began: float) -> bool:
+    return any(place.stat().st_mtime > began for place in router.place.glob("state/**/agents.json"))
 
 
 def sandbox_of(agents: Sequence[AgentDaemon], job: Job) -> Any:

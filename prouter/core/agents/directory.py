@@ -155,8 +155,9 @@ class AgentDirectory:
         return iter(list(self._entries.values()))
 
     def uids(self) -> list[str]:
-        """Of all agents known, for the next run of the router."""
-        return [str(uid) for uid in self._entries]
+        """Of all agents known, for the next run of the router, and of those of the last run that may still return."""
+        late = self._expected if time.monotonic() < self._expected_until else set[str]()
+        return sorted({str(uid) for uid in self._entries} | late)
 
     def known(self, uid: AgentUid) -> AgentEntry | None:
         """Whatever became of it, for as long as anything is kept of it."""
