@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 GUARDIAN_SECONDS = 5.0
 """For a guardian of an earlier agent to end its tree; it began when that agent died."""
 SWEEP_ROUNDS = 500
+STUCK_SECONDS = 2.0
+"""In which the very same processes are found although each was killed: a freezer or a disk holds them, and nobody can."""
 EMPTY_LOOKS = 2
 """At all processes, where there is no group: one that forks and ends all the time can be missed by a look."""
 MAX_FILE_BYTES = 65536
@@ -95,6 +97,8 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
     Its groups are removed then, those of `controllers` too.
     """
     tag, empty = f"{TAG}={job}", 0
+    same: set[int] = set()
+    since = time.monotonic()
     for round_number in range(SWEEP_ROUNDS):
         if group:
             cgroup.kill(group)
@@ -104,6 +108,11 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
             break
         if found and round_number == 0:
             log.warning("job %s had lost its guardian; %d processes of it are ended", job, len(found))
+        if found != same:
+            same, since = found, time.monotonic()
+        elif found and time.monotonic() - since > STUCK_SECONDS:
+            log.error("processes of job %s can not be ended: %s", job, sorted(found))
+            break
         trees.kill_tagged(found, tag)  # cgroup.kill had the others
         time.sleep(trees.PAUSE_SECONDS)
     else:
