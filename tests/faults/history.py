@@ -77,11 +77,13 @@ class History:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.calls: list[Asked] = []
+        self._of: dict[str, list[Asked]] = {}
         self._now = now
 
     def begin(self, verb: str, job: str, router: str, **facts: Any) -> Asked:
         asked = Asked(verb, job, router, self._now(), **facts)
         self.calls.append(asked)
+        self._of.setdefault(job, []).append(asked)
         return asked
 
     def end(self, asked: Asked, outcome: str, **facts: Any) -> None:
@@ -100,10 +102,10 @@ class History:
         return [asked for asked in self.calls if asked.outcome == PENDING]
 
     def of(self, job: str) -> OfJob:
-        return OfJob([asked for asked in self.calls if asked.job == job])
+        return OfJob(list(self._of.get(job, ())))
 
     def jobs(self) -> list[str]:
-        return list(dict.fromkeys(asked.job for asked in self.calls))
+        return list(self._of)
 
 
 class OfJob:

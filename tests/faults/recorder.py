@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from figures import LONG
 from history import OK, UNKNOWN, Asked, History, Truth
 
+REMOVED = 0.9 if LONG else 0.4
+"""How many of the jobs: those of an hour would be so many that an agent needs seconds for its start."""
 CALL_SECONDS = 60.0
 """After which a call counts as one that never ends: a start's patience and room."""
 
@@ -43,7 +46,7 @@ class Recorder:
                 await self._until_told(verb, job, over)
             if self._random.random() < 0.5:
                 await self._until_told("stop", job, over)
-            if self._random.random() < 0.4:
+            if self._random.random() < REMOVED:
                 await self._until_told("remove", job, over)
 
     async def _until_told(self, verb: str, job: str, over: asyncio.Event) -> None:
