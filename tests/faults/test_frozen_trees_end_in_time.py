@@ -1,7 +1,7 @@
 """R7: a guardian that stands still together with all that it holds does not hold up a stop or a removal of its job.
 
-Stopped by SIGSTOP or by the job's own cgroup it is ended; what the kernel lets nobody end is told to be so, in a bounded
-time, and is gone as soon as it thaws.
+Stopped by SIGSTOP or by the job's own cgroup it is ended; what the kernel lets nobody end is told to be so in a
+bounded time, and is gone as soon as it thaws.
 """
 
 from __future__ import annotations
@@ -63,13 +63,17 @@ def unkillable(tree: Tree) -> Iterator[None]:
         for pid in (group / "cgroup.procs").read_text().split():
             with contextlib.suppress(OSError):
                 (FREEZER / "cgroup.procs").write_text(pid)
-        deadline = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(OSError):
-                group.rmdir()
-                return
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """Once all have left it, which takes the kernel a moment."""
+    deadline = time.monotonic() + 10
+    while group.exists():
+        assert time.monotonic() < deadline
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(0.01)
 
 
 async def stop(tree: Tree) -> float:

@@ -22,7 +22,7 @@ GUARDIAN_SECONDS = 5.0
 """For a guardian of an earlier agent to end its tree; it began when that agent died."""
 SWEEP_ROUNDS = 500
 STUCK_SECONDS = 2.0
-"""In which the very same processes are found although each was killed: a freezer or a disk holds them, and nobody can."""
+"""In which the very same processes are found although each was killed: a freezer or a disk holds them."""
 EMPTY_LOOKS = 2
 """At all processes, where there is no group: one that forks and ends all the time can be missed by a look."""
 MAX_FILE_BYTES = 65536
