@@ -77,13 +77,14 @@ class History:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.calls: list[Asked] = []
-        self._of: dict[str, list[Asked]] = {}
+        self._by_job: dict[str, list[Asked]] = {}
+        self._sorted: tuple[int, int] = (0, 0)
+        """Which list of calls that is made of, and how long it was."""
         self._now = now
 
     def begin(self, verb: str, job: str, router: str, **facts: Any) -> Asked:
         asked = Asked(verb, job, router, self._now(), **facts)
         self.calls.append(asked)
-        self._of.setdefault(job, []).append(asked)
         return asked
 
     def end(self, asked: Asked, outcome: str, **facts: Any) -> None:
@@ -102,10 +103,19 @@ class History:
         return [asked for asked in self.calls if asked.outcome == PENDING]
 
     def of(self, job: str) -> OfJob:
-        return OfJob(list(self._of.get(job, ())))
+        return OfJob(list(self._calls_by_job().get(job, ())))
 
     def jobs(self) -> list[str]:
-        return list(self._of)
+        return list(self._calls_by_job())
+
+    def _calls_by_job(self) -> dict[str, list[Asked]]:
+        """Made anew after each change; an hour's history is looked at once for each of its jobs."""
+        if self._sorted != (id(self.calls), len(self.calls)):
+            self._by_job = {}
+            for asked in self.calls:
+                self._by_job.setdefault(asked.job, []).append(asked)
+            self._sorted = id(self.calls), len(self.calls)
+        return self._by_job
 
 
 class OfJob:
