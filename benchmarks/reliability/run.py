@@ -15,9 +15,10 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,6 +75,9 @@ def publish(file: Path) -> int:
 
 
 async def measure(rows: Sequence[str], at_once: int, resume: bool) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # tests end with us
     PRINTED.mkdir(parents=True, exist_ok=True)
     done = _done() if resume else {}
     wanted = {name: ROWS[row].alone for row in rows for name in ROWS[row].tests}
@@ -99,14 +103,13 @@ async def measure(rows: Sequence[str], at_once: int, resume: bool) -> int:
 
 async def measured(name: str) -> bool:
     """Whether its tests went well. Cancelled, it ends them first."""
-    begun = time.monotonic()
+    begun, short = time.monotonic(), Path(name).name
     environ = os.environ | {"PROUTER_RELIABILITY": "long", "PROUTER_NO_SKIPS": "1"}
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp"]
-    (PRINTED / "tmp").mkdir(exist_ok=True)
-    base = PRINTED / "tmp" / Path(name).name
-    with (PRINTED / f"{base.name}.log").open("wb") as out:
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / f"{name}.py")]
+    base = Path(tempfile.mkdtemp(prefix="pt-"))  # short: sockets lie in it
+    with (PRINTED / f"{short}.log").open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *words, str(base), str(TESTS / f"{name}.py"), cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
+            *words, f"--basetemp={base}/t", cwd=ROOT, env=environ, stdout=out, stderr=out, start_new_session=True
         )
         try:
             status = await process.wait()
@@ -115,8 +118,10 @@ async def measured(name: str) -> bool:
                 process.send_signal(signal.SIGINT)
                 await asyncio.wait_for(process.wait(), END_SECONDS)
     took = time.monotonic() - begun
-    print(f"{'well' if status == 0 else 'FAILED'}  {took / 60:5.1f} min  {name}", flush=True)
+    told = "well  " if status == 0 else "FAILED"
+    print(f"{told} {took / 60:5.1f} min  {short}{f', logs of daemons: {base}' if status else ''}", flush=True)
     if status == 0:
+        shutil.rmtree(base, ignore_errors=True)
         DONE.write_text(json.dumps(_done() | {name: {"at": time.time(), "took": round(took)}}, indent=1) + "\n")
     return status == 0
 
