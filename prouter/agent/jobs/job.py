@@ -354,13 +354,16 @@ class Job:
         return running
 
     def _go_on(self, start: Start, held: AsyncExitStack) -> Running | None:
-        """A tree that served its ports before the agent ended does so now."""
+        """A tree that served its ports before the agent ended does so now, and they are its own, also while it does not
+        listen on them."""
         if start.running is None or self.record.state is not JobState.RUNNING:
             return None
         for port in start.request.ports:
+            served = self.record.ports.get(port.name)
             if port.mode is PortMode.REPORT:
-                served = self.record.ports.get(port.name)
                 held.enter_context(self._around.ports.reported(self.record.uid, start.running, served))
+            elif port.mode is PortMode.ASSIGN and served is not None and served.number is not None:
+                held.enter_context(self._around.ports.kept(served.number))
         return start.running
 
     async def _launched(self, start: Start, held: AsyncExitStack) -> tuple[Running, Sequence[PortFinder]]:

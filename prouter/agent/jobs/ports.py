@@ -1,6 +1,6 @@
 """The ports of one start: what is asked for is checked, then a finder is made for each.
 
-Belongs here: what can be asked for together, and ports that are picked for starts under way. Does not: the modes
+Belongs here: what can be asked for together, and which ports are picked. Does not: the modes
 (port_modes.py), whether a job serves (serving.py), the reports of jobs (feedback.py). To add a mode: a class in
 port_modes.py, and a line in `PortFinders.finder`.
 """
@@ -99,7 +99,7 @@ def _check(request: PortRequest) -> None:
 
 
 class PortFinders:
-    """Makes the finder for a request, and remembers which ports were picked for starts that are under way."""
+    """Makes the finder for a request, and remembers which ports were picked for jobs that are not over."""
 
     def __init__(self, feedback: PortFeedback, open_socket: SocketOpener, clear_socket: SocketClearer) -> None:
         self._feedback = feedback
@@ -140,6 +140,15 @@ class PortFinders:
             yield
 
     @contextmanager
+    def kept(self, number: int) -> Iterator[None]:
+        """Nobody else is given this port, whoever listens there and whoever does not."""
+        self._reserved.add(number)
+        try:
+            yield
+        finally:
+            self._reserved.discard(number)
+
+    @contextmanager
     def _reported(self, request: PortRequest, job: JobUid) -> Iterator[PortFinder]:
         with self._feedback.expecting(job) as expected:
             yield ReportedPort(request, expected, self._feedback.url)
@@ -148,12 +157,9 @@ class PortFinders:
     def _assigned(self, request: PortRequest, first: bool, number: int | None) -> Iterator[PortFinder]:
         while number is None or number in self._reserved:
             number = free_port()
-        self._reserved.add(number)
         named = _variable(request.name)
-        try:
+        with self.kept(number):
             yield AssignedPort(request, number, ("PORT", named) if first else (named,))
-        finally:
-            self._reserved.discard(number)
 
     @contextmanager
     def _detected(self, request: PortRequest) -> Iterator[PortFinder]:
