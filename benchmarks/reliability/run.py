@@ -44,7 +44,12 @@ def main() -> int:
         return publish(options.publish)
     if options.check is not None:
         return check(options.check)
-    return asyncio.run(measure(options.rows, options.at_once, options.resume))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background, and by all that we start
+    try:
+        return asyncio.run(measure(options.rows, options.at_once, options.resume))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("ended; RESUME=1 goes on")
+        return 130
 
 
 def parse() -> argparse.Namespace:
