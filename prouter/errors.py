@@ -23,7 +23,8 @@ Tree::
     │   └── TooManyRequests 429, HeadTooLarge 431
     ├── ServiceError                 not the caller's fault, 5xx
     │   ├── Internal                 500   PluginFailure
-    │   ├── NotPossible 501, UpstreamFailed 502, Unavailable 503 (AgentAway, NoAgent), TimedOut 504, NoRoom 507
+    │   ├── NotPossible 501, UpstreamFailed 502, Unavailable 503 (AgentAway, NoAgent, JobQueued)
+    │   ├── TimedOut 504, NoRoom 507
     ├── LinkError                    a control link or pipe
     │   ├── LinkClosed               ended while something was under way (503)
     │   ├── Incompatible             the peer is of a version that does not fit
@@ -336,6 +337,13 @@ class NoAgent(Unavailable):
 
     code = "no-agent"
     title = "No agent can take the job"
+
+
+class JobQueued(Unavailable):
+    """A job that waits for an agent with room: it can be looked at, waited for and removed, nothing else yet."""
+
+    code = "job-queued"
+    title = "The job waits for an agent"
 
 
 class TimedOut(ServiceError):

@@ -32,6 +32,7 @@ from prouter.model.plugin import (
     Selector,
 )
 from prouter.model.proxying import Bridge, ProxyFinished
+from prouter.model.queue import QueuedJob
 from prouter.model.reload import TakeOver
 from prouter.model.services import Config, Router
 
@@ -570,6 +571,23 @@ def prouter_score_agent(candidate: Candidate, request: CreateRequest, principal:
     """
 
 
+@hookspec(Kind.GATHER)
+def prouter_job_priority(request: CreateRequest, principal: Principal) -> int | None:
+    """How urgent a job is that may have to wait for an agent: the higher is before the lower in the queue.
+
+    Asked once, when it is admitted and its client would wait (`?queue=SECONDS`), whether there is room or not. What all
+    plugins say is added up; each may say up to a million either way. Equal ones are first come, first served. None: no
+    opinion; one that fails has none either.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_job_priority(self, request, principal):
+                return 100 if principal.findings.get("team") == "engines" else None
+    """
+
+
 @hookspec(Kind.FIRST, deadline_seconds=3660.0)
 def prouter_provision_agent(
     request: CreateRequest, principal: Principal, considered: Mapping[AgentUid, str], progress: Callable[[str], None]
@@ -580,8 +598,10 @@ def prouter_provision_agent(
     of an agent that is connected or will be in a moment: the router waits for it for what is left of
     `selection.provision_timeout` (seconds, for everything; 300), and lets the selector choose again, which is final.
     Beyond that time you are cancelled and the job is refused (503), as when you return a Refusal, with its reason; you
-    are cancelled, too, when the client goes away. `progress` tells whoever watches /events, in a sentence, how far it
-    is. None: I start none for such a job. Not asked in a dry run, nor while `selection.max_provisioning` jobs wait.
+    are cancelled, too, when the client goes away. For a job that waits in the queue you are asked in the background: it
+    keeps its place whatever you answer, and whoever is the next gets the agent. `progress` tells whoever watches
+    /events, in a sentence, how far it is. None: I start none for such a job. Not asked in a dry run, nor while
+    `selection.max_provisioning` jobs wait.
 
     Example::
 
@@ -610,6 +630,23 @@ def prouter_job_not_made(request: CreateRequest, principal: Principal, why: str)
             @hookimpl
             def prouter_job_not_made(self, request, principal, why):
                 print(principal.name, "gets no job:", why)
+    """
+
+
+@hookspec(Kind.NOTIFY)
+def prouter_queue_changed(jobs: Sequence[QueuedJob], moved: bool) -> None:
+    """The queue of jobs that wait for an agent is another one.
+
+    Told of one job that has a place now, is made (`agent`), was given up or removed (`state`), and with `moved` of all
+    that have another position than was told before, once a second at most.
+
+    Example::
+
+        class Example:
+            @hookimpl
+            def prouter_queue_changed(self, jobs, moved):
+                for job in jobs:
+                    print(job.uid, job.position, job.detail)
     """
 
 

@@ -98,13 +98,15 @@ class Client:
         labels: Mapping[str, str] | None = None,
         uid: str = "",
         resources: Mapping[str, int] | None = None,
+        queue_seconds: float | None = None,
     ) -> Job:
         """An empty job on the agent that `locator` selects; with a `uid` of your own a retry makes no second job.
 
-        `resources` is what it takes of the agent's counted resources: {"gpu": 1}.
+        `resources` is what it takes of the agent's counted resources: {"gpu": 1}. With `queue_seconds` it may wait so
+        long for an agent with room: then its `agent` is None for now (`Job.placed`).
         """
         body = _create_body(locator, name, labels, uid, resources)
-        return Job(self, await self.request("POST", "/jobs/create", body))
+        return Job(self, await self.request("POST", "/jobs/create", body, queue=queue_seconds))
 
     async def explain(
         self,
@@ -148,6 +150,14 @@ class Job:
 
     async def refresh(self) -> Self:
         return await self._call("GET", "/info")
+
+    async def placed(self, look_seconds: float = 60.0) -> Self:
+        """Until a job that waits in the queue has an agent, or was given up: its `agent` is None then."""
+        while self.info["state"] == "NEW" and self.info["agent"] is None:
+            self.info = await self._client.request(
+                "POST", self.path + "/wait", None, **{"for": "agent", "timeout": look_seconds}
+            )
+        return self
 
     async def stop(self, signal: str = "TERM", grace_seconds: float | None = None) -> Self:
         """Ask it to end; after the grace its tree is killed."""

@@ -29,6 +29,9 @@ from prouter.core.jobs.service import JobsService
 from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limits
 from prouter.core.origin import Origins
 from prouter.core.provisioning import Provisioning
+from prouter.core.queue.queue import JobQueue
+from prouter.core.queue.service import QueueService
+from prouter.core.queue.settings import QueueSettings
 from prouter.core.reload import Reload
 from prouter.core.resuming import Resuming
 from prouter.core.selection import Selection
@@ -154,19 +157,26 @@ class RouterApp:
             timeout_seconds=settings.provision_seconds,
             most=settings.max_provisioning,
         )
+        waiting = QueueSettings.read(section("queue"))
+        queue = JobQueue(self._hooks, directory, selection, provisioning, tasks, identity, waiting)
+        directory.elsewhere, directory.waited_for = queue.elsewhere, queue.waits_for
+        events.heard_by(queue.note)
         jobs = JobsService(
             directory,
             selection,
             provisioning,
+            queue,
             max_per_agent=settings.max_jobs_per_agent,
             trail_bytes=settings.trail_bytes,
             public_prefix=origins.public_prefix,
             acting=acting,
         )
+        queue.places_by(jobs, trail_bytes=settings.trail_bytes)
+        queued = QueueService(queue, jobs, directory, most=waiting.most)
         explanations = Explanations(self._hooks, directory, jobs)
         agents = AgentsService(directory, dialer)
         access = Access(self._hooks, settings, insecure=self._insecure)
-        await self._start_plugins(undo, identity, state, jobs, agents, explanations, events, access)
+        await self._start_plugins(undo, identity, state, jobs, queued, agents, explanations, events, access)
         info = info_routes(identity, __version__, self._description)
         taken = {claim: "prouter itself" for route in info for claim in claims_of(route)}
         await self._hooks.settle({"prouter_selectors": of_selector, "prouter_routes": claims_of}, taken)
@@ -190,6 +200,7 @@ class RouterApp:
             told=told,
             returning=returning,
             resuming=Resuming(directory, tasks),
+            queue=queued,
         )
         explanations.rehearses_by(control.rehearse)
         if settings.server is not None:
@@ -199,6 +210,7 @@ class RouterApp:
         undo.push_async_callback(directory.close)
         await self._listen(undo, "control", settings.control, control, settings.drain_seconds)
         undo.callback(directory.end_waits)
+        undo.callback(queue.end)
         undo.callback(provisioning.end)
         tasks.start("housekeeping", housekeeping.run())
         dialer.resume(remembered.dialed)
@@ -212,6 +224,7 @@ class RouterApp:
         identity: Identity,
         state: StateDirectory,
         jobs: JobsService,
+        queue: QueueService,
         agents: AgentsService,
         explanations: Explanations,
         events: EventHub,
@@ -236,6 +249,7 @@ class RouterApp:
                 describe=self._description,
                 explanations=explanations,
                 repeats=jobs.repeats,
+                queue=queue,
                 failed=lambda about, detail: events.tell(Failed(about, detail)),
                 traffic=self._traffic,
                 endpoints=self.endpoints,

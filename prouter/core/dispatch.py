@@ -19,7 +19,9 @@ from prouter.core.resuming import Resuming
 from prouter.core.told import Told
 from prouter.errors import (
     AgentAway,
+    JobInvalidState,
     JobNotFound,
+    JobQueued,
     PluginFailure,
     PortNotFound,
     ProuterError,
@@ -35,6 +37,7 @@ from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, idempotency_key
+from prouter.model.queue import Queue, QueuedJob
 from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail
 from prouter.model.trail import current as trail
@@ -83,6 +86,7 @@ class ControlDispatcher:
         told: Told,
         returning: Returning,
         resuming: Resuming,
+        queue: Queue,
     ) -> None:
         self._hooks = hooks
         self._access = access
@@ -93,6 +97,7 @@ class ControlDispatcher:
         self._missing = missing
         self._told = told
         self._returning = returning
+        self._queue = queue
         self._resuming = resuming
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
@@ -306,10 +311,13 @@ class ControlDispatcher:
             changes, action = True, _changing(action)
         if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
-        ref, labels = self._job(match, head)
+        ref, labels, queued = self._job(match, head)
         if ref is not None:
             context.stay_about(ref.job, ref.agent)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
+        if queued is not None:
+            context.stay_about(queued.uid, "")
+            resource = Resource(None, queued.uid, labels)
         await self._authorize(incoming, principal, action, resource)
         if not changes:  # a change is not left undone for the form in which it would be told
             check_acceptable(head, route.media_type)
@@ -323,6 +331,7 @@ class ControlDispatcher:
             public_prefix=self._origins.prefix(head, incoming.peer),
             principal=principal,
             job=ref,
+            queued=queued,
         )
         return await self._perform(match, call)
 
@@ -339,10 +348,10 @@ class ControlDispatcher:
             return None
         return self._origins.prefix(head, incoming.peer) + path + (f"?{head.query}" if head.query else "")
 
-    def _job(self, match: Match, head: RequestHead) -> tuple[JobRef | None, Mapping[str, str]]:
+    def _job(self, match: Match, head: RequestHead) -> tuple[JobRef | None, Mapping[str, str], QueuedJob | None]:
         """The job that a path names, and its labels."""
         if match.job is None:
-            return None, {}
+            return None, {}, None
         try:
             ref = self._directory.find_job(JobUid(match.job), match.agent)
         except JobNotFound:
@@ -350,10 +359,15 @@ class ControlDispatcher:
             gone = self._directory.removed_job(JobUid(match.job), match.agent, key) if key is not None else None
             if gone is None:
                 raise
-            return gone[0], gone[1].labels
+            return gone[0], gone[1].labels, None
+        except (JobQueued, JobInvalidState):
+            queued = self._queue.find(JobUid(match.job)) if match.route.queued_ok else None
+            if queued is None:
+                raise
+            return None, queued.labels, queued
         if not match.route.away_ok:
             self._directory.connected(ref.agent)
-        return ref, self._directory.entry(ref.agent).mirror.get(ref.job).labels
+        return ref, self._directory.entry(ref.agent).mirror.get(ref.job).labels, None
 
     async def _perform(self, match: Match, call: Call) -> Outcome:
         if match.route.relay is None:

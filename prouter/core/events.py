@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from prouter.core.jobs.acting import Acting
 from prouter.model.agents import AgentInfo
@@ -38,8 +39,14 @@ class EventHub:
         self._joined = joined
         """Set once an agent is connected."""
         self._failures = SeldomLog(log, FAILURES_AT_ONCE)
+        self._hears: Callable[[Event], None] = lambda event: None
+
+    def heard_by(self, hears: Callable[[Event], None]) -> None:
+        """Who of the router itself goes by what happens (the queue)."""
+        self._hears = hears
 
     def tell(self, event: Event) -> None:
+        self._hears(event)
         match event:
             case AgentConnected(agent):
                 self._joined.set()

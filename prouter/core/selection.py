@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prouter.core.agents.directory import AgentDirectory
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 CHOOSE_SECONDS = 60.0
 """For a selector, which may have to dial an agent or wait for somebody to say."""
+View = Callable[[AgentInfo], AgentInfo]
+"""How an agent looks to a job: with what is kept for others."""
 
 
 class Selection:
@@ -70,16 +72,25 @@ class Selection:
         try:
             yield
         except BaseException as error:
-            if not is_dry_run() and self._hooks.implemented("prouter_job_not_made"):
+            if not is_dry_run():
                 why = error.detail if isinstance(error, ProuterError) else "the request was given up"
-                told = {"request": request, "principal": principal, "why": why}
-                self._hooks.notify("prouter_job_not_made", subject=request.uid or "a new job", **told)
+                self.tell_not_made(request, principal, why)
             raise
 
+    def tell_not_made(self, request: CreateRequest, principal: Principal, why: str) -> None:
+        """To the plugins that want to know: it was admitted, and there is no job."""
+        if self._hooks.implemented("prouter_job_not_made"):
+            told = {"request": request, "principal": principal, "why": why}
+            self._hooks.notify("prouter_job_not_made", subject=request.uid or "a new job", **told)
+
     async def choose(
-        self, request: CreateRequest, principal: Principal, turned_down: Mapping[AgentUid, str] | None = None
+        self,
+        request: CreateRequest,
+        principal: Principal,
+        turned_down: Mapping[AgentUid, str] | None = None,
+        view: View = lambda agent: agent,
     ) -> AgentUid:
-        """`turned_down` are agents that refused this job themselves, and why.
+        """`turned_down` are agents that refused this job themselves, and why; `view` is how agents look to it.
 
         Raises InvalidRequest (no such selector), SchemaMismatch, AgentNotFound, NoAgent.
         """
@@ -92,7 +103,7 @@ class Selection:
             )
         plugin, selector = found
         await check(request.locator, selector.schema, below="/agent")
-        candidates, refused = await self._filter(request, principal, turned_down or {})
+        candidates, refused = await self._filter(request, principal, turned_down or {}, view)
         candidates = await score(self._hooks, candidates, request, principal)
         try:
             with choosing(str(kind), plugin):
@@ -111,19 +122,21 @@ class Selection:
             raise PluginFailure(plugin, "choose", type(error).__name__) from error
         if all(candidate.uid != chosen for candidate in candidates):  # one that was dialed, past the filters
             info = self._directory.entry(chosen).info()
-            why_not = refused.get(chosen) or await self._why_not(info, _candidate(info), request, principal)
+            seen = view(info)
+            why_not = refused.get(chosen) or await self._why_not(info, seen, _candidate(seen), request, principal)
             if why_not is not None:
                 raise no_agent({chosen: why_not})
         return chosen
 
     async def _filter(
-        self, request: CreateRequest, principal: Principal, turned_down: Mapping[AgentUid, str]
+        self, request: CreateRequest, principal: Principal, turned_down: Mapping[AgentUid, str], view: View
     ) -> tuple[Sequence[Candidate], Mapping[AgentUid, str]]:
         kept: list[Candidate] = []
         refused: dict[AgentUid, str] = {}
         for info in [entry.info() for entry in self._directory if entry.link is not None]:
-            candidate = _candidate(info)
-            why_not = turned_down.get(info.uid) or await self._why_not(info, candidate, request, principal)
+            seen = view(info)
+            candidate = _candidate(seen)
+            why_not = turned_down.get(info.uid) or await self._why_not(info, seen, candidate, request, principal)
             if why_not is None:
                 kept.append(candidate)
             else:
@@ -134,12 +147,15 @@ class Selection:
         return kept, refused
 
     async def _why_not(
-        self, info: AgentInfo, candidate: Candidate, request: CreateRequest, principal: Principal
+        self, info: AgentInfo, seen: AgentInfo, candidate: Candidate, request: CreateRequest, principal: Principal
     ) -> str | None:
         """Why this agent may not have the job, as a sentence's end: by what is known of it, then by the plugins."""
         if info.draining:
             return "it is draining"
-        short = shortage(request.resources, info.capacity, info.used)
+        short = shortage(request.resources, seen.capacity, seen.used)
+        if short is not None and seen is not info:
+            short = shortage(request.resources, info.capacity, info.used)
+            short = short or "what is free there is for jobs that wait in the queue"
         if short is not None or not self._hooks.implemented("prouter_filter_agent"):
             return short
         answer: tuple[str, Refusal] | None = await self._hooks.veto(

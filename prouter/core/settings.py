@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prouter.core.queue.settings import SECTION as QUEUE_SECTION
 from prouter.model.plugin import ConfigSection
 from prouter.pluginkit.pulse import SECTION as LOOP_SECTION
 
@@ -258,6 +259,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         },
     ),
     LOOP_SECTION,
+    QUEUE_SECTION,
 )
 
 

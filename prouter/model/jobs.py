@@ -361,4 +361,5 @@ def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | N
         "labels": dict(record.labels),
         "resources": dict(record.resources),
         "activity": activity.shown() if activity is not None else None,
+        "queue": None,
     }

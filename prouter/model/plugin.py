@@ -17,6 +17,7 @@ from prouter.model.http import ForwardPlan, Reply, RequestHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef, Port
 from prouter.model.process import Command, Exit
+from prouter.model.queue import QueuedJob
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -178,6 +179,8 @@ class Call:
     principal: Principal = ANONYMOUS
     job: JobRef | None = None
     """For paths with {job}: found, and its agent connected."""
+    queued: QueuedJob | None = None
+    """Instead of it, for routes with `queued_ok`: a job that waits for an agent, or did in vain."""
     body: Any = None
     """The JSON body, validated, for routes with a schema."""
     request: web.BaseRequest | None = None
@@ -264,6 +267,8 @@ class Route:
     """Of the answer of a success; empty for one without a body."""
     away_ok: bool = False
     """For {job} paths: also called while the job's agent is away (then from what the router remembers)."""
+    queued_ok: bool = False
+    """For {job} paths: also called for a job that waits for an agent or did in vain (`Call.queued`); others are 503."""
     follows: bool = False
     """The answer goes on until the router ends (`describe.ending()`): a client that does not read is cut then."""
 

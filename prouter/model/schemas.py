@@ -35,6 +35,16 @@ ACTIVITY = _object(
     },
     description="Told by the agent every few seconds.",
 )
+QUEUE = _object(
+    {
+        "position": {"type": ["integer", "null"], "description": "1 is the next; null: it was given up or removed."},
+        "priority": {"type": "integer", "description": "By plugins; the higher is before the lower."},
+        "since": _TIME,
+        "until": {**_TIME, "description": "When it is given up."},
+        "detail": {"type": "string", "description": "Why no agent took it."},
+    },
+    description="Of a job that waits for an agent with room.",
+)
 JOB_INFO = _object(
     {
         "uid": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
@@ -42,7 +52,7 @@ JOB_INFO = _object(
         "path": {"type": "string", "description": "Where the job's routes are; opaque."},
         "state": {"enum": list(JobState)},
         "sender": _object({"direction": _TEXT, "uid": _TEXT, "name": _TEXT}),
-        "agent": JOB_AGENT,
+        "agent": {"anyOf": [JOB_AGENT, {"type": "null"}], "description": "Null: it waits for one, or did in vain."},
         "exit_code": _NUMBER_OR_NULL | {"description": "Negative: minus the signal's number."},
         "reason": {"enum": [*Reason, None], "description": "Why it finished."},
         "created_at": _TIME,
@@ -53,6 +63,7 @@ JOB_INFO = _object(
         "labels": _TEXTS,
         "resources": _COUNTS | {"description": "What it holds of its agent's counted resources until it has finished."},
         "activity": {"anyOf": [ACTIVITY, {"type": "null"}], "description": "Null: its agent tells of none."},
+        "queue": {"anyOf": [QUEUE, {"type": "null"}], "description": "Null: it does not wait for an agent."},
     }
 )
 _OR_NULL: Schema = {"type": "null"}

@@ -19,6 +19,7 @@ from prouter.model.output import OutputPiece, OutputStream
 from prouter.model.plugin import Call, HealthCheck, LaunchRequest, Route, Running
 from prouter.model.process import Exit
 from prouter.model.proxying import Bridge
+from prouter.model.queue import Queue
 from prouter.model.reached import JobPorts
 from prouter.model.repeats import Repeats
 from prouter.model.traffic import HookCount, LoopCount, Traffic
@@ -194,6 +195,8 @@ class Router:
     describe: RouterDescription
     explanations: Explanations
     repeats: Repeats
+    queue: Queue
+    """Jobs that wait for an agent with room."""
     failed: Callable[[str, str], None] = lambda subject, detail: None
     """Tell that something went wrong for which nobody waits: (subject, detail) become an event and a log line."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
@@ -434,7 +437,8 @@ class JobOutput(Protocol):
         With `follow` it ends when the job has ended and all was read; a job that was not started yet is waited for,
         and after some seconds of silence there is an empty sequence, so that the reader can show that it is alive.
 
-        Raises JobNotFound when the job is removed meanwhile.
+        Raises Conflict for an earlier run of which is not known where it ended, JobNotFound when the job is removed
+        meanwhile.
         """
 
 

@@ -18,6 +18,7 @@ from prouter.model.agents import AgentInfo
 from prouter.model.ids import new_uid
 from prouter.model.jobs import CreateRequest, JobRecord, JobState
 from prouter.model.plugin import Call, ConfigSection, Route
+from prouter.model.queue import QueuedJob
 from prouter.model.services import Router
 from prouter.model.times import rfc3339
 
@@ -189,6 +190,15 @@ class EventsApi:
         assert self._router is not None
         removed = record.state is JobState.CLOSED
         self._tell("job", {"job": self._router.jobs.shown(record, agent), "removed": removed})
+
+    @hookimpl
+    def prouter_queue_changed(self, jobs: Sequence[QueuedJob], moved: bool) -> None:
+        if moved:
+            self._tell("queue", {"jobs": [{"uid": job.uid, "position": job.position} for job in jobs]})
+            return
+        for job in jobs:
+            if job.agent is None:  # else it is told of as of every job
+                self._tell("job", {"job": job.shown(), "removed": job.state is JobState.CLOSED})
 
     @hookimpl
     def prouter_failed(self, about: str, detail: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, JobState, PortRequest, StartRequest
 from prouter.model.paging import QUERY, fits, page, pairs
 from prouter.model.plugin import Call, Route, idempotency_key
+from prouter.model.queue import QueuedJob
 from prouter.model.schemas import JOB_INFO, JOBS
 from prouter.model.services import Router
 
@@ -71,13 +73,26 @@ LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
         "description": "KEY:VALUE; all that are given must fit.",
     },
 }
-WAIT_QUERY = {
+CREATE_QUERY: Mapping[str, Mapping[str, Any]] = {
+    "queue": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 10**9,
+        "description": "Seconds for which the job may wait for an agent with room, at most queue.max_wait; 0: none.",
+    }
+}
+WAIT_QUERY: Mapping[str, Mapping[str, Any]] = {
     "timeout": {
         "type": "number",
         "minimum": 0,
         "maximum": 10**9,
         "description": "Seconds; then the job as it is is the answer.",
-    }
+    },
+    "for": {
+        "enum": ["end", "agent"],
+        "default": "end",
+        "description": "Of a job in the queue `agent` is until it has one, or was given up; of all others, at once.",
+    },
 }
 
 
@@ -104,7 +119,9 @@ class JobsApi:
                 self._create,
                 schema=CREATE,
                 recorded=True,
+                query=CREATE_QUERY,
                 answer=JOB_INFO,
+                answers={202: "It waits for an agent; Location is where to ask for it."},
             ),
             Route(
                 read,
@@ -120,13 +137,15 @@ class JobsApi:
                 ("POST",),
                 f"{job}/wait",
                 "job.read",
-                "Until the job has ended.",
+                "Until the job has ended, or (`for=agent`) has an agent.",
                 self._wait,
                 away_ok=True,
+                queued_ok=True,
                 query=WAIT_QUERY,
                 answer=JOB_INFO,
             ),
-            Route(read, f"{job}/info", "job.read", "One job.", self._info, answer=JOB_INFO),
+            Route(read, f"{job}/info", "job.read", "One job.", self._info, queued_ok=True, answer=JOB_INFO),
+            Route(read, job, "job.read", "One job.", self._info, queued_ok=True, answer=JOB_INFO),
             Route(
                 ("POST",),
                 f"{job}/remove",
@@ -135,6 +154,7 @@ class JobsApi:
                 self._remove,
                 answer=JOB_INFO,
                 gone_ok=True,
+                queued_ok=True,
             ),
             Route(
                 ("DELETE",),
@@ -144,6 +164,7 @@ class JobsApi:
                 self._remove,
                 answer=JOB_INFO,
                 gone_ok=True,
+                queued_ok=True,
             ),
         ]
 
@@ -156,22 +177,35 @@ class JobsApi:
         return Reply.json(self.router.jobs.info(record, agent))
 
     async def _create(self, call: Call) -> Reply:
-        request = create_request(call)
-        agent, record = await self.router.jobs.create(request, call.principal)
-        return self._reply(agent, record)
+        request, seconds = create_request(call), float(call.query.get("queue", 0))
+        if seconds <= 0:
+            return self._reply(*await self.router.jobs.create(request, call.principal))
+        made = await self.router.queue.create(request, call.principal, seconds)
+        if not isinstance(made, QueuedJob):
+            return self._reply(*made)
+        if not made.waits:
+            return Reply.json(made.shown())
+        return Reply.json(made.shown(), 202, {"Location": call.public_prefix + made.path})
 
     async def _list(self, call: Call) -> Reply:
         jobs, query = self.router.jobs, call.query
         state, labels = query.get("state"), pairs(call.head.query, "label")
         if state is not None and state not in JobState.__members__:
             raise InvalidRequest(f"Invalid request: state={state[:20]!r} is none of {', '.join(JobState)}")
-        found = [
+        found: list[tuple[AgentUid, JobRecord] | QueuedJob] = [
             (agent, record)
             for agent, record in jobs.list()
             if query.get("agent") in (None, agent) and state in (None, record.state) and fits(labels, record.labels)
         ]
-        shown, following = page(found, lambda job: (job[1].created_at or 0.0, job[1].uid), query)
-        return Reply.json({"jobs": [jobs.info(record, agent) for agent, record in shown], "next": following})
+        if "agent" not in query:
+            found += [
+                job for job in self.router.queue.list() if state in (None, job.state) and fits(labels, job.labels)
+            ]
+        shown, following = page(found, _age, query)
+        return Reply.json({"jobs": [self._listed(job) for job in shown], "next": following})
+
+    def _listed(self, job: tuple[AgentUid, JobRecord] | QueuedJob) -> Mapping[str, Any]:
+        return job.shown() if isinstance(job, QueuedJob) else self.router.jobs.info(job[1], job[0])
 
     async def _start(self, call: Call) -> Reply:
         ref = call.job_ref()
@@ -180,18 +214,45 @@ class JobsApi:
         return self._reply(ref.agent, record)
 
     async def _wait(self, call: Call) -> Reply:
-        ref, seconds = call.job_ref(), call.query.get("timeout")
-        record = await self.router.jobs.wait(ref, float(seconds) if seconds is not None else None)
-        return self._reply(ref.agent, record)
+        seconds = call.query.get("timeout")
+        until = time.monotonic() + float(seconds) if seconds is not None else None
+        if call.queued is not None:
+            found = await self.router.queue.wait(call.queued.uid, _left(until))
+            if isinstance(found, QueuedJob):
+                return Reply.json(found.shown())
+            ref = found
+        else:
+            ref = call.job_ref()
+        if call.query.get("for") == "agent":
+            return self._reply(ref.agent, self.router.jobs.get(ref))
+        return self._reply(ref.agent, await self.router.jobs.wait(ref, _left(until)))
 
     async def _info(self, call: Call) -> Reply:
+        if call.queued is not None:
+            return Reply.json(call.queued.shown())
         ref = call.job_ref()
         return self._reply(ref.agent, self.router.jobs.get(ref))
 
     async def _remove(self, call: Call) -> Reply:
-        ref = call.job_ref()
+        if call.queued is not None:
+            found = await self.router.queue.remove(call.queued.uid)
+            if isinstance(found, QueuedJob):
+                return Reply.json(found.shown())
+            ref = found
+        else:
+            ref = call.job_ref()
         record = await self.router.jobs.remove(ref, idempotency_key(call.head))
         return self._reply(ref.agent, record)
+
+
+def _age(job: tuple[AgentUid, JobRecord] | QueuedJob) -> tuple[float, str]:
+    """Oldest first, those that wait by when they came."""
+    return (job.since, job.uid) if isinstance(job, QueuedJob) else (job[1].created_at or 0.0, job[1].uid)
+
+
+def _left(until: float | None) -> float | None:
+    """Seconds."""
+    return max(0.0, until - time.monotonic()) if until is not None else None
 
 
 def start_request(body: Mapping[str, Any]) -> StartRequest:

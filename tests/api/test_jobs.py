@@ -15,7 +15,7 @@ UID = re.compile(r"[0-9a-f]{32}")
 RFC_3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 FIELDS = {
     *("uid", "name", "path", "state", "sender", "agent", "exit_code", "reason"),
-    *("created_at", "started_at", "finished_at", "pid", "ports", "labels", "resources", "activity"),
+    *("created_at", "started_at", "finished_at", "pid", "ports", "labels", "resources", "activity", "queue"),
 }
 STATES = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED")
 SERVER = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]

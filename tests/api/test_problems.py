@@ -97,7 +97,7 @@ async def test_a_verb_that_is_not_served_says_which_are(fleet) -> None:
         ("GET", "/jobs/create", {"POST"}),
         ("GET", f"{path}/start", {"POST"}),
         ("PUT", f"{path}/wait", {"POST"}),
-        ("PATCH", path, {"DELETE"}),
+        ("PATCH", path, {"DELETE", "GET", "HEAD"}),
         ("OPTIONS", "/shutdown", {"POST"}),
         ("BREW", "/info", {"GET", "HEAD"}),
     ):

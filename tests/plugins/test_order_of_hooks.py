@@ -59,6 +59,8 @@ SOMETIMES = {
         "prouter_connect_agent": "of an address that is dialed",
         "prouter_agent_token": "of an address that is dialed",
         "prouter_agent_provisioning": "told of what prouter_provision_agent says",
+        "prouter_job_priority": "of a job that may wait for an agent",
+        "prouter_queue_changed": "told of jobs that wait for an agent",
         "prouter_news_missed": "when somebody does not keep up",
     },
     "agent": {"prouter_news_missed": "when somebody does not keep up"},

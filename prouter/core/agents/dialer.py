@@ -268,6 +268,7 @@ class _IdleWatch:
             await asyncio.sleep(max(0.05, min(delay / 2, 1.0)))
             now = time.monotonic()
             ours = any(record.sender.uid == fleet.identity.uid for record in entry.mirror)
+            ours = ours or fleet.directory.waited_for(entry.uid)
             if ours:
                 self._kept.wanted_until = 0.0
             if ours or now < self._kept.wanted_until:

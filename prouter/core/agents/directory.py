@@ -15,7 +15,16 @@ from prouter.core.agents.holdings import Holdings
 from prouter.core.agents.link import AgentLink
 from prouter.core.agents.owners import Owners
 from prouter.core.jobs.mirror import JobMirror
-from prouter.errors import AgentAway, AgentNotFound, JobNotFound, LinkClosed, Unavailable
+from prouter.errors import (
+    AgentAway,
+    AgentNotFound,
+    JobInvalidState,
+    JobNotFound,
+    JobQueued,
+    LinkClosed,
+    ProuterError,
+    Unavailable,
+)
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, LOOP, AgentInfo, Drain, Hello, LoopDelay
 from prouter.model.events import (
@@ -146,6 +155,10 @@ class AgentDirectory:
         """One for each agent: who is asked whether its old link lives holds nobody else up."""
         self.registered = asyncio.Event()
         """Set, and replaced, whenever an agent has a new link."""
+        self.elsewhere: Callable[[JobUid], ProuterError | None] = lambda job: None
+        """Why a job that no agent has can not be used yet, where it is known for all that."""
+        self.waited_for: Callable[[AgentUid], bool] = lambda agent: False
+        """Whether a job is to come to that agent."""
         self.waits_over = False
         """The router is about to end: nobody waits for an agent any more."""
         self._ending = False
@@ -209,7 +222,7 @@ class AgentDirectory:
             registered = self.registered
             try:
                 return self.find_job(job, None).agent
-            except JobNotFound:
+            except (JobNotFound, JobQueued, JobInvalidState):
                 return None
             except AgentAway:
                 if self.waits_over:
@@ -221,7 +234,8 @@ class AgentDirectory:
     def find_job(self, job: JobUid, agent: str | None) -> JobRef:
         """Without an agent, that of the one which told of the job first, whoever claims it later (owners.py).
 
-        Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound."""
+        Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound; JobQueued and
+        JobInvalidState for one that waits for an agent, or did in vain."""
         if agent is not None:
             if job not in self.entry(agent).mirror:
                 self.connected(agent)
@@ -230,6 +244,9 @@ class AgentDirectory:
         owner = self._owners.of(job)
         if owner is not None:
             return JobRef(owner, job)
+        elsewhere = self.elsewhere(job)
+        if elsewhere is not None:
+            raise elsewhere
         if self._expected - set(self._entries) and time.monotonic() < self._expected_until:
             raise AgentAway("the job may be on an agent that was connected before the router started")
         raise JobNotFound(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +14,16 @@ from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.calls import JobCalls
 from prouter.core.jobs.unsure import Unsure
 from prouter.core.provisioning import Provisioning
-from prouter.core.selection import Selection
+from prouter.core.queue.queue import JobQueue
+from prouter.core.selection import Selection, View
 from prouter.errors import (
     AgentAway,
     AgentNotFound,
     Conflict,
     InvalidRequest,
+    JobInvalidState,
     JobNotFound,
+    JobQueued,
     NoAgent,
     PortNotFound,
     ProuterError,
@@ -31,6 +34,7 @@ from prouter.model.access import Principal, Resource
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, Reason, StartRequest, job_info
+from prouter.model.queue import QueuedJob
 from prouter.model.selection import reasons
 from prouter.model.services import JobStream
 from prouter.model.telling import one_line, refusal
@@ -40,6 +44,7 @@ from prouter.pluginkit.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
+Made = tuple[AgentUid, JobRecord]
 NEWS_SECONDS = 2.0
 """How long the news of a removal, which travels beside the answer, is waited for."""
 
@@ -52,6 +57,7 @@ class JobsService:
         directory: AgentDirectory,
         selection: Selection,
         provisioning: Provisioning,
+        queue: JobQueue,
         *,
         max_per_agent: int,
         trail_bytes: int,
@@ -61,6 +67,7 @@ class JobsService:
         self._directory = directory
         self._selection = selection
         self._provisioning = provisioning
+        self._queue = queue
         self._max_per_agent = max_per_agent
         self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
@@ -89,12 +96,39 @@ class JobsService:
     def list(self) -> Sequence[tuple[AgentUid, JobRecord]]:
         return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
 
-    async def create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
+    async def create(self, request: CreateRequest, principal: Principal) -> Made:
+        made = await self._recorded(request, principal, self._made)
+        assert isinstance(made, tuple)
+        return made
+
+    async def create_or_queue(self, request: CreateRequest, principal: Principal, seconds: float) -> Made | QueuedJob:
+        """As model.services.Queue.create says."""
+
+        async def make(request: CreateRequest, asked: str, principal: Principal) -> Made | QueuedJob:
+            before = await self._as_before(request, asked)
+            return before or await self._queue.join(request, asked, principal, seconds)
+
+        return await self._recorded(request, principal, make)
+
+    async def _recorded(
+        self,
+        request: CreateRequest,
+        principal: Principal,
+        make: Callable[[CreateRequest, str, Principal], Awaitable[Made | QueuedJob]],
+    ) -> Made | QueuedJob:
+        """`make` gets the request as the plugins want it, and the digest of what the client asked for."""
         with recorded(Trail.of(principal, keep_bytes=self._trail_bytes)) as trail:
             try:
-                agent, record = await self._create(request, principal)
-                trail.chosen, trail.made = agent, Resource(agent, record.uid, record.labels)
-                return agent, record
+                asked = request.digest()
+                request = await self._selection.spec(request, principal)
+                with self._selection.telling(request, principal):
+                    made = await make(request, asked, principal)
+                if isinstance(made, QueuedJob):
+                    trail.made = Resource(None, made.uid, made.labels)
+                else:
+                    agent, record = made
+                    trail.chosen, trail.made = agent, Resource(agent, record.uid, record.labels)
+                return made
             except InvalidRequest:  # nobody refused; and what was sent stands in no log
                 raise
             except ProuterError as error:
@@ -120,34 +154,61 @@ class JobsService:
             return before
         return await self._choose(request, principal, _Crowded())
 
-    async def _create(self, request: CreateRequest, principal: Principal) -> tuple[AgentUid, JobRecord]:
-        asked = request.digest()
-        request = await self._selection.spec(request, principal)
-        with self._selection.telling(request, principal):
-            return await self._made(request, asked, principal)
-
-    async def _made(self, request: CreateRequest, asked: str, principal: Principal) -> tuple[AgentUid, JobRecord]:
+    async def _as_before(self, request: CreateRequest, asked: str) -> Made | None:
+        """The job of a request that is repeated."""
         before = await self._directory.made_before(request.uid) if request.uid is not None else None
+        if before is None:
+            return None
+        entry = self._directory.entry(before)
+        return before, _learn(entry, await _link(entry).jobs.create(request, asked))
+
+    async def _made(self, request: CreateRequest, asked: str, principal: Principal) -> Made:
+        before = await self._as_before(request, asked)
         if before is not None:
-            entry = self._directory.entry(before)
-            return before, _learn(entry, await _link(entry).jobs.create(request, asked))
+            return before
+        if self._queue.busy:
+            await self._queue.settled()
+        waits = self._queue.elsewhere(request.uid) if request.uid is not None else None
+        if waits is not None:
+            raise waits
         crowded = _Crowded()
         while True:
             agent = self._unsure_of(request.uid) or await self._choose(request, principal, crowded)
             # meanwhile, by the same request, asked again
             agent = self._made_before(request.uid) or self._unsure_of(request.uid) or agent
-            entry = self._directory.entry(agent)
-            link = _link(entry)
-            entry.making += 1  # in the same step in which there was room
             try:
-                with self._unsure.while_asking(request.uid, agent):
-                    return agent, _learn(entry, await link.jobs.create(request, asked))
+                return agent, await self.make(agent, request, asked)
             except (NoAgent, TooManyRequests) as error:  # it knows better than we do; so another one may take it
                 if agent in crowded.turned_down:
                     raise
                 crowded.note(agent, error)
-            finally:
-                entry.making -= 1
+
+    async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
+        """On that agent, in the same step in which there was room; raises what it says."""
+        entry = self._directory.entry(agent)
+        link = _link(entry)
+        entry.making += 1
+        try:
+            with self._unsure.while_asking(request.uid, agent):
+                return _learn(entry, await link.jobs.create(request, asked))
+        finally:
+            entry.making -= 1
+
+    async def choose(
+        self, request: CreateRequest, principal: Principal, view: View, not_taken: Mapping[AgentUid, str]
+    ) -> AgentUid:
+        """For a job that waits: an agent with room, nothing is started for it. Raises as `create` does."""
+        unsure = self._unsure_of(request.uid)
+        if unsure is not None:
+            return unsure
+        crowded = _Crowded()
+        self._note_full(crowded)
+        try:
+            agent = await self._selection.choose(request, principal, {**crowded.turned_down, **not_taken}, view)
+            _link(self._directory.entry(agent))
+        except NoAgent as error:
+            raise crowded.instead_of(error) from error
+        return agent
 
     async def _choose(self, request: CreateRequest, principal: Principal, crowded: _Crowded) -> AgentUid:
         """An agent with room for one more record, one that was started for this job where there was none.
@@ -157,7 +218,7 @@ class JobsService:
         while True:
             self._note_full(crowded)
             try:
-                agent = await self._selection.choose(request, principal, crowded.turned_down)
+                agent = await self._selection.choose(request, principal, crowded.turned_down, self._queue.beside())
                 entry = self._directory.entry(agent)
                 _link(entry)
             except (NoAgent, AgentNotFound) as error:
@@ -260,7 +321,7 @@ class JobsService:
             return None
         try:
             return self._directory.find_job(uid, None).agent
-        except (JobNotFound, AgentAway):
+        except (JobNotFound, AgentAway, JobQueued, JobInvalidState):
             return None
 
     def _calls(self, ref: JobRef) -> tuple[AgentEntry, JobCalls]:

@@ -1,0 +1,400 @@
+"""The queue of jobs that no agent has room for: who has a place in it, for how long, and what becomes of them.
+
+Belongs here: coming, leaving, when it is looked again. Does not: who is next (looking.py), how a job is made
+(core/jobs), what plugins may ask (service.py). Nothing polls: it is looked when a place is taken or left, and at news
+of agents. A router that dies forgets all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from prouter.core.agents.directory import AgentDirectory
+from prouter.core.provisioning import HOOK as PROVISION
+from prouter.core.provisioning import Provisioning
+from prouter.core.queue.gone import Gone
+from prouter.core.queue.holds import NOTHING
+from prouter.core.queue.line import Line, Made, Place
+from prouter.core.queue.looking import Looking, Placing, View
+from prouter.core.queue.news import QueueNews
+from prouter.core.queue.settings import QueueSettings
+from prouter.core.selection import Selection
+from prouter.errors import (
+    Conflict,
+    JobInvalidState,
+    JobNotFound,
+    JobQueued,
+    NoAgent,
+    NotFound,
+    ProuterError,
+    RequestError,
+    TooManyRequests,
+    Unavailable,
+)
+from prouter.model.access import Principal
+from prouter.model.agents import Identity
+from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Reason, Sender
+from prouter.model.queue import MAX_PRIORITY, QueuedJob
+from prouter.model.selection import reasons
+from prouter.model.telling import clipped, one_line
+from prouter.model.trail import Trail, current, recorded
+from prouter.pluginkit import context
+from prouter.pluginkit.calling import Hooks
+from prouter.pluginkit.tasks import TaskOwner
+
+log = logging.getLogger(__name__)
+
+PRIORITY = "prouter_job_priority"
+AGAIN_SECONDS = 1.0
+"""After an agent did not answer, or could not."""
+SETTLE_SECONDS = 2.0
+"""For which a create that does not wait lets those that wait go first; a plugin may take longer over them."""
+FULL_RETRY_SECONDS = 10
+
+
+class JobQueue:
+    """What is always true: at most `queue.max_jobs` places, and no agent is known to have a job that is in the line."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        directory: AgentDirectory,
+        selection: Selection,
+        provisioning: Provisioning,
+        tasks: TaskOwner,
+        identity: Identity,
+        settings: QueueSettings,
+    ) -> None:
+        self._hooks = hooks
+        self._directory = directory
+        self._selection = selection
+        self._provisioning = provisioning
+        self._tasks = tasks
+        self._sender = Sender("", identity.uid, identity.name)
+        self._settings = settings
+        self.line = Line()
+        self.gone = Gone(settings.most, settings.kept_seconds)
+        self.news = QueueNews(hooks, self.line)
+        self._numbers = 0
+        self._holds = NOTHING
+        self._looking: Looking | None = None
+        self._look_due = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._ending = False
+
+    def places_by(self, placing: Placing, *, trail_bytes: int) -> None:
+        """Who makes the jobs."""
+        self._placing = placing
+        self._trail_bytes = trail_bytes
+        self._looking = Looking(
+            self.line,
+            self._directory,
+            placing,
+            make=self._begin_to_make,
+            refused=self._refused,
+            trail_bytes=trail_bytes,
+        )
+
+    # --- who asks ---
+
+    async def join(self, request: CreateRequest, asked: str, principal: Principal, seconds: float) -> Made | QueuedJob:
+        """A job at once, else a place for so many seconds; the same uid again has the same place. `request` has a uid.
+
+        Raises what a create raises at once, NoAgent when there is no place, Conflict.
+        """
+        assert request.uid is not None
+        priority = await self._priority(request, principal)
+        known = self._again(request.uid, asked)
+        if isinstance(known, QueuedJob):
+            return known
+        if known is None:
+            if self._ending:
+                raise Unavailable("the router is ending; ask again when it is back")
+            if len(self.line) >= self._settings.most:
+                self.news.counts["turned_away"] += 1
+                raise NoAgent(self._full(), retry_after=FULL_RETRY_SECONDS)
+            known = self._add(request, asked, principal, min(seconds, self._settings.max_wait_seconds), priority)
+        first = await asyncio.shield(known.first)
+        if isinstance(first, ProuterError):
+            raise first
+        return first if first is not None else self.line.as_it_is(known)
+
+    def withdraw(self, job: JobUid) -> None:
+        """Its client went before it was told the uid: nobody can ever ask for it."""
+        place = self.line.get(job)
+        if place is not None:
+            self._end_soon(place, JobState.CLOSED, None, "its client went away")
+
+    def find(self, job: JobUid) -> QueuedJob | None:
+        place = self.line.get(job)
+        return self.line.as_it_is(place) if place is not None else self.gone.get(job)
+
+    def remove(self, place: Place) -> None:
+        """It gives up its place, unless it is made just now."""
+        self._end_soon(place, JobState.CLOSED, None, "it was removed")
+
+    def look_again(self) -> None:
+        """Whatever agents told: all of them may be asked again."""
+        for place in self.line:
+            place.turned_down.clear()
+        self.look()
+
+    # --- who makes jobs without waiting ---
+
+    def beside(self) -> View:
+        """How agents look to who does not wait: what others wait for is not free."""
+        return self._holds.beside
+
+    async def settled(self) -> None:
+        """Until those that wait had their chance with what is free now."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._idle.wait()
+
+    @property
+    def busy(self) -> bool:
+        return not self._idle.is_set()
+
+    def elsewhere(self, job: JobUid) -> ProuterError | None:
+        """Why a job that no agent has can not be used, where it is here."""
+        known = self.find(job)
+        if known is None:
+            return None
+        if known.waits:
+            return JobQueued(f"job {job!r} waits for an agent, position {known.position}: {known.detail}")
+        return JobInvalidState(f"job {job!r} is {known.state.value} and was never made: {known.detail}")
+
+    def waits_for(self, agent: AgentUid) -> bool:
+        return any(agent in (place.home, place.agent) for place in self.line)
+
+    # --- news ---
+
+    def note(self, event: Event) -> None:
+        """From the directory, whatever it tells."""
+        if not self.line or self._looking is None:
+            return
+        match event:
+            case JobChanged(agent, record):
+                place = self.line.get(record.uid)
+                if place is not None and place.agent is None:  # by another router, or when nobody knew
+                    self._placed(place, agent.uid, record)
+                elif record.ended:
+                    self._heard(agent.uid)
+            case AgentConnected(agent) | AgentDisconnected(agent) | AgentDraining(agent):
+                self._looking.fleet += 1
+                self._heard(agent.uid)
+            case _:
+                pass
+
+    def _heard(self, agent: AgentUid) -> None:
+        assert self._looking is not None
+        self._looking.news[agent] = self._looking.news.get(agent, 0) + 1
+        self.look()
+
+    def look(self) -> None:
+        """Soon, once, however often it is asked for."""
+        self._look_due = True
+        if self._idle.is_set() and self.line and not self._ending:
+            self._idle.clear()
+            self._tasks.start("the queue", self._look())
+
+    async def _look(self) -> None:
+        assert self._looking is not None
+        current.set(None)
+        context.begin_about("")
+        try:
+            while self._look_due and self.line and not self._ending:
+                self._look_due = False
+                holds = await self._looking.all()
+                self._holds = holds if self.line else NOTHING
+        finally:
+            self._idle.set()
+
+    # --- what becomes of a place ---
+
+    def _add(self, request: CreateRequest, asked: str, principal: Principal, seconds: float, priority: int) -> Place:
+        assert request.uid is not None
+        loop, now = asyncio.get_running_loop(), time.time()
+        self._numbers += 1
+        trail = current.get()
+        place = Place(
+            uid=request.uid,
+            request=request,
+            asked=asked,
+            principal=principal,
+            sender=self._sender,
+            priority=priority,
+            number=self._numbers,
+            since=now,
+            until=now + seconds,
+            began=time.monotonic(),
+            first=loop.create_future(),
+            done=loop.create_future(),
+            request_id=context.request_id.get(),
+            decisions=list(trail.decisions) if trail is not None else [],
+        )
+        place.timer = loop.call_later(seconds, self._overdue, place, seconds)
+        self.line.add(place)
+        self.look()
+        return place
+
+    def _refused(self, place: Place, error: ProuterError) -> None:
+        """No agent has room, or it went wrong."""
+        lacks_room = isinstance(error, NoAgent | TooManyRequests)
+        if not place.looked and not lacks_room:
+            self._leave(place)
+            place.first.set_result(error)
+            place.done.set_result(JobNotFound(place.uid))
+            return
+        place.detail = clipped(error.detail)
+        if place.looked:
+            if isinstance(error, RequestError) and not isinstance(error, NotFound | TooManyRequests):
+                self._end(place, JobState.FINISHED, Reason.START_FAILED, place.detail)
+            return
+        place.first.set_result(None)
+        log.info("job %s waits for an agent, position %s: %s", place.uid, self.line.position(place), place.detail)
+        self.news.joined(place)
+        if self._hooks.implemented(PROVISION):
+            self._tasks.start(f"an agent for queued job {place.uid}", self._provide(place, error))
+
+    async def _provide(self, place: Place, refused: ProuterError) -> None:
+        """Once for each; whoever is the next gets the agent."""
+        if place.done.done():
+            return
+        current.set(None)
+        place.provider = asyncio.current_task()
+        try:
+            await self._provisioning.provide(place.request, place.principal, refused, reasons(refused))
+        except ProuterError as error:
+            place.detail = clipped(error.detail)
+        finally:
+            place.provider = None
+
+    def _begin_to_make(self, place: Place, agent: AgentUid, trail: Trail) -> None:
+        place.agent = agent
+        self._tasks.start(f"queued job {place.uid}", self._make(place, agent, trail))
+
+    async def _make(self, place: Place, agent: AgentUid, trail: Trail) -> None:
+        assert self._looking is not None
+        heard = self._looking.news.get(agent, 0)
+        try:
+            with context.about(request=place.request_id, job=place.uid, agent=agent), recorded(trail):
+                record = await self._placing.make(agent, place.request, place.asked)
+        except ProuterError as error:
+            place.agent = None
+            self._not_made(place, agent, heard, error)
+        else:
+            self._placed(place, agent, record)
+        finally:
+            trail.close()
+
+    def _not_made(self, place: Place, agent: AgentUid, heard: int, error: ProuterError) -> None:
+        if place.done.done():
+            return
+        if place.ends_as is not None:
+            self._end(place, *place.ends_as)
+            return
+        if isinstance(error, NoAgent | TooManyRequests):
+            place.turned_down[agent] = (heard, error.detail)
+            self.look()
+            return
+        self._refused(place, error)
+        if not place.done.done():
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.look)
+
+    def _placed(self, place: Place, agent: AgentUid, record: JobRecord) -> None:
+        if place.done.done():
+            return
+        self._leave(place)
+        place.agent = agent
+        waited = time.monotonic() - place.began
+        if place.looked:
+            log.info("job %s has an agent, %s, after %.1f s", place.uid, agent, waited)
+            self.news.placed(place, waited)
+        else:
+            place.first.set_result((agent, record))
+        place.done.set_result(JobRef(agent, place.uid))
+
+    def _overdue(self, place: Place, seconds: float) -> None:
+        why = place.detail or "nobody knows yet why"
+        self._end_soon(place, JobState.FINISHED, Reason.TIMEOUT, f"no agent had room within {seconds:g} s: {why}")
+
+    def _end_soon(self, place: Place, state: JobState, reason: Reason | None, why: str) -> None:
+        """Now, or when it is known whether the agent that is asked to make it has done so."""
+        if place.agent is not None:
+            place.ends_as = (state, reason, why)
+        elif not place.done.done():
+            self._end(place, state, reason, why)
+
+    def _end(self, place: Place, state: JobState, reason: Reason | None, why: str) -> None:
+        self._leave(place)
+        place.detail = clipped(why)
+        ended = place.ended(state, reason, time.time())
+        if state is JobState.FINISHED:
+            self.gone.add(ended, place.asked)
+        log.info("job %s is not made: %s", place.uid, one_line(why))
+        if place.looked:
+            self._selection.tell_not_made(place.request, place.principal, place.detail)
+            self.news.ended(ended)
+        else:
+            place.first.set_result(NoAgent(place.detail))
+        place.done.set_result(ended)
+
+    def _leave(self, place: Place) -> None:
+        assert self._looking is not None
+        self.line.remove(place)
+        self._looking.fleet += 1
+        for what in (place.timer, place.provider):
+            if what is not None:
+                what.cancel()
+        if not self.line:
+            self._holds = NOTHING
+            self._looking.news.clear()
+        self.news.moved()
+        self.look()
+
+    def end(self) -> None:
+        """The router is about to end: nobody waits any longer, and it forgets who did."""
+        self._ending = True
+        self.news.end()
+        for place in self.line:
+            self.line.remove(place)
+            ending = Unavailable("the router is ending; ask again when it is back")
+            if place.timer is not None:
+                place.timer.cancel()
+            if not place.looked:
+                place.first.set_result(ending)
+            place.done.set_result(ending)
+
+    # --- what is known and told ---
+
+    async def _priority(self, request: CreateRequest, principal: Principal) -> int:
+        """All plugins' together."""
+        if not self._hooks.implemented(PRIORITY):
+            return 0
+        total = 0
+        for plugin, answer in await self._hooks.gather(PRIORITY, request=request, principal=principal):
+            if not isinstance(answer, int) or abs(answer) > MAX_PRIORITY:
+                log.warning("the priority by plugin %s is no whole number up to %s either way", plugin, MAX_PRIORITY)
+                continue
+            total += answer
+        return total
+
+    def _again(self, job: JobUid, asked: str) -> Place | QueuedJob | None:
+        """Raises Conflict for one that was asked for with other arguments."""
+        place, gone = self.line.get(job), self.gone.get(job)
+        before = place.asked if place is not None else self.gone.asked(job) if gone is not None else asked
+        if before != asked:
+            raise Conflict(f"a job {job!r} was asked for before with other arguments")
+        return place if place is not None else gone
+
+    def _full(self) -> str:
+        most = self._settings.most
+        waiting = f"{len(self.line)} jobs wait already, which is the limit" if most else "none may wait"
+        return f"no agent is free for this job and the queue is full: {waiting} (queue.max_jobs)"
