@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -285,16 +285,20 @@ class Job:
         if key is not None or self._around.survive:
             await self.kept.remember(self.record)
         running = self.running
-        if running is not None and self.record.state is JobState.RUNNING and grace_seconds > 0:
-            self._stopping = True
-            await running.signal(number)
-            try:
-                async with asyncio.timeout(grace_seconds):
-                    await self._ended.wait()
-            except TimeoutError:
-                pass
-        if self.running is running:  # it may run anew by now
-            await self.end(Reason.STOPPED)
+        try:
+            if running is not None and self.record.state is JobState.RUNNING and grace_seconds > 0:
+                self._stopping = True
+                await running.signal(number)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(grace_seconds):
+                        await self._ended.wait()
+            if self.running is running:  # it may run anew by now
+                await self.end(Reason.STOPPED)
+        except ProuterError:  # its caller knows, and may ask again: the next run of the agent does not go on with it
+            self.kept.stopping = None
+            if self._around.survive:
+                await self.kept.remember(self.record)
+            raise
         self.kept.stopping = None
         return self.record
 

@@ -36,6 +36,7 @@ class Door:
                 self._socket.bind(path_below(self._directory))
             finally:
                 os.umask(before)
+            self._own = self._entry()
             self._socket.listen(BACKLOG)
             self._socket.setblocking(False)
         except BaseException:
@@ -57,11 +58,18 @@ class Door:
         return None
 
     def close(self) -> None:
-        """Nobody finds it any more; who knocks just now is told so by the end of the connection."""
+        """Nobody finds it any more; who knocks just now is told so by the end of the connection. One that the next
+        run's guardian made in its place stays."""
         with contextlib.suppress(OSError):
-            os.unlink(NAME, dir_fd=self._directory)
+            if self._entry() == self._own:
+                os.unlink(NAME, dir_fd=self._directory)
         self._socket.close()
         os.close(self._directory)
+
+    def _entry(self) -> tuple[int, int, int]:
+        """What has the name now; numbers of files are given again, times are not. Raises OSError."""
+        facts = os.stat(NAME, dir_fd=self._directory, follow_symlinks=False)
+        return facts.st_dev, facts.st_ino, facts.st_ctime_ns
 
 
 def knock(directory: str, seconds: float) -> tuple[socket.socket, int]:
