@@ -13,6 +13,7 @@ COMMANDS = {
     "router": "the router (the default when no command is named)",
     "agent": "an agent: runs jobs on this machine",
     "up": "a router and one local agent, for a first look",
+    "top": "show agents, jobs and what goes through them, kept up to date",
     "drain": "tell an agent to take no new jobs",
     "undrain": "tell an agent to take new jobs again",
     "explain": "tell why a job is where it is, or where a new one would go",

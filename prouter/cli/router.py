@@ -15,7 +15,8 @@ KIND = options.Kind(
     "prouter.plugins",
     hookspecs,
     SECTIONS,
-    "Commands: prouter agent (runs jobs on this machine), prouter up (a router and one local agent), prouter drain and "
+    "Commands: prouter agent (runs jobs on this machine), prouter up (a router and one local agent), prouter top "
+    "(agents, jobs and what goes through them), prouter drain and "
     "undrain (an agent takes no new jobs, or takes them again), prouter explain (which plugin decided what, and why), "
     "prouter plugins (which plugins are there, and what is wrong with them); each has --help.",
 )

@@ -21,6 +21,8 @@ def loops(router: Router, max_agents: int) -> Iterator[Metric]:
     late = HistogramMetricFamily("prouter_loop_delay_seconds", about, labels=[])
     late.add_metric([], cumulative(count.durations), count.seconds)
     yield late
+    about = "The most that the event loop was late within about a minute."
+    yield GaugeMetricFamily("prouter_loop_delay_worst_seconds", about, value=count.worst_seconds)
     about = "Times that something held the event loop for longer than loop.slow_callback; the log names it."
     yield CounterMetricFamily("prouter_loop_slow_callbacks", about, value=count.slow)
     told = [(agent.loop, agent.uid) for agent in router.agents.list() if agent.loop is not None]
