@@ -5,16 +5,15 @@ PROUTER_TEST_ROUNDS=50 repeats each kill that often; the promise is 2 s, tests a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from held_trees import NASTY, marked, parent_of
 
 from prouter.client import Job
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
@@ -26,19 +25,7 @@ pytestmark = [
 
 ROUNDS = int(os.environ.get("PROUTER_TEST_ROUNDS", "2"))
 GONE_SECONDS = 6.0
-NASTY = Path(__file__).parents[1] / "jobs" / "nasty_tree.py"
 CGROUPS = ["off"] if os.environ.get("PROUTER_TEST_CGROUPS") == "off" else ["auto", "off"]
-
-
-def marked(mark: str) -> list[int]:
-    """Processes with the mark among their arguments."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if mark.encode() in words and (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                found.append(int(entry.name))
-    return found
 
 
 async def all_gone(mark: str) -> None:
@@ -48,10 +35,6 @@ async def all_gone(mark: str) -> None:
 def guardian_of(agent: AgentDaemon, job: Job) -> int:
     facts = json.loads((agent.jobs / job.info["uid"] / "guardian.json").read_text())
     return int(facts["guardian"]["pid"])
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 class Nest:
