@@ -23,6 +23,9 @@ REMOVED = 0.9 if LONG else 0.4
 CALL_SECONDS = 60.0
 """After which a call counts as one that never ends: a start's patience and room."""
 
+NOBODY_THERE = ("urn:prouter:job-not-found", "urn:prouter:agent-not-found")
+"""A download that is told so has learned nothing of its file."""
+
 
 class Recorder:
     """One session of clients. `effects` is a directory in which jobs write; `run` names the router's present run."""
@@ -106,7 +109,7 @@ class Recorder:
         if status < 300:
             facts = {"state": found.get("state"), "reason": found.get("reason")} if asked.verb != "upload" else {}
             self.history.end(asked, OK, **facts | ({"value": body.decode()} if asked.verb == "download" else {}))
-        elif status == 404 and asked.verb == "download" and "job" not in str(found.get("type")):
+        elif status == 404 and asked.verb == "download" and str(found.get("type")) not in NOBODY_THERE:
             self.history.end(asked, OK, value=None)
         else:
             self.history.end(asked, str(found.get("type", status)).rpartition(":")[2])

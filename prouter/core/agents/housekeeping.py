@@ -12,7 +12,7 @@ PERIOD_SECONDS = 1.0
 
 
 class Housekeeping:
-    """Writes the memory when what is known changed: at once for dialed agents, else within the period."""
+    """Writes the memory when who is known changed, at once; what was forgotten within the period."""
 
     def __init__(self, memory: AgentMemory, directory: AgentDirectory) -> None:
         self._memory = memory
@@ -32,18 +32,24 @@ class Housekeeping:
         """Until cancelled; what is known then is written once more."""
         try:
             while True:
-                try:
-                    async with asyncio.timeout(PERIOD_SECONDS):
-                        await self._changed.wait()
-                except TimeoutError:
-                    pass
+                registered = self._directory.registered  # of who comes while we write
                 self._changed.clear()
                 self._directory.forget_lost()
                 known = self._known()
                 if known != self._written and await asyncio.to_thread(self._memory.write, *known):
                     self._written = known
+                await self._news(registered)
         finally:
             self._memory.write(*self._known())
+
+    async def _news(self, registered: asyncio.Event) -> None:
+        """Until an agent was dialed or dropped, or has a new link; not longer than the period."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._changed, registered)]
+        try:
+            await asyncio.wait(waits, timeout=PERIOD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _known(self) -> tuple[list[str], list[DialedAgent]]:
         return sorted(self._directory.uids()), self._dialer.dialed() if self._dialer is not None else []
