@@ -12,7 +12,7 @@ from typing import Any
 
 from prouter.agent.guard.held.outlet import DRAIN_SECONDS
 from prouter.agent.links import KEPT_BACK
-from prouter.agent.settings import SECTIONS as OF_AGENT
+from prouter.agent.sections import SECTIONS as OF_AGENT
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
 from prouter.pipe.answer import MAX_INTERIM

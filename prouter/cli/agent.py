@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prouter import agent_hookspecs
-from prouter.agent.settings import SECTIONS
+from prouter.agent.sections import SECTIONS
 from prouter.cli import options, serving
 
 KIND = options.Kind(
