@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -18,12 +19,13 @@ from prouter.client import Client, Job
 from prouter.model.ids import new_uid
 from prouter.testing import AgentDaemon, RouterDaemon, eventually
 
-AGENTS, JOBS, SECONDS = (int(os.environ.get("PROUTER_AGENTS", 200)), 400, 10.0) if LONG else (5, 20, 5.0)
+AGENTS, JOBS, SECONDS = (int(os.environ.get("PROUTER_AGENTS", 200)), 200, 10.0) if LONG else (5, 20, 5.0)
 """Processes of this machine, and what is promised for the return of the last one."""
 LAG_MS = 100.0
 ROOM = 3.0
 """A deadline of a test is so many times what is promised: the machine may be busy."""
-ENDS_MEANWHILE = ["/bin/sh", "-c", "echo begun; while ! test -e go; do sleep 0.1; done; echo over; exit 7"]
+ENDS_MEANWHILE = ["/bin/sh", "-c", "mkfifo go; echo begun; read word < go; echo over; exit 7"]
+"""Takes no processor while it waits: there are hundreds of them."""
 
 
 async def test_agents_are_back_in_time_and_jobs_paths_keys_and_results_are_as_before(fleet, figures: Figures) -> None:
@@ -34,7 +36,7 @@ async def test_agents_are_back_in_time_and_jobs_paths_keys_and_results_are_as_be
         await eventually(lambda: connected(client, agents), seconds=120)
         jobs = [await begun(client, agents[number % AGENTS], number) for number in range(JOBS)]
         finished, ending, running, removed = jobs[0], jobs[1], jobs[2:-1], jobs[-1]
-        (sandbox_of(agents, finished) / "go").touch()
+        await let_end(agents, finished)
         await finished.wait()
         keyed = await asked(client, f"{removed.path}/remove", None, "remove")
         before = {job.path: (await job.refresh()).info for job in running}
@@ -44,7 +46,7 @@ async def test_agents_are_back_in_time_and_jobs_paths_keys_and_results_are_as_be
         (router.place / lagging.FILE).unlink(missing_ok=True)
         for cut in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(cut, aiohttp.ClientError), cut
-        (sandbox_of(agents, ending) / "go").touch()
+        await let_end(agents, ending)
         await asyncio.sleep(1.0 if LONG else 0.3)  # their pauses grow meanwhile
         router.start()
         back = await until_all_are_back(client, agents)
@@ -173,6 +175,18 @@ def remembered(router: RouterDaemon, agents: Sequence[AgentDaemon]) -> bool:
 
 def written_since(router: RouterDaemon, began: float) -> bool:
     return any(place.stat().st_mtime > began for place in router.place.glob("state/**/agents.json"))
+
+
+async def let_end(agents: Sequence[AgentDaemon], job: Job) -> None:
+    go = sandbox_of(agents, job) / "go"
+
+    def reads() -> bool:
+        with contextlib.suppress(OSError):  # it is not that far
+            os.close(os.open(go, os.O_WRONLY | os.O_NONBLOCK))
+            return True
+        return False
+
+    await eventually(reads, what="a job that waits")
 
 
 def sandbox_of(agents: Sequence[AgentDaemon], job: Job) -> Any:
