@@ -70,6 +70,10 @@ class Truth:
     """Jobs whose agent or guardian died at some time: they may be lost, if they say so."""
     brief: Iterable[str] = ()
     """Jobs whose program ends by itself."""
+    failing: Iterable[str] = ()
+    """Jobs whose program can not be started."""
+    orphaned: Iterable[str] = ()
+    """Jobs that nobody asked for so long that they were ended."""
 
 
 class History:
@@ -182,7 +186,7 @@ def starts(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
 
 def ends(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
     """What is said of it in the end is so, and why it ended is something that happened."""
-    alive, hurt = job in set(truth.alive), job in set(truth.hurt)
+    alive = job in set(truth.alive)
     there = truth.records.get(job, [])
     if alive and not there:
         yield "its process runs, and nobody knows of it"
@@ -193,12 +197,35 @@ def ends(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
             yield f"it is {state} ({reason}), and its process runs"
         if state == "NEW" and calls.acked("start"):
             yield "its start was acknowledged and is forgotten"
-        if reason == LOST and not hurt:
-            yield "it is lost, and nothing died"
-        if reason == "stopped" and not calls.of("stop", "remove"):
-            yield "it was stopped, and nobody asked for that"
-        if reason in ("exited", "signaled") and job not in set(truth.brief) and not calls.of("stop", "signal"):
-            yield f"it ended by itself ({reason}), and does not do that"
+        if state in ("PENDING", "RUNNING") and _stopped_last(calls):
+            yield f"it is {state}, and its stop was acknowledged"
+        why_not = _why_not(reason, job, calls, truth)
+        if why_not:
+            yield why_not
+
+
+def _stopped_last(calls: OfJob) -> bool:
+    """Whether a stop was acknowledged behind which nothing can have made it run again."""
+    stops, restarts = calls.acked("stop"), calls.of("restart")
+    return any(all(each.acked and each.before(stop) for each in restarts) for stop in stops)
+
+
+def _why_not(reason: str | None, job: str, calls: OfJob, truth: Truth) -> str:
+    """What is wrong with what is said to have ended it; empty where nothing is."""
+    if reason is None:
+        return ""
+    if reason == LOST:
+        return "" if job in set(truth.hurt) else "it is lost, and nothing died"
+    if reason == "stopped":
+        return "" if calls.of("stop", "remove") else "it was stopped, and nobody asked for that"
+    if reason in ("exited", "signaled"):
+        itself = job in set(truth.brief) or calls.of("stop", "signal")
+        return "" if itself else f"it ended by itself ({reason}), and does not do that"
+    if reason == "start-failed":
+        return "" if job in set(truth.failing) else "its start failed, and could not fail"
+    if reason == "orphaned":
+        return "" if job in set(truth.orphaned) else "it was ended as orphaned, and was asked for"
+    return f"it ended for a reason that there was not: {reason}"
 
 
 def file(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
@@ -230,6 +257,8 @@ def answers(calls: OfJob) -> Iterable[str]:
     for asked in calls.acked("wait"):
         if asked.state not in OVER and not asked.timeout:
             yield f"a wait ended before the job: {asked}"
+        if asked.state in OVER and not asked.reason:
+            yield f"a wait told of an end without a reason: {asked}"
     seen: dict[tuple[str, tuple[int, int]], list[Asked]] = {}
     for asked in sorted(calls.calls, key=lambda each: each.begun):
         if not asked.acked or asked.revision is None or asked.boots[0] != asked.boots[1]:

@@ -22,7 +22,7 @@ def made(*calls: Mapping[str, Any]) -> History:
 
 
 CREATE, START = {"verb": "create", "state": "NEW"}, {"verb": "start", "key": "k", "state": "RUNNING"}
-REMOVE, WAIT = {"verb": "remove"}, {"verb": "wait", "state": "FINISHED"}
+REMOVE, WAIT = {"verb": "remove"}, {"verb": "wait", "state": "FINISHED", "reason": "exited"}
 
 
 def upload(value: str, **facts: Any) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from prouter.errors import LinkClosed
 
 PING_SECONDS = 5.0
 PINGS_MISSED = 3
+LOOK_SECONDS = 0.02
+"""Until who could not send tries again."""
 SPACE_SECONDS = 1e-6
 """Between two messages: timers of the same time run in any order."""
 
@@ -62,6 +64,8 @@ class Channel:
         return data
 
     async def send(self, data: bytes) -> None:
+        while self._wire.full[self.there] and not self.ended:
+            await asyncio.sleep(LOOK_SECONDS)
         if self.ended:
             raise LinkClosed("the peer is gone")
         self._wire.carry(self, data)
@@ -100,6 +104,8 @@ class Wire:
         self._loop = loop
         self.delays = [delay_seconds, delay_seconds]
         """Seconds to the node that dialed, and from it."""
+        self.full = [False, False]
+        """Whether nothing more can be sent to the node that dialed, and from it: the other side takes nothing."""
         self.silent = False
         self.cut_at_all = False
         self._due_at = [0.0, 0.0]
@@ -132,6 +138,7 @@ class Wire:
     def heal(self) -> None:
         """What was held back comes now, as a kernel sends it again."""
         self.silent = False
+        self.full = [False, False]
         held, self._held = self._held, []
         for what in held:
             self._loop.call_soon(self._arrive, what, context=NOWHERE)
@@ -142,6 +149,17 @@ class Wire:
         self._held.clear()
         for end in self.ends:
             end.reset()
+
+    def forgotten(self, name: str) -> None:
+        """Reset at that node alone: the other end is told nothing, and believes that it is linked."""
+        self.fall_silent()
+        for end in self.ends:
+            if end.node.name == name:
+                end.reset()
+
+    def open_at(self, name: str) -> bool:
+        """Whether that node holds it for open."""
+        return any(end.node.name == name and end.node.alive and not end.ended for end in self.ends)
 
     def died(self, node: Node) -> None:
         """The kernel closes what a dead process had open: what it had sent arrives."""

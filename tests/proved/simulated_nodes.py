@@ -8,6 +8,8 @@ keys, orphans, files. Not real are sockets (with HTTP and pipes), processes, plu
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,16 +29,19 @@ import prouter.core.app as router_app
 from prouter.agent.settings import Address
 from prouter.cli import agent as agent_cli
 from prouter.cli import router as router_cli
-from prouter.errors import AgentNotFound, NoAgent
+from prouter.errors import AgentNotFound, FileMissing, NoAgent
 from prouter.model.access import Peer, Principal, Secret
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.plugin import Candidate
 from prouter.model.services import AgentHost
 from prouter.pluginkit.config import Settings
+from prouter.pluginkit.pulse import Pulse
 from prouter.pluginkit.schema import Schema
 from prouter.rpc import websocket
 
 ORPHAN_SECONDS = 600.0
+PIECE_SECONDS = 0.015
+"""Between two pieces of an upload."""
 
 
 class ByUid:
@@ -96,6 +101,12 @@ class OneHook:
 
     def notify(self, hook: str, **arguments: Any) -> None:
         pass
+
+    def queues(self) -> Mapping[str, Any]:
+        return {}
+
+    def describe(self) -> Sequence[Any]:
+        return ()
 
     def owns(self, *what: Any) -> None:
         pass
@@ -173,6 +184,8 @@ def simulated(network: Network) -> ExitStack:
         (agent_app, "make_keeper", NoKeeper),
         (agent_app, "open_state", lambda settings: State(Path(settings.root))),
         (router_app, "StateDirectory", State),
+        (Pulse, "begin", lambda pulse: None),
+        (Pulse, "end", lambda pulse: None),
         (router_endpoint, "LinkDoor", lambda redeem, serve, *more: SimpleNamespace(serve=serve)),
     ):
         stack.enter_context(patch.object(place, name, instead))
@@ -232,6 +245,8 @@ class Agent(Node):
     def __init__(self, name: str, ports: Sequence[int], loop: SimulatedLoop, machine: Machine) -> None:
         super().__init__(name)
         self.machine = machine
+        self.carried: dict[str, set[asyncio.Task[None]]] = {}
+        """Uploads that are under way, by the router that they come from."""
         self.boot = machine.boots()
         loop.begin(self._start(ports), self, f"{name} boot {self.boot}")
 
@@ -248,6 +263,7 @@ class Agent(Node):
             uid=self.name,
             client=client,
             orphan_seconds=ORPHAN_SECONDS,
+            survive=self.machine.survive,
             activity_seconds=1000.0,
         )
         await app.start()
@@ -255,10 +271,22 @@ class Agent(Node):
         self.registry = services.jobs
 
     async def upload(self, job: str, path: str, content: bytes) -> None:
-        """As the agent's own HTTP service does."""
+        """As the agent's own HTTP service does; what comes is written in two pieces."""
         async with self.registry.files(JobUid(job)) as files, files.writing(path) as upload:
-            await upload.write(content)
+            half = len(content) // 2
+            await upload.write(content[:half])
+            await asyncio.sleep(PIECE_SECONDS)
+            await upload.write(content[half:])
             await upload.commit()
+
+    async def download(self, job: str, path: str) -> bytes | None:
+        """None: there is no such file."""
+        async with self.registry.files(JobUid(job)) as files:
+            try:
+                async with files.reading(path) as opened:
+                    return os.pread(opened.fd, 4096, 0)
+            except FileMissing:
+                return None
 
     def file(self, job: str, path: str) -> bytes | None:
         place = Path(self.machine.disk, "jobs", job, "sandbox", path)

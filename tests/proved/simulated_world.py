@@ -6,36 +6,38 @@ which order (the test), what must hold (tests/faults/history.py).
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from history import LOST, OK, UNKNOWN, History, Truth, broken_promises
+from history import LOST, Truth, broken_promises
+from simulated_clients import FILE, Clients
 from simulated_machine import Machine
 from simulated_network import Network
 from simulated_nodes import ORPHAN_SECONDS, Agent, Router, simulated
 from simulated_time import Node, SimulatedLoop, clocks_of
 
-from prouter.errors import AgentAway, ProuterError
-from prouter.model.access import ANONYMOUS
-from prouter.model.ids import JobUid
-from prouter.model.jobs import CreateRequest, JobRecord, JobRef, StartRequest
+from prouter.model.jobs import JobState
 
 ROUTERS = {"r1": 1, "r2": 2}
 AGENTS = {"a1": (1, 2), "a2": (1,)}
 """And the ports that each dials."""
-UPLOAD_SECONDS = 20.0
-FILE = "some/file"
+AGREE_SECONDS = 25.0
+"""For every node that is up to know of what there is: what fell silent is given up and dialed again."""
+END_SECONDS = 75.0
+"""For every call to end once all is well."""
 
 
-class World:
+class World(Clients):
     """Begins with all nodes up and linked. `close` it, also when something failed."""
 
-    def __init__(self, disk: Path, *, survive: bool = False) -> None:
+    def __init__(self, disk: Path, *, survive: bool = False, addresses: Mapping[str, tuple[int, ...]] = AGENTS) -> None:
+        """`survive` as `jobs.survive_agent`. `addresses` by agent; a port may lead to a router later."""
         self.loop = SimulatedLoop()
+        super().__init__()
+        self.survive = survive
+        self.addresses = addresses
         self.undo = ExitStack()
         self.undo.enter_context(clocks_of(self.loop))
         self.network = Network(self.loop)
@@ -43,25 +45,25 @@ class World:
         self.errors = Errors()
         self.undo.enter_context(self.errors)
         self.disk = disk
-        self.history = History(self.loop.time)
         self.machines: dict[str, Machine] = {}
         self.nodes: list[Node] = []
         self.routers: dict[str, Router] = {}
         self.agents: dict[str, Agent] = {}
         self.runs = 0
         self.hurt: set[str] = set()
-        self.brief: set[str] = set()
-        self.uploads = 0
+        """Jobs that may be lost."""
         for name in AGENTS:
             place = disk / name
             place.mkdir()
-            machine = self.machines[name] = Machine(self.loop, place, ORPHAN_SECONDS)
-            machine.survive = survive
+            self.machines[name] = Machine(self.loop, place, ORPHAN_SECONDS, survive=survive)
         for name in ROUTERS:
             self.start_router(name)
         for name in AGENTS:
             self.start_agent(name)
         self.loop.run_for(1)
+        if self.loop.failures:
+            self.close()
+            raise AssertionError(f"the nodes do not begin: {self.loop.failures}")
 
     # --- nodes ---
 
@@ -73,7 +75,7 @@ class World:
 
     def start_agent(self, name: str) -> None:
         if name not in self.agents:
-            agent = self.agents[name] = Agent(name, AGENTS[name], self.loop, self.machines[name])
+            agent = self.agents[name] = Agent(name, self.addresses[name], self.loop, self.machines[name])
             self.nodes.append(agent)
 
     def crash_router(self, name: str) -> None:
@@ -85,10 +87,19 @@ class World:
     def crash_agent(self, name: str) -> None:
         agent = self.agents.pop(name, None)
         if agent is not None:
+            self.hurt |= set(self._lost_with(agent))
             self._died(agent)
-            machine = self.machines[name]
-            machine.agent_died()
-            self.hurt |= {entry.name for entry in (machine.disk / "jobs").iterdir()}
+            self.machines[name].agent_died()
+
+    def _lost_with(self, agent: Agent) -> Iterator[str]:
+        """Where guardians wait for the next agent, only what has no guardian yet may be lost, and what is going."""
+        machine = self.machines[agent.name]
+        if not self.survive:
+            for entry in (machine.disk / "jobs").iterdir():
+                yield entry.name
+        for job in agent.registry or ():
+            if job.removing or (job.record.state is JobState.PENDING and not machine.runs(job.record.uid)):
+                yield job.record.uid
 
     def _died(self, node: Node) -> None:
         node.alive = False
@@ -99,7 +110,7 @@ class World:
             process = machine.processes.get(job)
             if process is not None and process.exit is None:
                 self.hurt.add(job)
-                machine.guardian_dies(job)
+                process.die()
 
     def freeze(self, name: str) -> None:
         node = self.routers.get(name) or self.agents.get(name)
@@ -119,8 +130,17 @@ class World:
     # --- lines ---
 
     def cut(self, agent: str, router: str) -> None:
+        """And the pipes beside it."""
         for wire in self.network.between(agent, router):
             wire.cut()
+        node = self.agents.get(agent)
+        for task in list(node.carried.get(router, ())) if node is not None else ():
+            task.cancel()
+
+    def forgets(self, name: str, other: str) -> None:
+        """Its line to the other one, which is told nothing."""
+        for wire in self.network.between(name, other):
+            wire.forgotten(name)
 
     def silence(self, agent: str, router: str) -> None:
         for wire in self.network.between(agent, router):
@@ -135,116 +155,6 @@ class World:
             wire.heal()
             wire.delays = [self.network.delay_seconds] * 2
 
-    # --- clients ---
-
-    def create(self, number: int, router: str) -> None:
-        job = uid(number)
-        if self.history.of(job).of("remove"):  # a uid stands for one job
-            return
-        agent = (None, "a1", "a2")[number % 3]
-        if agent is None:  # routers share nothing: two of them may choose two agents
-            router = "r1"
-        locator = {"type": "model", "uid": agent} if agent else {"type": "model"}
-        request = CreateRequest(locator, f"job {number}", uid=job)
-
-        async def ask(at: Router) -> JobRecord:
-            return (await at.jobs.create(request, ANONYMOUS))[1]
-
-        self.ask("create", job, router, ask)
-
-    def start(self, number: int, router: str) -> None:
-        """Always with the same key, so that each but the first is a repetition."""
-        job, seconds = uid(number), (1.5 if number >= BRIEF else None)
-        if seconds is not None:
-            self.brief.add(job)
-        request = StartRequest(("run", "forever" if seconds is None else str(seconds)), ports=())
-        self.ask("start", job, router, lambda at: at.jobs.start(self._ref(at, job), request, "start"), key="start")
-
-    def restart(self, number: int, router: str, key: str) -> None:
-        job = uid(number)
-        self.ask("restart", job, router, lambda at: at.jobs.restart(self._ref(at, job), key), key=key)
-
-    def stop(self, number: int, router: str) -> None:
-        job = uid(number)
-        self.ask("stop", job, router, lambda at: at.jobs.stop(self._ref(at, job), "TERM", 0.5))
-
-    def remove(self, number: int, router: str, key: str | None) -> None:
-        job = uid(number)
-        self.ask("remove", job, router, lambda at: at.jobs.remove(self._ref(at, job), key), key=key)
-
-    def wait(self, number: int, router: str, seconds: float | None) -> None:
-        job = uid(number)
-        self.ask("wait", job, router, lambda at: at.jobs.wait(self._ref(at, job), seconds), timeout=seconds is not None)
-
-    def info(self, number: int, router: str) -> None:
-        job = uid(number)
-
-        async def ask(at: Router) -> JobRecord:
-            return at.jobs.get(self._ref(at, job))
-
-        self.ask("info", job, router, ask)
-
-    def upload(self, number: int, router: str) -> None:
-        self.uploads += 1
-        job, content = uid(number), f"{self.uploads}".encode() * 3
-
-        async def ask(at: Router) -> JobRecord:
-            ref = self._ref(at, job)
-            record = at.jobs.get(ref)
-            at.directory.connected(ref.agent)
-            agent = self.agents.get(ref.agent)
-            if agent is None or agent.registry is None or not self.network.between(agent.name, at.name):
-                raise AgentAway("the pipe is cut")
-            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            self.loop.begin(self._carried(agent, job, content, done), agent, "upload")
-            async with asyncio.timeout(UPLOAD_SECONDS):
-                await done
-            return record
-
-        self.ask("upload", job, router, ask, value=content)
-
-    @staticmethod
-    async def _carried(agent: Agent, job: str, content: bytes, done: asyncio.Future[bool]) -> None:
-        try:
-            await asyncio.sleep(0.01)
-            await agent.upload(job, FILE, content)
-            await asyncio.sleep(0.01)
-            done.done() or done.set_result(True)
-        except ProuterError as error:
-            done.done() or done.set_exception(error)
-
-    @staticmethod
-    def _ref(at: Router, job: JobUid) -> JobRef:
-        return at.jobs.find(job)
-
-    def ask(
-        self, verb: str, job: str, router: str, ask: Callable[[Router], Awaitable[JobRecord]], **facts: Any
-    ) -> None:
-        """Of that router, if it is up. What is told goes into the history."""
-        at = self.routers.get(router)
-        if at is None or at.services is None:
-            return
-        asked = self.history.begin(verb, job, at.run, **facts)
-        boots = self._boots(at)
-
-        async def call() -> None:
-            try:
-                record = await ask(at)
-            except TimeoutError:
-                self.history.end(asked, UNKNOWN)
-            except ProuterError as error:
-                self.history.end(asked, error.code)
-            else:
-                told = None if verb in ("upload", "remove") else record
-                self.history.end(asked, OK, boots=(boots, self._boots(at)), **(_facts(told) if told else {}))
-
-        self.loop.begin(call(), at, f"{verb} of {job}")
-
-    @staticmethod
-    def _boots(at: Router) -> int:
-        """Which boots of agents the router knows of."""
-        return hash(tuple((entry.uid, entry.hello.boot) for entry in at.directory))
-
     # --- the end ---
 
     def heal(self) -> None:
@@ -257,25 +167,51 @@ class World:
             self.start_router(name)
         for name in AGENTS:
             self.start_agent(name)
-        self.loop.run_for(75)
+        self.loop.run_for(END_SECONDS)
 
-    def truth(self) -> Truth:
-        """After `heal`. Raises AssertionError when routers and agents do not say the same."""
-        records: dict[str, list[tuple[str, str | None]]] = {}
-        files = {}
+    def settle(self) -> None:
+        """The lines are well, and whatever is up has had time to hear of all that is."""
+        self.mend_lines()
+        self.loop.run_for(AGREE_SECONDS)
+
+    def disagreements(self) -> list[str]:
+        """Of nodes that are up, once they are settled: each knows of the other, over one link, and of the same jobs."""
+        broken = []
         for name, agent in self.agents.items():
             theirs = {record.uid: record for record in agent.registry.list()}
-            for router, port in ROUTERS.items():
-                if port in AGENTS[name]:
-                    known = self.routers[router].directory.entry(name).mirror
-                    mirrored = {record.uid: record for record in known}
-                    for job in mirrored.keys() - theirs.keys():  # lost amid a removal; it can be removed again
-                        if mirrored[job].reason == LOST and job in self.hurt:
-                            del mirrored[job]
-                    assert mirrored == theirs, f"{router} believes {mirrored}, and {name} has {theirs}"
-            for job, record in theirs.items():
-                records.setdefault(job, []).append((record.state.value, record.reason))
-                files[job] = agent.file(job, FILE)
+            for router in self.reached_by(name):
+                entry = self.routers[router].directory.known(name)
+                if entry is None or entry.link is None:
+                    broken.append(f"{router} believes {name} to be away")
+                    continue
+                broken += self._links_of(router, name)
+                mirrored = {record.uid: record for record in entry.mirror}
+                for job in mirrored.keys() - theirs.keys():  # lost amid a removal; it can be removed again
+                    if mirrored[job].reason == LOST and job in self.hurt:
+                        del mirrored[job]
+                for job in mirrored.keys() | theirs.keys():
+                    if mirrored.get(job) != theirs.get(job):
+                        broken.append(f"{router} believes {mirrored.get(job)}, and {name} has {theirs.get(job)}")
+        return broken
+
+    def reached_by(self, agent: str) -> list[str]:
+        """Routers that are up and that it dials."""
+        return [name for name in self.routers if ROUTERS[name] in self.addresses[agent]]
+
+    def _links_of(self, router: str, agent: str) -> Iterator[str]:
+        for end in (router, agent):
+            links = sum(wire.open_at(end) for wire in self.network.between(agent, router))
+            if links != 1:
+                yield f"{end} holds {links} links between {router} and {agent}"
+
+    def truth(self) -> Truth:
+        """After `heal`."""
+        records: dict[str, list[tuple[str, str | None]]] = {}
+        files = {}
+        for agent in self.agents.values():
+            for record in agent.registry.list():
+                records.setdefault(record.uid, []).append((record.state.value, record.reason))
+                files[record.uid] = agent.file(record.uid, FILE)
         machines = self.machines.values()
         return Truth(
             records,
@@ -284,18 +220,32 @@ class World:
             files,
             self.hurt,
             self.brief,
+            self.failing,
+            [job for m in machines for job in m.orphaned],
         )
+
+    def misheld(self) -> Iterator[str]:
+        """After `heal`: what runs belongs to the agent that is there, and what ended did so as is said."""
+        for agent in self.agents.values():
+            for process in agent.machine.running():
+                if process.owner != agent.boot:
+                    yield f"{process.job} runs, and belongs to no agent"
+            for record in agent.registry.list():
+                ended = agent.machine.processes.get(record.uid)
+                told = ended.exit if ended is not None and record.state is JobState.FINISHED else None
+                if told is not None and told.reason == record.reason and told.exit_code != record.exit_code:
+                    yield f"{record.uid} ended with {told.exit_code}, and {record.exit_code} is said"
 
     def end_all(self) -> None:
         """Jobs that still run are stopped, so that who waits for them has an answer."""
         for agent in self.agents.values():
             for record in agent.registry.list():
                 if not record.ended:
-                    router = next(name for name, port in ROUTERS.items() if port in AGENTS[agent.name])
+                    router = self.reached_by(agent.name)[0]
                     verb = self.remove if record.state.value == "NEW" else self.stop
                     number = int(record.uid, 16)
                     verb(number, router, None) if verb == self.remove else verb(number, router)  # type: ignore[call-arg]
-        self.loop.run_for(75)
+        self.loop.run_for(END_SECONDS)
 
     def close(self) -> None:
         try:
@@ -323,29 +273,18 @@ class World:
     def prove(self) -> list[str]:
         """All is made well; what was promised and is not so."""
         self.heal()
-        truth = self.truth()
+        broken = [*self.broken_now(), *self.disagreements(), *self.misheld()]
         waits = [asked for asked in self.history.pending() if asked.verb == "wait" and not asked.timeout]
         hanging = [asked for asked in self.history.pending() if asked not in waits]
         calls = self.history.calls
         self.history.calls = [asked for asked in calls if asked not in waits]
-        broken = [*self.broken_now(), *broken_promises(self.history, truth)]
+        broken += broken_promises(self.history, self.truth())
         self.history.calls = calls
         if not hanging:
             self.end_all()
             broken += [f"it has not ended: {asked}" for asked in self.history.pending()]
+            broken += [] if broken else [*self.disagreements(), *broken_promises(self.history, self.truth())]
         return broken
-
-
-BRIEF = 6
-"""Jobs of this number and above end by themselves."""
-
-
-def uid(number: int) -> JobUid:
-    return JobUid(f"{number:032x}")
-
-
-def _facts(record: JobRecord) -> dict[str, Any]:
-    return {"state": record.state.value, "reason": record.reason, "revision": record.revision}
 
 
 class Errors(logging.Handler):

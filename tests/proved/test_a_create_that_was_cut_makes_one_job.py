@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from simulated_world import World, uid
+from simulated_clients import uid
+from simulated_world import World
 
 UNNAMED = 3
 """A job for any agent: the first of those that are there."""

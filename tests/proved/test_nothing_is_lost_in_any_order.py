@@ -1,8 +1,9 @@
 """R22, and the invariants of all jobs: whatever is asked and whatever breaks, in any order that hypothesis finds.
 
-The nodes are the real parts of routers and agents on a simulated network, disk and clock (simulated_nodes.py). After
-each step what can be seen at once is looked at; at the end all is made well, and the whole history has to be
-explained. A failure prints the steps, which run again as they were.
+The nodes are the real parts of routers and agents on a simulated network, disk and clock (simulated_nodes.py), with
+jobs that end with their agent, and with guardians that wait for the next one. After each step what can be seen at once
+is looked at; at the end all is made well, and the whole history has to be explained. A failure prints the steps, which
+run again as they were. That mistakes are found, and which ones: test_the_model_finds_mistakes.py.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from simulated_world import AGENTS, World
 
 MEMORY = Path("/dev/shm")
 ASKED = st.sampled_from(
-    ["create", "start", "create and start", "restart", "restart", "upload", "upload", "stop", "remove", "wait", "info"]
+    [
+        *("create", "start", "create-and-start", "restart", "restart", "stop", "remove"),
+        *("upload", "upload", "download", "wait", "info"),
+    ]
 )
 BREAKS = st.sampled_from(
-    ["cut", "cut", "cut", "agent dies", "agent dies", "router dies", "guardian dies", "freeze", "silence", "jump"]
+    [
+        *("cut", "cut", "cut", "agent-forgets", "router-forgets", "silence", "freeze", "jump"),
+        *("agent-dies", "agent-dies", "router-dies", "guardian-dies"),
+    ]
 )
 JOBS = st.sampled_from([0, 1, 2, 3, 7])
 ROUTER = st.sampled_from(["r1", "r1", "r2"])
@@ -37,10 +44,12 @@ KEY = st.sampled_from(["first", "second"])
 class EverythingBreaks(RuleBasedStateMachine):
     """Clients ask, and things break. Two jobs run when it begins, one is only made."""
 
+    survive = False
+
     def __init__(self) -> None:
         super().__init__()
         self.place = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None, prefix="proved-"))
-        self.world = World(self.place)
+        self.world = World(self.place, survive=self.survive)
         for job in (0, 1, 2):
             self.world.create(job, "r1")
         self.world.loop.run_for(0.1)
@@ -55,7 +64,7 @@ class EverythingBreaks(RuleBasedStateMachine):
                 world.create(job, router)
             case "start":
                 world.start(job, router)
-            case "create and start":
+            case "create-and-start":
                 world.create(job, router)
                 world.loop.run_for(0.1)
                 world.start(job, router)
@@ -63,6 +72,8 @@ class EverythingBreaks(RuleBasedStateMachine):
                 world.restart(job, router, key)
             case "upload":
                 world.upload(job, router)
+            case "download":
+                world.download(job, router)
             case "stop":
                 world.stop(job, router)
             case "remove":
@@ -79,15 +90,15 @@ class EverythingBreaks(RuleBasedStateMachine):
             case "cut":
                 world.cut(agent, router)
                 world.loop.run_for(seconds)
-            case "agent dies":
+            case "agent-dies":
                 world.crash_agent(agent)
                 world.loop.run_for(seconds)
                 world.start_agent(agent)
-            case "router dies":
+            case "router-dies":
                 world.crash_router(router)
                 world.loop.run_for(seconds)
                 world.start_router(router)
-            case "guardian dies":
+            case "guardian-dies":
                 world.guardian_dies(f"{job:032x}")
             case "freeze":
                 node = agent if seconds > 1 else router
@@ -96,6 +107,12 @@ class EverythingBreaks(RuleBasedStateMachine):
                 world.thaw(node)
             case "silence":
                 world.silence(agent, router)
+                world.loop.run_for(seconds)
+            case "agent-forgets":
+                world.forgets(agent, router)
+                world.loop.run_for(seconds)
+            case "router-forgets":
+                world.forgets(router, agent)
                 world.loop.run_for(seconds)
             case "jump":
                 world.jump(agent if seconds > 1 else router, 3600.0 if seconds < 0.1 else -3600.0)
@@ -121,19 +138,19 @@ class EverythingBreaks(RuleBasedStateMachine):
     @rule(dies=st.booleans(), key=KEY)
     def a_restart_repeated(self, dies: bool, key: str) -> None:
         """Of a job that has ended both times; its agent may have died between them."""
-        self.ask("create and start", 7, "r1", key)
+        self.ask("create-and-start", 7, "r1", key)
         self.world.loop.run_for(2)
         for _ in range(2):
             self.ask("restart", 7, "r1", key)
             self.world.loop.run_for(2.5)
             if dies:
-                self.breaks("agent dies", 7, "r1", 0.03)
+                self.breaks("agent-dies", 7, "r1", 0.03)
                 self.world.loop.run_for(1)
 
     @rule(what=st.sampled_from(["remove", "stop"]), job=st.sampled_from([0, 1]), dies=st.booleans())
     def asked_elsewhere_while_a_link_is_down(self, what: str, job: int, dies: bool) -> None:
         """What one router knows is changed by the other one."""
-        self.breaks("router dies" if dies else "cut", job, "r1", 0.0)
+        self.breaks("router-dies" if dies else "cut", job, "r1", 0.0)
         self.ask(what, job, "r2", "first")
         self.world.loop.run_for(0.05)
 
@@ -153,6 +170,13 @@ class EverythingBreaks(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 16.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.loop.run_for(seconds)
+
+    @rule()
+    def settled(self) -> None:
+        """Before anything else hides it: routers know what agents have."""
+        self.world.settle()
+        broken = self.world.disagreements()
+        assert not broken, broken
 
     @rule(count=st.integers(1, 30))
     def a_few_steps(self, count: int) -> None:
@@ -174,7 +198,13 @@ class EverythingBreaks(RuleBasedStateMachine):
         assert not broken, "\n".join(map(str, [*broken, "of:", *self.world.history.calls]))
 
 
-EverythingBreaks.TestCase.settings = settings(
+class GuardiansWait(EverythingBreaks):
+    """The same with `jobs.survive_agent`: an agent that dies takes no job with it."""
+
+    survive = True
+
+
+EverythingBreaks.TestCase.settings = GuardiansWait.TestCase.settings = settings(
     max_examples=20_000 if LONG else 60,
     stateful_step_count=60 if LONG else 20,
     derandomize=not LONG,
@@ -185,3 +215,4 @@ EverythingBreaks.TestCase.settings = settings(
     phases=[Phase.generate, Phase.shrink],
 )
 TestNothingIsLost = EverythingBreaks.TestCase
+TestNothingIsLostWithGuardians = GuardiansWait.TestCase

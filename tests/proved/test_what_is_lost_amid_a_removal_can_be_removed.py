@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulated_world import World, uid
+from simulated_clients import uid
+from simulated_world import World
 
 NAMED = 1
 """A job of the agent a1."""
