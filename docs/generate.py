@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from pictures import STORIES, picture
+from screens import top_picture
 from values import links, values_page
 
 from prouter import agent_hookspecs, hookspecs
@@ -72,6 +73,7 @@ def pages() -> Mapping[Path, str]:
         DOCS / "reference" / "configuration.md": configuration_page(),
         DOCS / "reference" / "http-api.md": api_page(),
         **{DOCS / "images" / f"hooks-{name}.svg": picture(name) for name in STORIES},
+        DOCS / "images" / "top.svg": top_picture(),
     }
 
 

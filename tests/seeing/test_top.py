@@ -158,7 +158,7 @@ def moment(at: float, count: int, requests: int | None = None) -> Moment:
     agent = {"uid": "a", "name": "", "connected": True, "draining": False, "jobs": 1, "capacity": {}}
     job = {"uid": "j", "name": "", "state": "RUNNING", "agent": {"uid": "a"}, "activity": activity}
     times = {"created_at": "2026-01-01T00:00:00Z", "started_at": None, "connected_at": None, "version": None}
-    return Moment(at, {}, [agent | times], [job | times], more=False)
+    return Moment(at, 1767225600.0 + at, {}, [agent | times], [job | times], more=False)
 
 
 def test_rates_are_over_some_seconds_and_outlive_counts_that_begin_anew() -> None:

@@ -38,6 +38,8 @@ class Moment:
 
     at: float
     """Monotonic."""
+    clock: float
+    """Seconds since the epoch."""
     router: Mapping[str, Any]
     agents: Sequence[Mapping[str, Any]]
     jobs: Sequence[Mapping[str, Any]]
@@ -77,6 +79,7 @@ async def moment(client: Client) -> Moment:
     )
     return Moment(
         at=time.monotonic(),
+        clock=time.time(),
         router=router,
         agents=agents["agents"],
         jobs=[job for answer in jobs for job in answer["jobs"]],

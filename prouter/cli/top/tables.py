@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from prouter.cli.top.asked import Moment, Traffic
@@ -92,11 +92,11 @@ def agents_table(rates: Rates, moment: Moment) -> Table:
     for job in moment.jobs:
         by_agent.setdefault(_agent_of(job, "uid"), []).append(through.get(str(job["uid"]), NOTHING))
     agents = sorted(moment.agents, key=lambda agent: (str(agent["name"] or agent["uid"]), str(agent["uid"])))
-    rows = [_agent(agent, total(by_agent.get(str(agent["uid"]), ()))) for agent in agents]
+    rows = [_agent(agent, total(by_agent.get(str(agent["uid"]), ())), moment.clock) for agent in agents]
     return Table(f"{len(rows)} agents", AGENT_COLUMNS, rows)
 
 
-def _agent(agent: Mapping[str, Any], traffic: Traffic) -> Row:
+def _agent(agent: Mapping[str, Any], traffic: Traffic, clock: float) -> Row:
     state = "away" if not agent["connected"] else "draining" if agent["draining"] else "up"
     most = agent["capacity"].get("jobs", {}).get("total")
     delay = agent.get("loop_delay")
@@ -108,7 +108,7 @@ def _agent(agent: Mapping[str, Any], traffic: Traffic) -> Row:
         size(traffic.bytes_out),
         number(traffic.requests),
         late(delay),
-        ago(agent["connected_at"]),
+        ago(agent["connected_at"], clock),
         _safe(agent["version"] or "original"),
         _safe(agent["uid"]),
     ]
@@ -126,11 +126,11 @@ def jobs_table(rates: Rates, moment: Moment) -> Table:
 
     jobs = sorted(moment.jobs, key=place, reverse=True)
     more = " and more" if moment.more else ""
-    rows = [_job(job, through.get(str(job["uid"]))) for job in jobs]
+    rows = [_job(job, through.get(str(job["uid"])), moment.clock) for job in jobs]
     return Table(f"{len(rows)}{more} jobs that have not finished", JOB_COLUMNS, rows)
 
 
-def _job(job: Mapping[str, Any], traffic: Traffic | None) -> Row:
+def _job(job: Mapping[str, Any], traffic: Traffic | None, clock: float) -> Row:
     activity, state = job.get("activity") or {}, str(job["state"])
     cells = [
         _safe(job["name"] or job["uid"]),
@@ -142,7 +142,7 @@ def _job(job: Mapping[str, Any], traffic: Traffic | None) -> Row:
         number(traffic.requests if traffic is not None else None),
         size(activity.get("bytes_in")),
         size(activity.get("bytes_out")),
-        ago(job["started_at"] or job["created_at"]),
+        ago(job["started_at"] or job["created_at"], clock),
         _safe(job["uid"]),
     ]
     busy = traffic is not None and traffic.bytes_in + traffic.bytes_out > 0
@@ -209,11 +209,11 @@ def late(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def ago(time: str | None) -> str:
+def ago(time: str | None, clock: float) -> str:
     """Since a time of the API."""
     if time is None:
         return "-"
-    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()))
+    seconds = max(0, int(clock - datetime.fromisoformat(time).timestamp()))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length}{unit}"
