@@ -61,6 +61,7 @@ ROWS: Mapping[str, Row] = {
             "test_jobs_outlive_their_agent": 10,
             "test_guardians_outlive_more_than_their_agent": 1,
             "test_an_upgrade_loses_no_job": 1,
+            "test_ports_outlive_their_agent": 0.3,
         },
         ("jobs that were not adopted*", "* trees are gone after", "* is away after", "sandboxes of unfinished jobs*"),
     ),
@@ -76,7 +77,11 @@ ROWS: Mapping[str, Row] = {
     ),
     "R7": Row(
         "who stands still",
-        {"test_all_goes_on_after_a_stop": 10, "test_who_stands_still_keeps_nobody_waiting": 1},
+        {
+            "test_all_goes_on_after_a_stop": 10,
+            "test_who_stands_still_keeps_nobody_waiting": 1,
+            "test_frozen_trees_end_in_time": 3,
+        },
     ),
     "R8": Row(
         "streams that stall",
@@ -95,6 +100,7 @@ ROWS: Mapping[str, Row] = {
         {
             "test_files_are_whole_whatever_breaks": 2,
             "test_a_full_disk_loses_no_job": 0.3,
+            "test_a_failing_disk_loses_no_job": 0.3,
             "test_a_router_with_a_full_disk_lives": 0.3,
         },
         ("uploads that were cut", "files that were neither*", "temporary files*", "until an upload*", "until 507*"),
@@ -122,6 +128,11 @@ ROWS: Mapping[str, Row] = {
     "R17": Row("spoiled input", {"test_spoiled_input_hurts_nobody_else": 20}),
     "R18": Row("sizes of messages", {"test_sizes_do_not_matter": 5}),
     "R19": Row("work on files", {"test_work_on_files_holds_nobody_up": 3}, alone=True),
+    "R20": Row(
+        "a soak",
+        {"test_a_soak_leaves_nothing_behind": 62},
+        ("counts that are not as before*", "processes that nobody waited for", "* growth of its memory*", "faults"),
+    ),
     "R22": Row(
         "every history explained",
         {"test_history_is_explained": 60, "test_an_agent_may_die_at_any_write": 5},

@@ -52,6 +52,7 @@ def steps() -> list[str]:
 async def test_an_upgrade_by_the_page_loses_none_of_twenty_jobs(fleet: Fleet, tmp_path: Path, figures: Figures) -> None:
     old_router, old_agent = (Installed(tmp_path / name, OLD) for name in ("router-host", "agent-host"))
     router = fleet.router(environ=old_router.environ)
+    router.stay_put("server", "control")
     keeps = ("jobs.survive_agent=True", "client.reconnect_delay=0.2")
     agent = fleet.agent(router, *keeps, environ=old_agent.environ)
     await router.agent_is_there(agent)
@@ -89,7 +90,7 @@ async def test_an_upgrade_by_the_page_loses_none_of_twenty_jobs(fleet: Fleet, tm
             assert [(job.info["state"], job.info["pid"]) for job in found] == [("RUNNING", pid) for pid in pids]
         assert (await client.info())["version"] == NEW
         assert [each["version"] for each in await client.agents()] == [NEW]
-        figures.record("R5", "jobs adopted by an upgraded agent", len(jobs) - 1, goal=JOBS, unit="jobs", holds=True)
+        figures.record("R5", "jobs that were not adopted by an upgraded agent", 0, goal=0)
 
         await everything_works(client, agent)
         await guardians_of_before_work(client, agent, jobs, ends)
@@ -115,11 +116,6 @@ async def nothing_more() -> None:
 
 
 async def restarted(daemon: RouterDaemon | AgentDaemon) -> None:
-    """At the addresses where it was."""
-    if isinstance(daemon, RouterDaemon):
-        for name in ("server", "control"):
-            host, port = daemon.address(name)
-            daemon._arguments += ["--set", f"{name}.interface={host}", "--set", f"{name}.port={port}"]
     assert daemon.stop() == 0
     daemon.start()
 
