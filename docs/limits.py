@@ -13,6 +13,7 @@ from typing import Any
 from prouter.agent.guard.held.outlet import DRAIN_SECONDS
 from prouter.agent.links import KEPT_BACK
 from prouter.agent.sections import SECTIONS as OF_AGENT
+from prouter.core.app import END_SECONDS
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
 from prouter.pipe.answer import MAX_INTERIM
@@ -29,13 +30,22 @@ from prouter.web.limits import WebLimits
 PAGE = Path(__file__).parent / "limits.md"
 ROW = re.compile(r"^\| (?:(agent) )?(?:`([a-z_.]+)`|(fixed: [^|]+?)) \| ([0-9.]+)(?: (\w+(?:/s)?))? \|", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "bytes/s": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-WHOLE = (("", "timeouts"), ("", "limits"), ("", "pipes"), ("", "links"), ("agent", "pipes"), ("agent", "links"))
+WHOLE = (
+    ("", "timeouts"),
+    ("", "limits"),
+    ("", "pipes"),
+    ("", "links"),
+    ("", "shutdown"),
+    ("agent", "pipes"),
+    ("agent", "links"),
+)
 """Sections in which every key is such a limit."""
 FIXED: Mapping[str, float] = {
     "fixed: silence": PoolLimits().silent_seconds,
     "fixed: connect": CONNECT_SECONDS,
     "fixed: once more": ONCE_MORE_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
+    "fixed: the end": END_SECONDS,
     "fixed: link's write": SEND_SECONDS,
     "fixed: last output": DRAIN_SECONDS,
     "fixed: kept back": WebLimits().kept_back,

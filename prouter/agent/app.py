@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,7 @@ class AgentApp:
         self._pulse = Pulse(self._settings.slow_callback_seconds)
         self._inside = Inside(settings, host, hooks, self._pulse.count)
         self._stop_asked = asyncio.Event()
+        self.stop_seconds = math.inf  # jobs are ended, whose grace is theirs
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
 

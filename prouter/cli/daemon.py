@@ -7,8 +7,10 @@ import concurrent.futures.thread  # noqa: F401 -- else imported by the first thr
 import contextlib
 import errno
 import logging
+import math
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -25,6 +27,9 @@ STUBBORN_SECONDS = 2.0
 
 class App(Protocol):
     """A daemon."""
+
+    stop_seconds: float
+    """The most that `stop` may take; then the process ends without the rest of it."""
 
     async def start(self) -> None: ...
 
@@ -81,7 +86,22 @@ async def _serve(make: Callable[[], App]) -> None:
         try:
             await app.serve_until_stopped()
         finally:
+            _end_in_time(app.stop_seconds)
             await app.stop()
+
+
+def _end_in_time(seconds: float) -> None:
+    """Whatever does not end, and holds the event loop or another thread, holds the process up no longer than this."""
+
+    def end() -> None:
+        log.warning("ending took longer than %g s: the process ends, what still runs is left", seconds)
+        logging.shutdown()
+        os._exit(0)
+
+    if seconds < math.inf:
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
 
 
 class _LoopErrors:

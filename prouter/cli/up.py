@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 from argparse import Namespace
@@ -42,6 +43,7 @@ class Up:
         self._state = (given.state or default_base() / "up").expanduser().absolute()
         self._stop = asyncio.Event()
         self._apps = contextlib.AsyncExitStack()
+        self.stop_seconds = math.inf  # jobs are ended, whose grace is theirs
 
     async def start(self) -> None:
         """Until the agent is connected."""

@@ -61,6 +61,10 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """For background work to end when it is cancelled."""
+TAKEN_SECONDS = 5.0
+"""When the router ends, for connections that came in time and were not accepted yet."""
+END_SECONDS = 2.0
+"""For all that ends behind the last request, when that took all of its time."""
 
 
 class RouterApp:
@@ -89,6 +93,8 @@ class RouterApp:
         self._cleanup = AsyncExitStack()
         self.endpoints: dict[str, tuple[str, int]] = {}
         self._traffic = {"control": Traffic(), "server": Traffic()}
+        self._control: Acceptor | None = None
+        self.stop_seconds = END_SECONDS + self._settings.notice_seconds + self._settings.drain_seconds
         self.uid = ""
         self._joined = asyncio.Event()
 
@@ -114,8 +120,13 @@ class RouterApp:
         self._reload_by_signal()
 
     async def stop(self) -> None:
-        """Waits end at once, requests that were begun finish, then links close: the reverse of a start."""
+        """It is said, and all goes on; then waits end, requests that were begun finish, links close, as in `_start`
+        backwards."""
         self._description.request_shutdown()
+        if self._control is not None:
+            self._control.wind_down()
+            await asyncio.sleep(self._settings.notice_seconds)
+            await self._control.all_taken(TAKEN_SECONDS)
         await self._cleanup.aclose()
 
     async def _start(self, undo: AsyncExitStack) -> None:
@@ -204,14 +215,19 @@ class RouterApp:
         )
         explanations.rehearses_by(control.rehearse)
         if settings.server is not None:
-            await self._listen(
-                undo, "server", settings.server, AgentEndpoint(fleet, access, told).door(), CLOSE_SECONDS
-            )
+            door = AgentEndpoint(fleet, access, told).door()
+            server = await self._listen("server", settings.server, door)
+            undo.push_async_callback(server.drain, CLOSE_SECONDS)
         undo.push_async_callback(directory.close)
-        await self._listen(undo, "control", settings.control, control, settings.drain_seconds)
+        self._control = await self._listen("control", settings.control, control)
+        undo.push_async_callback(
+            self._control.drain, settings.drain_seconds, tunnel_seconds=settings.tunnel_seconds, in_sight=True
+        )
         undo.callback(directory.end_waits)
         undo.callback(queue.end)
         undo.callback(provisioning.end)
+        undo.callback(self._description.end)
+        undo.callback(control.end)
         tasks.start("housekeeping", housekeeping.run())
         dialer.resume(remembered.dialed)
         self._description.listening()
@@ -268,17 +284,15 @@ class RouterApp:
         self._description.served(table)
         return table
 
-    async def _listen(
-        self, undo: AsyncExitStack, name: str, endpoint: Endpoint, dispatcher: Dispatcher, drain_seconds: float
-    ) -> None:
+    async def _listen(self, name: str, endpoint: Endpoint, dispatcher: Dispatcher) -> Acceptor:
         limits = web_limits(self._sections.section)
         if name == "server":
             limits = replace(limits, kept_back=LINKS_KEEP_BACK)
         acceptor = Acceptor(name, dispatcher, limits, self._traffic[name])
-        undo.push_async_callback(acceptor.drain, drain_seconds)
         self.endpoints[name] = await acceptor.listen(endpoint.interface, endpoint.port)
         what = "control endpoint" if name == "control" else "agent endpoint"
         log.info("Listening on %s (%s)", url_of(*self.endpoints[name]), what)
+        return acceptor
 
 
 def build(

@@ -114,6 +114,7 @@ class Description:
         self._routes: Sequence[Route] = ()
         self._reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
         self.stop_asked = asyncio.Event()
+        self._ending = asyncio.Event()
 
     def platform(self) -> Mapping[str, str]:
         return this_platform()
@@ -176,7 +177,11 @@ class Description:
         return await self._reload()
 
     async def ending(self) -> None:
-        await self.stop_asked.wait()
+        await self._ending.wait()
+
+    def end(self) -> None:
+        """What would stay open for ever closes now."""
+        self._ending.set()
 
     def request_shutdown(self) -> None:
         self.stop_asked.set()

@@ -255,7 +255,17 @@ SECTIONS: tuple[ConfigSection, ...] = (
     ConfigSection(
         "shutdown",
         {
+            "notice": _seconds(
+                "Seconds from the signal on for which work is still taken when the router ends, while /readyz says 503 "
+                "already; a load balancer that sees this in time refuses nobody.",
+                0.05,
+            ),
             "drain_timeout": _seconds("Seconds for which requests that were begun may go on when the router ends.", 30),
+            "websocket_timeout": _seconds(
+                "Seconds for which Websockets may go on when the router ends, at most drain_timeout; then they are "
+                "closed with 1001.",
+                30,
+            ),
         },
     ),
     LOOP_SECTION,
@@ -297,7 +307,9 @@ class RouterSettings:
     reconnect_wait_seconds: float
     max_reconnect_waiters: int
     state_directory: str | None
+    notice_seconds: float
     drain_seconds: float
+    tunnel_seconds: float
     slow_callback_seconds: float
 
     @classmethod
@@ -305,6 +317,7 @@ class RouterSettings:
         """From validated sections."""
         identity, server, control = section("identity"), section("server"), section("control")
         jobs, links, selection = section("jobs"), section("links"), section("selection")
+        shutdown = section("shutdown")
         return cls(
             name=identity["name"],
             uid=identity["uid"],
@@ -328,6 +341,8 @@ class RouterSettings:
             reconnect_wait_seconds=section("proxy")["reconnect_wait"],
             max_reconnect_waiters=section("proxy")["reconnect_waiters"],
             state_directory=section("state")["directory"],
-            drain_seconds=section("shutdown")["drain_timeout"],
+            notice_seconds=shutdown["notice"],
+            drain_seconds=shutdown["drain_timeout"],
+            tunnel_seconds=shutdown["websocket_timeout"],
             slow_callback_seconds=section("loop")["slow_callback"],
         )

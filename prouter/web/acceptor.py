@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
+import socket
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -15,6 +17,7 @@ from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.web.again import Alike
 from prouter.web.connection import ClientConnection, Connected
+from prouter.web.leaving import Leaving, at_most_waiting, has_waiting
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher
 from prouter.web.tunnel import Tunnel
@@ -29,6 +32,12 @@ are kept back for others."""
 LOOK_SECONDS = 0.25
 """How often it is looked whose deadline has passed: a timer for each connection costs a kilobyte, and time for each
 request; none of these deadlines is so exact."""
+QUEUE_SECONDS = 0.005
+"""Between two looks into the kernel's queue, once we want to end."""
+TURNS = 4
+"""Of the loop, until what the last of a queue sent has been read."""
+LAST_SECONDS = 0.5
+"""At the very end: for clients to take their last answer, and again for work that was cancelled."""
 
 
 class Acceptor:
@@ -49,6 +58,9 @@ class Acceptor:
         self._exchanges: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._leaving: Leaving | None = None
+        self._taken = 0
+        """Connections that the kernel gave us, ever."""
         self._next_look: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -66,29 +78,65 @@ class Acceptor:
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 
-    async def drain(self, deadline_seconds: float) -> None:
-        """Stop listening; idle connections close, busy ones after their answer; what is left then is cut."""
+    def wind_down(self) -> None:
+        """All goes on, but each connection closes behind its next answer: the end is near."""
         self.draining = True
-        if self._server is not None:
-            self._server.close()
-        for connection in [*self._connections, *self._turned_away]:
-            connection.drain()
-        try:
-            async with asyncio.timeout(deadline_seconds):
+
+    async def all_taken(self, seconds: float) -> None:
+        """Until nobody is left whom only the kernel knows, for so long at most: who came in time is not refused because
+        we were busy."""
+        loop = asyncio.get_running_loop()
+        enough = self._taken + sum(map(at_most_waiting, self._listeners()))
+        until, turns = loop.time() + seconds, 0
+        while turns < TURNS and loop.time() < until:
+            await asyncio.sleep(QUEUE_SECONDS)
+            left = self._taken < enough and any(map(has_waiting, self._listeners()))
+            turns = 0 if left else turns + 1
+
+    def _listeners(self) -> Sequence[socket.socket]:
+        return self._server.sockets if self._server is not None else ()
+
+    async def drain(self, deadline_seconds: float, *, tunnel_seconds: float = 0.0, in_sight: bool = False) -> None:
+        """What was begun goes on to its end, or until the deadline, where it is cut; tunnels for `tunnel_seconds`.
+
+        `in_sight`: who comes meanwhile is answered as the dispatcher will, and nobody waits for that; otherwise nothing
+        listens any more, and who is idle is closed. At the end that is so in any case.
+        """
+        self.wind_down()
+        leaving = self._leaving = Leaving(each for each in self._there() if each.drain())
+        if not in_sight:
+            self._shut()
+        if not await leaving.all_over(deadline_seconds, min(tunnel_seconds, deadline_seconds)):
+            log.warning("%s: %d connections are cut at the deadline", self.name, len(leaving.begun))
+            for connection in leaving.begun:
+                connection.abort()
+        self._shut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
                 await self._empty.wait()
-        except TimeoutError:
-            log.warning("%s: %d connections are cut at the deadline", self.name, len(self._connections))
-        for connection in [*self._connections, *self._turned_away]:
+        for connection in self._there():
             connection.abort()
         exchanges = set(self._exchanges)
         for task in exchanges:
             task.cancel()
         if exchanges:
-            await asyncio.wait(exchanges, timeout=deadline_seconds)
+            await asyncio.wait(exchanges, timeout=LAST_SECONDS)
+
+    def _there(self) -> list[Connected]:
+        return [*self._connections, *self._turned_away]
+
+    def _shut(self) -> None:
+        """Nobody comes any more, and who has nothing to get goes."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._there():
+            if not connection.drain():
+                connection.hang_up()
 
     # --- the connections tell (ConnectionHome) ---
 
     def admit(self, connection: ClientConnection, descriptor: int) -> bool:
+        self._taken += 1
         there = len(self._connections)
         if there >= self.limits.connections:
             self._refusals.warn("%s: a connection is refused, there are %d", self.name, there)
@@ -121,8 +169,12 @@ class Acceptor:
     def replaced(self, connection: ClientConnection, tunnel: Tunnel) -> None:
         self._connections.discard(connection)
         self._connections.add(tunnel)
+        if self._leaving is not None:
+            self._leaving.replaced(connection, tunnel)
 
     def lost(self, connection: Connected) -> None:
+        if self._leaving is not None:
+            self._leaving.lost(connection)
         self._connections.discard(connection)
         self._turned_away.pop(connection, None)
         self.traffic.connections = len(self._connections)
@@ -139,7 +191,7 @@ class Acceptor:
 
     def _look(self) -> None:
         """Whose deadline has passed is told; again and again while there are connections."""
-        there = [*self._connections, *self._turned_away]
+        there = self._there()
         loop = asyncio.get_running_loop()
         self._next_look = loop.call_later(LOOK_SECONDS, self._look) if there else None
         now = loop.time()

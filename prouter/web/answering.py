@@ -46,6 +46,8 @@ class Answering(Accounted):
     _keep_alive = False
     _decoder: ChunkDecoder | None = None
     _tunnel = False
+    _early = b""
+    """What came with the answer that makes it one."""
     _follows = False
     _served = False
     """By a handler of ours, which ends by itself when the endpoint does."""
@@ -151,6 +153,8 @@ class Answering(Accounted):
         if self._decoder is not None:
             data = self._decoder.feed(data)
         self._bytes_out += len(data)
+        if self._tunnel:
+            self._early += data
         unsent, self._unsent = self._unsent, b""
         self._client.write(unsent + data if unsent else data)
 

@@ -37,8 +37,8 @@ class Client(Protocol):
 
     def resume_body(self, reason: str) -> None: ...
 
-    def become_tunnel(self, before: Accounted, upstream: Upstream, *, endless: bool) -> None:
-        """The answer was a 101: what comes is opaque from now on (tunnel.py)."""
+    def become_tunnel(self, before: Accounted, upstream: Upstream, *, endless: bool, early: bytes) -> None:
+        """The answer was a 101: what comes is opaque from now on (tunnel.py). `early` came with it, and is written."""
 
     def give_away(self) -> tuple[asyncio.Transport, bytes]: ...
 

@@ -56,8 +56,11 @@ class Connected(Protocol):
 
     def overdue(self) -> None: ...
 
-    def drain(self) -> None:
-        """The endpoint ends: what is idle closes, tunnels too, what is busy after its answer was taken."""
+    def drain(self) -> bool:
+        """The endpoint ends, and waits for this one if it says so: an answer goes on, and is the last one."""
+
+    def go_away(self) -> bool:
+        """Tunnels had their time: whether it is one, and goes."""
 
     def hang_up(self) -> None:
         """Whatever still comes."""
@@ -219,7 +222,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
 
     def _begin_again(self, data: bytes) -> bool:
         """Begin an exchange for a request like one before, where it is one."""
-        if self._slow:
+        if self._slow or self._home.draining:
             return False
         again = self._again
         rest = again.matched(data) if again is not None else None
@@ -348,19 +351,19 @@ class ClientConnection(ShortWay, asyncio.Protocol):
     def resume_body(self, reason: str) -> None:
         self._pauses.remove(reason)
 
-    def become_tunnel(self, before: Accounted, upstream: Upstream, *, endless: bool) -> None:
+    def become_tunnel(self, before: Accounted, upstream: Upstream, *, endless: bool, early: bytes) -> None:
         self._exchange = None
         self._disarm()
-        early = bytes(self._buffer)
+        waiting = bytes(self._buffer)
         self._buffer.clear()
         held = "upstream" in self._pauses
         self._pauses.clear()
-        tunnel = Tunnel(before, self._transport, upstream, self._home, endless=endless, slow=self._slow)
+        tunnel = Tunnel(before, self._transport, upstream, self._home, endless=endless, slow=self._slow, early=early)
         if held:  # a job may switch before it has read what was asked
             tunnel.body_pause()
         self._home.replaced(self, tunnel)
-        if early:
-            tunnel.data_received(early)
+        if waiting:
+            tunnel.data_received(waiting)
 
     def give_away(self) -> tuple[asyncio.Transport, bytes]:
         """The transport, reading paused, and what came behind the head; this connection knows it no more."""
@@ -418,12 +421,15 @@ class ClientConnection(ShortWay, asyncio.Protocol):
 
     # --- the acceptor asks ---
 
-    def drain(self) -> None:
+    def drain(self) -> bool:
+        self._again = None  # what was known of requests is not looked at any more: the dispatcher refuses them
         exchange = self._engaged()
         if exchange is not None:
             exchange.endpoint_ends()
-        elif not self._lingering:
-            self._transport.close()
+        return exchange is not None or self._lingering > 0 or self._transport.is_closing()
+
+    def go_away(self) -> bool:
+        return False
 
     def hang_up(self) -> None:
         self._transport.close()

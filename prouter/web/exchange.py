@@ -257,7 +257,7 @@ class Exchange(Answering):
         upstream, self._upstream, self._carrying = self._upstream, None, False
         assert upstream is not None
         self._within(self._tell_answered)
-        self._client.become_tunnel(self, upstream, endless=self._served or self._follows)
+        self._client.become_tunnel(self, upstream, endless=self._served or self._follows, early=self._early)
 
     # --- answers of our own ---
 

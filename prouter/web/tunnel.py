@@ -19,6 +19,7 @@ from prouter.pipe.reset import end_at_close, half_close, reset
 from prouter.pipe.turns import LARGE_BYTES
 from prouter.pipe.upstream import Upstream
 from prouter.web.accounting import CLIENT_GONE, ENDING, Accounted
+from prouter.web.frame_ends import GOING_AWAY, FrameEnds
 from prouter.web.limits import WebLimits
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,16 @@ class TunnelHome(Protocol):
 class Tunnel(Accounted, asyncio.Protocol):
     """The client's end; a Carrier for the upstream.
 
-    `endless`: that nothing is sent for long is no reason to end. `slow`: the client does not read just now.
+    `endless`: that nothing is sent for long is no reason to end. `slow`: the client does not read just now. `early`:
+    what came from the upstream before this.
     """
 
     _eofs = 0
     """Of the two sides."""
     _held = False
     """The upstream does not read just now."""
+    _frames: FrameEnds | None = None
+    """Of the upstream, where it is a Websocket that has not ended."""
     _unsent = math.inf
     """What was left for the client at the last look, once all is over."""
 
@@ -54,8 +58,12 @@ class Tunnel(Accounted, asyncio.Protocol):
         *,
         endless: bool,
         slow: bool,
+        early: bytes,
     ) -> None:
         self._take_from(before)
+        if self._incoming.head.upgrade == "websocket":
+            self._frames = FrameEnds()
+            self._frames.feed(early)
         self._incoming.head = replace(self._incoming.head, headers=())
         self._transport = transport
         self._upstream = upstream
@@ -109,12 +117,15 @@ class Tunnel(Accounted, asyncio.Protocol):
     def carried(self, data: bytes) -> None:
         self._moved_at = self._loop.time()
         self._bytes_out += len(data)
+        if self._frames is not None:
+            self._frames.feed(data)
         self._transport.write(data)
 
     def passed(self) -> None:
         """Nothing waits here."""
 
     def finished(self) -> None:
+        self._frames = None
         half_close(self._transport)
         self._ended()
 
@@ -187,13 +198,38 @@ class Tunnel(Accounted, asyncio.Protocol):
 
     # --- the acceptor ---
 
-    def drain(self) -> None:
-        """The endpoint ends."""
+    def drain(self) -> bool:
+        return True
+
+    def go_away(self) -> bool:
+        """Close both sides, as far as we can in words that the client knows; it has until `abort` to read them."""
+        if self._over or self._transport.is_closing():
+            return True
         self._cut_by = self._cut_by or ENDING
-        self._close()
+        if self._frames is not None and self._frames.between:
+            self._transport.write(GOING_AWAY)
+        self._upstream.release(in_step=False)
+        self._account()
+        end_at_close(self._transport)
+        half_close(self._transport)
+        self.late_at = self._loop.time() + self._home.limits.idle_seconds
+        self._transport.set_protocol(_LastWords(self))
+        if self._held and not self._transport.is_closing():
+            self._transport.resume_reading()
+        return True
 
     def hang_up(self) -> None:
         self._transport.close()
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+class _LastWords(asyncio.Protocol):
+    """In place of a tunnel that is over: what still comes is dropped, until the client has ended, too."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tunnel.connection_lost(exc)

@@ -300,10 +300,15 @@ class Machine:
         connection.connection_made(self.client)
 
     def drain(self) -> None:
-        """The endpoint ends."""
+        """The endpoint ends, which has no time for tunnels."""
         self.draining = True
         if not self.connections_lost:
-            self.run(self.connection.drain)
+            self.run(self._end)
+
+    def _end(self) -> None:
+        if not self.connection.drain():
+            self.connection.hang_up()
+        self.connection.go_away()
 
     # --- time ---
 
