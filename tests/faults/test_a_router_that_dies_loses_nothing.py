@@ -108,8 +108,8 @@ async def test_a_create_that_is_repeated_waits_for_the_agent_that_may_have_made_
         first.signal(signal.SIGSTOP)
         try:
             for _ in range(2):  # the second time what the run between has written counts, in which it was never there
-                router.start()
                 began = time.time()
+                router.start()
                 await eventually(lambda: connected(client, [second]))
                 await eventually(lambda began=began: written_since(router, began), what="what the router keeps")
                 router.kill()
