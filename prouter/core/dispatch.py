@@ -33,6 +33,7 @@ from prouter.http1.policy import end_to_end, forward_request, reframed, without_
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
 from prouter.model.forwarded import OTHERS as FORWARDED_OTHERS
+from prouter.model.frames import FOLLOWED_HEADER
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRecord, JobRef
@@ -47,7 +48,6 @@ from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.accept import check_acceptable
-from prouter.web.accounting import ENDING
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome
 from prouter.web.routes import Match, RouteTable
@@ -100,11 +100,6 @@ class ControlDispatcher:
         self._returning = returning
         self._queue = queue
         self._resuming = resuming
-        self._ending = False
-
-    def end(self) -> None:
-        """From now on all but health checks is refused."""
-        self._ending = True
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
         self._told.of_all(incoming)
@@ -112,8 +107,6 @@ class ControlDispatcher:
         ours = self._origins.host_is_ours(head)
         principal, begun = ANONYMOUS, (self._access.guards, self._hooks.generation)
         special = self._routes.special(head.method, head.path)
-        if self._ending and not (special is not None and special.public):
-            raise Unavailable(ENDING)
         if special is not None and special.recorded and incoming.on_answer is None:
             trail.set(Trail())
         public = ours and special is not None and special.public
@@ -409,8 +402,11 @@ class ControlDispatcher:
         if resume is None or not isinstance(target, AgentService):
             return Forward(opener, plan, head, follows=relay.follows)
 
-        def again(place: int) -> bytes:
-            return forward_request(head, _without_cookies(resume(place), call.principal))
+        def again(place: int, followed: str | None) -> bytes:
+            plan = resume(place)
+            if followed is not None:
+                plan = dataclasses.replace(plan, set_headers=(*plan.set_headers, (FOLLOWED_HEADER, followed)))
+            return forward_request(head, _without_cookies(plan, call.principal))
 
         return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
 

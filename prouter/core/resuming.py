@@ -18,7 +18,7 @@ from prouter.core.agents.directory import AgentDirectory
 from prouter.errors import ProuterError, RemoteProtocolError, TimedOut, UpstreamFailed
 from prouter.http1.framing import BodyKind, ChunkDecoder
 from prouter.http1.response import PlainHead
-from prouter.model.frames import FRAMES_HEADER, FrameReader
+from prouter.model.frames import FOLLOWED_HEADER, FRAMES_HEADER, FrameReader
 from prouter.model.http import ResponseHead
 from prouter.model.services import Tasks
 from prouter.pipe.answer import AnswerReader
@@ -34,10 +34,13 @@ GIVE_UP_SECONDS = 60.0
 """An agent that is linked and does not let the answer go on for so long: then it is cut."""
 ANSWER_SECONDS = 15.0
 """For the head by which a pipe goes on."""
+OURS = (FRAMES_HEADER.lower(), FOLLOWED_HEADER.lower())
 LATER = (429, 502, 503, 504)
 """Not now: the agent may not have noticed yet that the one before is gone."""
 
 Take = Callable[[bool], Awaitable[UpstreamPipe]]
+Again = Callable[[int, str | None], bytes]
+"""The request's head by which the answer goes on: from which place, and what is followed, as the first answer said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class Resuming:
     directory: AgentDirectory
     tasks: Tasks
 
-    def opener(self, agent: str, take: Take, again: Callable[[int], bytes]) -> Callable[[bool], Awaitable[Upstream]]:
-        """How a relay gets the upstream; `again` is the request's head by which the answer goes on from a place."""
+    def opener(self, agent: str, take: Take, again: Again) -> Callable[[bool], Awaitable[Upstream]]:
+        """How a relay gets the upstream."""
 
         async def opened(fresh: bool) -> Upstream:
             return ResumedAnswer(self, agent, await take(fresh), take, again)
@@ -74,9 +77,7 @@ class Resuming:
 class ResumedAnswer:
     """An Upstream for the exchange, a Carrier for one pipe after the other."""
 
-    def __init__(
-        self, shared: Resuming, agent: str, pipe: UpstreamPipe, take: Take, again: Callable[[int], bytes]
-    ) -> None:
+    def __init__(self, shared: Resuming, agent: str, pipe: UpstreamPipe, take: Take, again: Again) -> None:
         self._shared = shared
         self._agent = agent
         self._pipe: UpstreamPipe | None = pipe
@@ -90,6 +91,7 @@ class ResumedAnswer:
         self._decoder = ChunkDecoder()
         self._place = 0
         """Behind what was passed on."""
+        self._followed: str | None = None
         self._stuck_at = -1
         """Where it was when it was cut last; how long to pause before it is asked again, and until when."""
         self._pause = 0.0
@@ -169,7 +171,8 @@ class ResumedAnswer:
         if framed:
             assert place is not None
             self._frames, self._place = FrameReader(), int(place) if place.isdecimal() else 0
-        carrier.answered(_without_place(head))
+            self._followed = head.get(FOLLOWED_HEADER)
+        carrier.answered(_without_ours(head))
 
     def passes(self, head: PlainHead) -> None:
         """Not asked for."""
@@ -216,6 +219,9 @@ class ResumedAnswer:
                 self._going_on.set_exception(error)
         elif self._frames is None:
             carrier.failed(error, untouched=untouched)
+        elif self._frames.whole:
+            self._pipe = None
+            self.finished()
         else:
             self._pipe = None
             self._shared.tasks.start(f"following on agent {self._agent}", self._go_on(error))
@@ -276,7 +282,7 @@ class ResumedAnswer:
             if reason != "client":  # its head is read whoever waits
                 pipe.pause_reading(reason)
         try:
-            pipe.begin(self, self._again(self._place), "GET")
+            pipe.begin(self, self._again(self._place, self._followed), "GET")
             async with asyncio.timeout(ANSWER_SECONDS):
                 await going_on
         except BaseException as error:
@@ -314,8 +320,7 @@ class _Refused(Exception):
         super().__init__(why.detail)
 
 
-def _without_place(head: ResponseHead) -> ResponseHead:
+def _without_ours(head: ResponseHead) -> ResponseHead:
     if head.get(FRAMES_HEADER) is None:
         return head
-    headers = tuple((name, value) for name, value in head.headers if name.lower() != FRAMES_HEADER.lower())
-    return dataclasses.replace(head, headers=headers)
+    return dataclasses.replace(head, headers=tuple(field for field in head.headers if field[0].lower() not in OURS))

@@ -4,7 +4,7 @@ An answer that follows something is cut when the way to the agent is. In frames,
 which place of what is followed it ends; who relays it takes the frames off, and asks again from the last place when the
 answer is cut (plugin.Relay.resume). Pure: bytes in, frames out.
 
-    8 bytes  the place behind this frame, big endian
+    8 bytes  the place behind this frame, big endian; its highest bit is set in the last frame of a whole answer
     4 bytes  how many bytes follow
     ...      those bytes of the body
 
@@ -19,7 +19,13 @@ from collections.abc import Iterator
 from prouter.errors import RemoteProtocolError
 
 FRAMES_HEADER = "X-Prouter-Frames"
-"""In the request: frames are understood. In the answer: it is in frames, and begins at this place."""
+"""In the request: frames are understood (UNDERSTOOD). In the answer: it is in frames, and begins at this place."""
+UNDERSTOOD = "2"
+"""By the version before, "1", which knew no last frame."""
+FOLLOWED_HEADER = "X-Prouter-Followed"
+"""In the answer: what exactly is followed, in words of its maker, where it could be followed by something else at the
+same place (another run of the job). In the request by which the answer is to go on: the same words."""
+LAST = 1 << 63
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 _HEAD = struct.Struct(">QI")
 _FAILED = 2**32 - 1
@@ -27,9 +33,9 @@ FAILURE = _HEAD.pack(0, _FAILED)
 """The last frame of an answer that its maker breaks off."""
 
 
-def frame(after: int, data: bytes) -> bytes:
-    """One piece of the body, and the place behind it."""
-    return _HEAD.pack(after, len(data)) + data
+def frame(after: int, data: bytes, *, last: bool = False) -> bytes:
+    """One piece of the body, and the place behind it. Behind the `last` one nothing is asked for any more."""
+    return _HEAD.pack(after | LAST if last else after, len(data)) + data
 
 
 class FrameReader:
@@ -37,6 +43,8 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self.whole = False
+        """The last frame came: what is missing of the answer says nothing."""
 
     @property
     def amid(self) -> bool:
@@ -57,4 +65,5 @@ class FrameReader:
                 return
             body = bytes(self._buffer[_HEAD.size : end])
             del self._buffer[:end]
-            yield after, body
+            self.whole = self.whole or after >= LAST
+            yield after & ~LAST, body

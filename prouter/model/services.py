@@ -431,11 +431,18 @@ class JobOutput(Protocol):
     async def tail(self, stream: OutputStream | None, lines: int) -> int:
         """The offset where the last lines begin."""
 
-    def read(self, stream: OutputStream | None, offset: int, *, follow: bool) -> AsyncIterator[Sequence[OutputPiece]]:
+    @property
+    def run(self) -> int:
+        """The number of the job's run that is the current one, or the one to come; from 1 on."""
+
+    def read(
+        self, stream: OutputStream | None, offset: int, *, follow: bool, run: int | None = None
+    ) -> AsyncIterator[Sequence[OutputPiece]]:
         """Pieces from `offset` on, as many as one look finds, gaps where bytes were dropped. Nothing is read ahead.
 
-        With `follow` it ends when the job has ended and all was read; a job that was not started yet is waited for,
-        and after some seconds of silence there is an empty sequence, so that the reader can show that it is alive.
+        With `follow` it ends when the job has ended and all was read, or with that `run` (the current one without);
+        a job that was not started yet is waited for, and after some seconds of silence there is an empty sequence, so
+        that the reader can show that it is alive.
 
         Raises Conflict for an earlier run of which is not known where it ended, JobNotFound when the job is removed
         meanwhile.
@@ -481,6 +488,11 @@ async def _tells_nothing(most_bytes: int) -> Mapping[str, Any]:
     return {}
 
 
+async def _removes_nothing(finished_seconds: float | None, disk_bytes: int | None) -> Mapping[str, Any]:
+    """Where there is no daemon around a plugin."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class AgentHost:
     """What a plugin of the agent gets at its start-up."""
@@ -496,3 +508,6 @@ class AgentHost:
     state_directory: Path
     state: Callable[[int], Awaitable[Mapping[str, Any]]] = _tells_nothing
     """What the agent is like inside, for support: no secrets, and no more than so many bytes as JSON."""
+    would_remove: Callable[[float | None, int | None], Awaitable[Mapping[str, Any]]] = _removes_nothing
+    """Which finished jobs the agent would remove by itself now, under its `jobs.finished_ttl` (seconds) and
+    `jobs.disk_quota` (bytes), or others where they are given; as JSON. Nothing is removed."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.output import NEWS_SECONDS, FollowedOutput
+from prouter.agent.jobs.runs import Run
 from prouter.agent.output.limits import LineLimits
 from prouter.agent.output.lines import LineReader
 from prouter.agent.output.reader import SpoolReader
@@ -40,20 +41,28 @@ class ChangedOutput:
         self._limits = limits
         self._raw = FollowedOutput(job)
 
+    @property
+    def run(self) -> int:
+        return self._raw.run
+
     async def end(self, stream: OutputStream | None) -> int:
         return await self._raw.end(stream)
 
     async def tail(self, stream: OutputStream | None, lines: int) -> int:
         return await self._raw.tail(stream, lines)
 
-    async def read(
-        self, stream: OutputStream | None, offset: int, *, follow: bool
+    def read(
+        self, stream: OutputStream | None, offset: int, *, follow: bool, run: int | None = None
     ) -> AsyncIterator[Sequence[OutputPiece]]:
-        run = self._job.run
+        return self._changed(stream, offset, self._job.run.of(run), follow=follow)
+
+    async def _changed(
+        self, stream: OutputStream | None, offset: int, run: Run, *, follow: bool
+    ) -> AsyncIterator[Sequence[OutputPiece]]:
         streams = (stream,) if stream is not None else tuple(OutputStream)
         lines = {one: _Lines(self._job, one, self._hooks, self._limits) for one in streams}
         view = _View(self._job, stream)
-        async for pieces in self._raw.read(stream, offset, follow=follow):
+        async for pieces in self._raw.read_run(stream, offset, run, follow=follow):
             placed = await view.placed(pieces)
             until = asyncio.get_running_loop().time() + self._limits.wait_seconds
             changed: dict[int, list[OutputPiece]] = {}

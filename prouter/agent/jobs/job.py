@@ -71,7 +71,7 @@ class Job:
         """What goes through its ports; the connections add to it."""
         self.running: Running | None = None
         """The tree, while there is one."""
-        self.run = Run(begun=record.state is not JobState.NEW)
+        self.run = Run.from_wire((beside or {}).get("run"), begun=record.state is not JobState.NEW)
         self.ending: Reason | None = None
         """Why the tree is being killed, once it is: then an end of its streams is a cut."""
         self.kept = Kept(directory, beside or {})
@@ -108,7 +108,7 @@ class Job:
         """Its tree has outlived an earlier run of the agent: it goes on where it was, before anybody can ask for
         anything. Raises Conflict when nobody can tell how it was started."""
         request, launch = await asyncio.to_thread(self.directory.last_start_of_run)
-        self.run = Run(begun=True, begins_at=launch.begins_at)
+        self.run.begins_at = launch.begins_at
         self.running = running
         started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         for asked in (["start", request.to_wire()], ["restart"]):
@@ -385,6 +385,7 @@ class Job:
         around = self._around
         await asyncio.to_thread(self.directory.begin_run, request)
         self.run = await self.run.next(self.directory.path)
+        self.kept.run = self.run.to_wire()
         await self.kept.save(self.record)
         finders = [held.enter_context(finder) for finder in self._finders(request)]
         if around.survive:

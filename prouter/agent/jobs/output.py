@@ -31,16 +31,26 @@ class FollowedOutput:
     def __init__(self, job: Job) -> None:
         self._job = job
 
+    @property
+    def run(self) -> int:
+        return self._job.run.number
+
     async def end(self, stream: OutputStream | None) -> int:
         return await asyncio.to_thread(self._reader(stream).end)
 
     async def tail(self, stream: OutputStream | None, lines: int) -> int:
         return await asyncio.to_thread(self._reader(stream).tail, lines)
 
-    async def read(
-        self, stream: OutputStream | None, offset: int, *, follow: bool
+    def read(
+        self, stream: OutputStream | None, offset: int, *, follow: bool, run: int | None = None
     ) -> AsyncIterator[Sequence[OutputPiece]]:
-        reader, run = self._reader(stream), self._job.run
+        return self.read_run(stream, offset, self._job.run.of(run), follow=follow)
+
+    async def read_run(
+        self, stream: OutputStream | None, offset: int, run: Run, *, follow: bool
+    ) -> AsyncIterator[Sequence[OutputPiece]]:
+        """The same of a run that is known."""
+        reader = self._reader(stream)
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         while True:

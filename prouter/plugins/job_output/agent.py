@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prouter import hookimpl
 from prouter.errors import JobNotFound, ProuterError, RangeNotSatisfiable, TooManyRequests
-from prouter.model.frames import FAILURE, FRAMES_HEADER
+from prouter.model.frames import FAILURE, FOLLOWED_HEADER, FRAMES_HEADER, UNDERSTOOD
+from prouter.model.http import RequestHead
 from prouter.model.ids import JobUid
+from prouter.model.jobs import JobRecord
 from prouter.model.output import OutputPiece
 from prouter.model.plugin import Call, ConfigSection, Route
 from prouter.model.services import AgentHost
 from prouter.model.services import JobOutput as Output
-from prouter.plugins.job_output.view import EventStream, Framed, PlainText, View
+from prouter.plugins.job_output.view import MAX_DIGITS, EventStream, Framed, PlainText, View
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -78,6 +80,7 @@ class JobOutput:
             return await self._send(call, job, output, view, start, headers)
         if call.head.get(FRAMES_HEADER) is not None:
             headers[FRAMES_HEADER] = str(start)
+            headers[FOLLOWED_HEADER] = _followed(call.head) or str(output.run)
         with self._follower(job):
             return await self._send(call, job, output, view, start, headers)
 
@@ -88,10 +91,12 @@ class JobOutput:
         from aiohttp import web
 
         plain = EventStream() if view.events else PlainText()
-        form = Framed(plain, start) if FRAMES_HEADER in headers else plain
+        framed = FRAMES_HEADER in headers
+        form = Framed(plain, start, tells_last=call.head.get(FRAMES_HEADER) == UNDERSTOOD) if framed else plain
         answer = web.StreamResponse(headers=headers)
         assert call.request is not None
-        reading = output.read(view.stream, start, follow=view.follow)
+        run = int(headers.get(FOLLOWED_HEADER, output.run))
+        reading = output.read(view.stream, start, follow=view.follow, run=run)
         first: Sequence[OutputPiece] | None = None
         if not view.follow and call.head.method != "HEAD":
             first = await anext(reading, None)  # so that a failure is an error and no cut
@@ -104,14 +109,20 @@ class JobOutput:
                     if data := form.encode(pieces):
                         await answer.write(data)
             except (ProuterError, OSError):  # of the reading, or the client is gone, who gets nothing any more
-                if FRAMES_HEADER in headers:
+                if framed:
                     await answer.write(FAILURE)
                 raise
-            with suppress(JobNotFound):  # removed by now: it ended, and nobody knows how
-                if data := form.end(self.agent.jobs.get(job)):
-                    await answer.write(data)
+            if data := form.end(self._ended(job, output, run)):
+                await answer.write(data)
         await answer.write_eof()
         return answer
+
+    def _ended(self, job: JobUid, output: Output, run: int) -> JobRecord | None:
+        """How that run ended. None: it was removed by now, or runs anew."""
+        try:
+            return self.agent.jobs.get(job) if output.run == run else None
+        except JobNotFound:
+            return None
 
     @contextmanager
     def _follower(self, job: JobUid) -> Iterator[None]:
@@ -129,6 +140,12 @@ class JobOutput:
             self._followers[job] -= 1
             if not self._followers[job]:
                 del self._followers[job]
+
+
+def _followed(head: RequestHead) -> str | None:
+    """The run that a follow which goes on was about; what is no number counts as none."""
+    words = head.get(FOLLOWED_HEADER)
+    return words if words is not None and words.isascii() and words.isdecimal() and len(words) <= MAX_DIGITS else None
 
 
 async def _start(output: Output, view: View) -> int:

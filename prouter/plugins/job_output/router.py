@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from prouter import hookimpl
-from prouter.model.frames import FRAMES_HEADER
+from prouter.model.frames import FOLLOWED_HEADER, FRAMES_HEADER, UNDERSTOOD
 from prouter.model.http import ForwardPlan
 from prouter.model.plugin import Call, Relay, Route, relay_to_agent
 from prouter.model.query import SWITCH, switch
@@ -19,7 +19,8 @@ QUERY: Mapping[str, Mapping[str, Any]] = {
     "offset": {"type": "integer", "minimum": 0, "description": "Begin at this byte of what is asked for."},
     "tail": {"type": "integer", "minimum": 0, "description": "Begin with the last so many lines."},
 }
-FRAMES = FRAMES_HEADER.lower()
+OURS = {FRAMES_HEADER.lower(), FOLLOWED_HEADER.lower()}
+"""Between router and agent; what a client says in them counts nothing."""
 
 
 class JobOutput:
@@ -42,13 +43,13 @@ class JobOutput:
     async def _relay(self, call: Call) -> Relay:
         relay = relay_to_agent(call, "output", follows=switch(call.query, "follow"))
         if not relay.follows or call.head.method != "GET":
-            return replace(relay, plan=replace(relay.plan, drop=relay.plan.drop | {FRAMES}))
+            return replace(relay, plan=replace(relay.plan, drop=relay.plan.drop | OURS))
         path = relay.plan.target.partition("?")[0]
         stream = f"&stream={call.query['stream']}" if "stream" in call.query else ""
         plan = replace(
             relay.plan,
-            drop=relay.plan.drop | {FRAMES},
-            set_headers=(*relay.plan.set_headers, (FRAMES_HEADER, "1")),
+            drop=relay.plan.drop | OURS,
+            set_headers=(*relay.plan.set_headers, (FRAMES_HEADER, UNDERSTOOD)),
         )
 
         def resume(place: int) -> ForwardPlan:

@@ -62,7 +62,7 @@ class PlainText:
             parts.append(data)
         return b"".join(parts)
 
-    def end(self, record: JobRecord) -> bytes:
+    def end(self, record: JobRecord | None) -> bytes:
         return b""
 
 
@@ -72,9 +72,10 @@ class EventStream:
     def encode(self, pieces: Sequence[OutputPiece]) -> bytes:
         return b"".join(map(_event, _joined(pieces))) or QUIET
 
-    def end(self, record: JobRecord) -> bytes:
-        """Once a job has ended, so that a browser knows that there is nothing to come back for."""
-        if not record.ended:
+    def end(self, record: JobRecord | None) -> bytes:
+        """Once a job has ended, so that a browser knows that there is nothing to come back for. None: nobody knows how
+        the run that was followed ended."""
+        if record is None or not record.ended:
             return b""
         reason = record.reason.value if record.reason else None
         return _format("end", {"state": record.state.value, "exit_code": record.exit_code, "reason": reason})
@@ -83,18 +84,19 @@ class EventStream:
 class Framed:
     """Either form for a router, which is told how far it has come (model/frames.py)."""
 
-    def __init__(self, form: EventStream | PlainText, start: int) -> None:
+    def __init__(self, form: EventStream | PlainText, start: int, *, tells_last: bool) -> None:
         self._form = form
         self._place = start
+        self._tells_last = tells_last
 
     def encode(self, pieces: Sequence[OutputPiece]) -> bytes:
         data = self._form.encode(pieces)
         self._place = pieces[-1].after if pieces else self._place
         return frame(self._place, data) if data or pieces else b""
 
-    def end(self, record: JobRecord) -> bytes:
+    def end(self, record: JobRecord | None) -> bytes:
         data = self._form.end(record)
-        return frame(self._place, data) if data else b""
+        return frame(self._place, data, last=self._tells_last) if data or self._tells_last else b""
 
 
 def _event(piece: OutputPiece) -> bytes:
