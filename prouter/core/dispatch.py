@@ -48,6 +48,7 @@ from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.accept import check_acceptable
+from prouter.web.accounting import ENDING
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome
 from prouter.web.routes import Match, RouteTable
@@ -100,6 +101,11 @@ class ControlDispatcher:
         self._returning = returning
         self._queue = queue
         self._resuming = resuming
+        self._ending = False
+
+    def end(self) -> None:
+        """From now on all but health checks is refused."""
+        self._ending = True
 
     async def dispatch(self, incoming: Incoming) -> Outcome:
         self._told.of_all(incoming)
@@ -107,6 +113,8 @@ class ControlDispatcher:
         ours = self._origins.host_is_ours(head)
         principal, begun = ANONYMOUS, (self._access.guards, self._hooks.generation)
         special = self._routes.special(head.method, head.path)
+        if self._ending and not (special is not None and special.public):
+            raise Unavailable(ENDING)
         if special is not None and special.recorded and incoming.on_answer is None:
             trail.set(Trail())
         public = ours and special is not None and special.public
