@@ -22,6 +22,7 @@ def made(*calls: Mapping[str, Any]) -> History:
 
 
 CREATE, START = {"verb": "create", "state": "NEW"}, {"verb": "start", "key": "k", "state": "RUNNING"}
+STOP = {"verb": "stop", "state": "FINISHED", "reason": "stopped"}
 REMOVE, WAIT = {"verb": "remove"}, {"verb": "wait", "state": "FINISHED", "reason": "exited"}
 
 
@@ -55,6 +56,10 @@ def told(state: str, revision: int, **facts: Any) -> dict[str, Any]:
         ([CREATE, START], Truth({JOB: [("FINISHED", LOST)]}, {JOB: 1}), "nothing died"),
         ([CREATE, START], Truth({JOB: [("FINISHED", "stopped")]}, {JOB: 1}), "nobody asked for that"),
         ([CREATE, START], Truth({JOB: [("FINISHED", "exited")]}, {JOB: 1}), "ended by itself"),
+        ([CREATE, START], Truth({JOB: [("FINISHED", "start-failed")]}, {JOB: 0}), "could not fail"),
+        ([CREATE, START], Truth({JOB: [("FINISHED", "orphaned")]}, {JOB: 1}), "ended as orphaned"),
+        ([CREATE, START], Truth({JOB: [("FINISHED", "timeout")]}, {JOB: 1}), "a reason that there was not"),
+        ([CREATE, START, STOP], Truth(RUNS, {JOB: 1}, [JOB]), "its stop was acknowledged"),
         ([CREATE, START, REMOVE], Truth({}, {JOB: 1}, [JOB]), "nobody knows of it"),
         ([CREATE, upload("a")], Truth({JOB: [("NEW", None)]}, {}, files={JOB: None}), "uploaded is gone"),
         ([CREATE, upload("a")], Truth({JOB: [("NEW", None)]}, {}, files={JOB: "aa"}), "holds 'aa'"),
@@ -62,6 +67,7 @@ def told(state: str, revision: int, **facts: Any) -> dict[str, Any]:
         ([CREATE, upload("a"), download(None)], Truth({JOB: [("NEW", None)]}, {}, files={JOB: "a"}), "is gone"),
         ([CREATE, upload("a"), upload("b"), download("a")], Truth({JOB: [("NEW", None)]}, {}), "holds 'a'"),
         ([CREATE, WAIT | {"state": "RUNNING"}], Truth(RUNS, {}, [JOB]), "ended before the job"),
+        ([CREATE, WAIT | {"reason": None}], Truth(RUNS, {}, [JOB]), "an end without a reason"),
         ([CREATE, told("RUNNING", 4), told("NEW", 1)], Truth(RUNS, {}, [JOB]), "revision 1 was told after 4"),
         ([CREATE | {"outcome": PENDING}], Truth({}, {}), "has not ended"),
     ],
@@ -90,6 +96,13 @@ def test_what_can_not_have_happened_is_found(calls: list[Any], truth: Truth, wor
         ([CREATE, START], Truth({JOB: [("FINISHED", LOST)]}, {JOB: 1}, hurt=[JOB])),
         ([CREATE, START, WAIT], Truth({JOB: [("FINISHED", "exited")]}, {JOB: 1}, brief=[JOB])),
         ([CREATE, START, {"verb": "restart", "key": "r", "state": "RUNNING"}], Truth(RUNS, {JOB: 2}, [JOB])),
+        ([CREATE, START, STOP, {"verb": "restart", "key": "r"}], Truth(RUNS, {JOB: 2}, [JOB])),
+        ([CREATE, START, STOP | {"outcome": UNKNOWN}], Truth(RUNS, {JOB: 1}, [JOB])),
+        (
+            [CREATE, START | {"outcome": "start-failed"}],
+            Truth({JOB: [("FINISHED", "start-failed")]}, {JOB: 0}, failing=[JOB]),
+        ),
+        ([CREATE, START], Truth({JOB: [("FINISHED", "orphaned")]}, {JOB: 1}, orphaned=[JOB])),
         ([CREATE, START, {"verb": "stop", "outcome": UNKNOWN}], Truth({JOB: [("FINISHED", "stopped")]}, {JOB: 1})),
         ([CREATE, upload("a"), upload("b", outcome=UNKNOWN)], Truth({JOB: [("NEW", None)]}, {}, files={JOB: "a"})),
         ([CREATE, upload("a"), upload("b", outcome=UNKNOWN)], Truth({JOB: [("NEW", None)]}, {}, files={JOB: "b"})),
