@@ -106,7 +106,14 @@ class JobsService:
 
         async def make(request: CreateRequest, asked: str, principal: Principal) -> Made | QueuedJob:
             before = await self._as_before(request, asked)
-            return before or await self._queue.join(request, asked, principal, seconds)
+            if before is not None:
+                return before
+            if self._queue.has_place_for(request.uid):
+                return await self._queue.join(request, asked, principal, seconds)
+            try:
+                return await self._made(request, asked, principal)
+            except NoAgent as error:
+                raise self._queue.turned_away(error) from error
 
         return await self._recorded(request, principal, make)
 

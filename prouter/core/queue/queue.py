@@ -106,7 +106,7 @@ class JobQueue:
     async def join(self, request: CreateRequest, asked: str, principal: Principal, seconds: float) -> Made | QueuedJob:
         """A job at once, else a place for so many seconds; the same uid again has the same place. `request` has a uid.
 
-        Raises what a create raises at once, NoAgent when there is no place, Conflict.
+        Asked where there is a place. Raises what a create raises at once, Conflict.
         """
         assert request.uid is not None
         priority = await self._priority(request, principal)
@@ -116,14 +116,27 @@ class JobQueue:
         if known is None:
             if self._ending:
                 raise Unavailable("the router is ending; ask again when it is back")
-            if len(self.line) >= self._settings.most:
-                self.news.counts["turned_away"] += 1
-                raise NoAgent(self._full(), retry_after=FULL_RETRY_SECONDS)
+            if len(self.line) >= self._settings.most:  # others came while plugins were asked
+                raise self.turned_away(NoAgent("no agent was looked for"))
             known = self._add(request, asked, principal, min(seconds, self._settings.max_wait_seconds), priority)
         first = await asyncio.shield(known.first)
         if isinstance(first, ProuterError):
             raise first
         return first if first is not None else self.line.as_it_is(known)
+
+    def has_place_for(self, job: JobUid | None) -> bool:
+        """Or knows of it already."""
+        return len(self.line) < self._settings.most or (job is not None and self.find(job) is not None)
+
+    def turned_away(self, error: NoAgent) -> NoAgent:
+        """The refusal of one that would have waited, and had no place to."""
+        self.news.counts["turned_away"] += 1
+        why = f"{len(self.line)} jobs wait already, which is the limit" if self._settings.most else "no job may wait"
+        return NoAgent(
+            f"{error.detail}; the queue is full: {why} (queue.max_jobs)",
+            retry_after=FULL_RETRY_SECONDS,
+            extra=error.extra,
+        )
 
     def withdraw(self, job: JobUid) -> None:
         """Its client went before it was told the uid: nobody can ever ask for it."""
@@ -380,10 +393,10 @@ class JobQueue:
             return 0
         total = 0
         for plugin, answer in await self._hooks.gather(PRIORITY, request=request, principal=principal):
-            if not isinstance(answer, int) or abs(answer) > MAX_PRIORITY:
-                log.warning("the priority by plugin %s is no whole number up to %s either way", plugin, MAX_PRIORITY)
-                continue
-            total += answer
+            if abs(answer) <= MAX_PRIORITY:
+                total += answer
+            else:
+                log.warning("the priority %s by plugin %s counts for nothing: %s at most", answer, plugin, MAX_PRIORITY)
         return total
 
     def _again(self, job: JobUid, asked: str) -> Place | QueuedJob | None:
@@ -393,8 +406,3 @@ class JobQueue:
         if before != asked:
             raise Conflict(f"a job {job!r} was asked for before with other arguments")
         return place if place is not None else gone
-
-    def _full(self) -> str:
-        most = self._settings.most
-        waiting = f"{len(self.line)} jobs wait already, which is the limit" if most else "none may wait"
-        return f"no agent is free for this job and the queue is full: {waiting} (queue.max_jobs)"

@@ -1,0 +1,196 @@
+"""Jobs that wait for an agent with room: what their clients are told, and how they leave the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from queueing import ANY, SLEEP, ask, create, info, placed, position, waiting
+
+from prouter.model.ids import new_uid
+from prouter.testing import FakeAgent
+
+
+async def test_who_came_first_is_the_next(fleet) -> None:
+    router, agent = await fleet.pair("jobs.capacity=1")
+    async with router.client() as client:
+        running = await client.create(ANY)
+        await running.start(SLEEP, port_expected_count=0)
+        answer = await create(client, name="one", labels={"of": "test"})
+        one = answer.json["uid"]
+        assert answer.status == 202
+        assert answer.headers["Location"] == f"/jobs/{one}" == answer.json["path"]
+        assert (answer.json["state"], answer.json["agent"]) == ("NEW", None)
+        assert "it is full: 1 jobs, capacity 1" in answer.json["queue"]["detail"]
+        two, three = await waiting(client, 2), await waiting(client, 3)
+        assert (await create(client, None)).retryable("no-agent"), "nobody overtakes by not waiting"
+
+        await running.stop(grace_seconds=0)
+        assert await placed(client, one) == agent.uid
+        made = await info(client, one)
+        assert (made["name"], made["labels"], made["queue"]) == ("one", {"of": "test"}, None)
+        assert made["path"] == f"/jobs/{agent.uid}/{one}"
+        assert (await ask(client, "GET", f"/jobs/{one}/info")).json == made
+        assert [await position(client, uid) for uid in (two, three)] == [1, 2]
+        await ask(client, "DELETE", f"/jobs/{one}")
+        assert await placed(client, two) == agent.uid
+        started = await ask(client, "POST", f"/jobs/{two}/start", {"args": ["true"], "port_expected_count": 0})
+        assert started.status == 200
+        assert await placed(client, three) == agent.uid, "a job that ended made room"
+        ended = await ask(client, "POST", f"/jobs/{two}/wait?timeout=20")
+        assert ended.json["reason"] == "exited"
+
+
+async def test_a_job_that_waits_can_be_looked_at_and_removed_and_nothing_else_yet(fleet) -> None:
+    router = fleet.router()
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1) as agent:
+        uid = await waiting(client, labels={"a": "b"})
+        behind = await waiting(client, 2)
+        listed = (await ask(client, "GET", "/jobs?label=a:b")).json["jobs"]
+        assert listed == [await info(client, uid)]
+        assert len((await ask(client, "GET", "/jobs?state=NEW")).json["jobs"]) == 2
+        assert all(job["agent"] for job in (await ask(client, "GET", f"/jobs?agent={agent.uid}")).json["jobs"])
+        for verb, path, body in (
+            ("POST", "start", {"args": ["true"]}),
+            ("POST", "stop", {}),
+            ("GET", "output", None),
+            ("GET", "files", None),
+            ("PUT", "file/x", None),
+            ("GET", "http/", None),
+            ("POST", "http/", None),
+        ):
+            detail = (await ask(client, verb, f"/jobs/{uid}/{path}", body)).retryable("job-queued")
+            assert "position 1" in detail, path
+        still = (await ask(client, "POST", f"/jobs/{uid}/wait?timeout=0.1")).json
+        assert (still["state"], still["queue"]["position"]) == ("NEW", 1)
+        removed = await ask(client, "DELETE", f"/jobs/{uid}")
+        assert (removed.status, removed.json["uid"]) == (200, uid)
+        assert (await ask(client, "GET", f"/jobs/{uid}")).status == 404
+        assert await position(client, behind) == 1
+
+
+async def test_whose_time_is_over_is_told_why(fleet) -> None:
+    router = fleet.router("queue.max_wait=0.5")
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1):
+        uid = await waiting(client, queue=1000)
+        ended = (await ask(client, "POST", f"/jobs/{uid}/wait")).json
+        assert (ended["state"], ended["reason"], ended["agent"]) == ("FINISHED", "timeout", None)
+        assert ended["queue"]["position"] is None
+        assert "no agent had room within 0.5 s" in ended["queue"]["detail"]
+        assert "it is full: 1 jobs, capacity 1" in ended["queue"]["detail"]
+        assert ended == await info(client, uid)
+        assert (await ask(client, "POST", f"/jobs/{uid}/start", {"args": ["true"]})).status == 409
+        again = await create(client, uid=uid)
+        assert (again.status, again.json) == (200, ended), "the same request has the same answer"
+        assert (await ask(client, "DELETE", f"/jobs/{uid}")).status == 200
+        assert (await create(client, uid=uid)).status == 202, "forgotten, the uid is free"
+
+
+async def test_the_same_uid_asked_twice_is_one_place_and_one_job(fleet) -> None:
+    router, agent = await fleet.pair("jobs.capacity=2")
+    async with router.client() as client:
+        first = await client.create(ANY)
+        await client.create(ANY)
+        uid = new_uid()
+        at_once = await asyncio.gather(*(create(client, uid=uid) for _ in range(5)))
+        assert {(answer.status, answer.json["queue"]["position"]) for answer in at_once} == {(202, 1)}
+        assert (await create(client, uid=uid, name="other")).status == 409
+        assert "position 1" in (await create(client, None, uid=uid)).retryable("job-queued")
+        await first.remove()
+        assert await placed(client, uid) == agent.uid
+        for queue in (60, None):
+            repeated = await create(client, queue, uid=uid)
+            assert (repeated.status, repeated.json["agent"]["uid"]) == (200, agent.uid)
+        assert len(await client.jobs()) == 2
+
+
+async def test_there_are_only_so_many_places(fleet) -> None:
+    router, none = fleet.router("queue.max_jobs=1"), fleet.router("queue.max_jobs=0")
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1):
+        uid = await waiting(client)
+        refused = await create(client)
+        assert "1 jobs wait already, which is the limit (queue.max_jobs)" in refused.retryable("no-agent")
+        assert (await create(client, uid=uid)).status == 202, "it has its place"
+        async with FakeAgent(router, "free", capacity={"jobs": 2}):
+            assert await placed(client, uid) == "free"
+            assert (await create(client)).status == 200
+    async with none.client() as client, FakeAgent(none, "full", capacity={"jobs": 1}, running=1):
+        detail = (await create(client)).retryable("no-agent")
+        assert "it is full: 1 jobs" in detail
+        assert "no job may wait (queue.max_jobs)" in detail
+        assert "it is full" in (await create(client, 0)).retryable("no-agent"), "it did not want to wait"
+
+
+async def test_what_can_never_be_had_is_refused_at_once(fleet) -> None:
+    router = fleet.router()
+    async with router.client() as client:
+        assert (await create(client, agent={"type": "uid", "uid": "nobody"})).status == 404
+        assert (await create(client, agent={"type": "no such"})).status == 400
+        assert (await ask(client, "POST", "/jobs/create?queue=-1", {"agent": ANY})).status == 400
+        assert (await ask(client, "POST", "/jobs/create?queue=soon", {"agent": ANY})).status == 400
+        uid = await waiting(client, 1)
+        assert "no agent is connected" in (await info(client, uid))["queue"]["detail"]
+
+
+async def test_it_goes_on_when_an_agent_comes_and_when_one_takes_jobs_again(fleet) -> None:
+    router = fleet.router()
+    async with router.client() as client:
+        uid = await waiting(client)
+        agent = fleet.agent(router, "jobs.capacity=2")
+        assert await placed(client, uid) == agent.uid
+        await client.drain(agent.uid)
+        uid = await waiting(client)
+        assert "it is draining" in (await info(client, uid))["queue"]["detail"]
+        await client.undrain(agent.uid)
+        assert await placed(client, uid) == agent.uid
+
+
+async def test_it_is_told_in_the_events(fleet) -> None:
+    router = fleet.router()
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1):
+        async with client.session.get(f"{client.url}/events") as stream:
+            await stream.content.readline()
+            first, second, third = [await waiting(client) for _ in range(3)]
+            await ask(client, "DELETE", f"/jobs/{first}")
+            heard = await _heard(stream, 5)
+        jobs = [data["job"] for kind, data in heard if kind == "job"]
+        assert [(job["uid"], job["queue"]["position"]) for job in jobs] == [
+            (first, 1),
+            (second, 2),
+            (third, 3),
+            (first, None),
+        ]
+        assert [data.get("removed") for kind, data in heard if kind == "job"] == [False] * 3 + [True]
+        assert [data["jobs"] for kind, data in heard if kind == "queue"] == [
+            [{"uid": second, "position": 1}, {"uid": third, "position": 2}]
+        ]
+
+
+async def _heard(stream: Any, count: int) -> list[tuple[str, Any]]:
+    """So many events of jobs and the queue."""
+    heard: list[tuple[str, Any]] = []
+    kind = ""
+    async with asyncio.timeout(20):
+        async for line in stream.content:
+            name, _, value = line.decode().strip().partition(": ")
+            kind = value if name == "event" else kind
+            if name == "data" and kind in ("job", "queue"):
+                heard.append((kind, json.loads(value)))
+                if len(heard) == count:
+                    return heard
+    raise AssertionError(heard)
+
+
+async def test_the_client_waits_for_an_agent(fleet) -> None:
+    router = fleet.router()
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1) as agent:
+        job = await client.create(ANY, "mine", queue_seconds=60)
+        assert job.info["agent"] is None
+        placing = asyncio.create_task(job.placed())
+        (held,) = agent.jobs
+        await agent.ends(held)
+        await placing
+        assert (job.info["agent"]["uid"], job.info["name"]) == ("full", "mine")
+        gone = await client.create(ANY, queue_seconds=0.2)
+        assert (await gone.placed()).info["reason"] == "timeout"
