@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,14 +73,15 @@ async def test_nothing_that_was_acknowledged_is_lost_at_any_of_them(
             except AssertionError as error:
                 raise AssertionError(f"killed at {boundary}, after {story.answered}: {error}\n{agent.log}") from error
             await warm(client, agent)
+    least = math.ceil(len(sample) * 0.8)  # most are there again in the next run of the agent, in the same order
     figures.record(
         "R22",
         "boundaries at which an agent died and nothing was lost",
         died,
-        goal=f">= {len(sample) - 2}",
-        holds=died >= len(sample) - 2,
+        goal=f">= {least}",
+        holds=died >= least,
     )
-    assert died >= len(sample) * 0.8, "most boundaries are there again in the next run of the agent"
+    assert died >= least
 
 
 def assert_last(writes: Sequence[Write], job: str) -> None:
