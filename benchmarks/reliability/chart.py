@@ -17,6 +17,8 @@ COLORS = {"short": "#65a30d", "long": "#15803d"}
 MISSED, GOAL, INK, PALE = "#b91c1c", "#111827", "#111827", "#e5e7eb"
 NAME_WIDTH, BAR_WIDTH, RIGHT_WIDTH, STEP, BAR_HEIGHT, TOP = 470, 360, 130, 18, 6, 40
 WIDTH = NAME_WIDTH + BAR_WIDTH + RIGHT_WIDTH
+FEW = 5
+"""Times that are no distribution."""
 MOST = 1.25
 """Of a goal: what is beyond ends here."""
 
@@ -24,6 +26,7 @@ MOST = 1.25
 def bars(figures: Sequence[Figure]) -> str:
     """A line for each figure with a goal that is not 0 and not a least, a bar for each form, as a part of its goal."""
     drawn = [figure for figure in figures if isinstance(figure["goal"], int | float) and figure["goal"] > 0]
+    drawn = [figure for figure in drawn if figure["unit"] or figure["value"] != figure["goal"]]  # all of them: no part
     parts, y = [], TOP
     for row in ROWS:
         mine = [figure for figure in drawn if figure["row"] == row]
@@ -59,11 +62,11 @@ def _line(forms: Mapping[str, Figure], y: int) -> list[str]:
 
 def spreads(figures: Iterable[Figure]) -> str:
     """Of each figure that is one of many: from least to most, all but a twentieth on each side, the middle half."""
-    drawn = [figure for figure in figures if figure.get("percentiles") and figure["row"] in ROWS]
+    drawn = [figure for figure in figures if figure.get("count", 0) >= FEW and figure["row"] in ROWS]
     order = list(ROWS)
     drawn.sort(key=lambda figure: (order.index(figure["row"]), figure["name"], figure["form"] == "long"))
     in_seconds = [_seconds(figure) for figure in drawn]
-    least, most = -3.0, math.log10(max([10.0, *(max(values) for values in in_seconds)]) * 1.1)
+    least, most = -3.0, math.log10(max([20.0, *(max(values) for values in in_seconds)]))
 
     def x(seconds: float) -> float:
         return NAME_WIDTH + (math.log10(max(seconds, 10**least)) - least) / (most - least) * BAR_WIDTH
