@@ -58,6 +58,7 @@ async def test_what_clients_were_told_is_explained(fleet, figures: Figures, tmp_
     figures.record("R22", "calls recorded", len(recorder.history.calls))
     figures.record("R22", "calls acknowledged", acked)
     figures.record("R22", "faults", faults)
+    figures.record("R22", "for how long they came at random", SECONDS, unit="s")
     assert acked > CLIENTS, "nobody was told anything"
     assert not broken, "\n".join([f"PROUTER_SEED={seed}", *broken])
 
