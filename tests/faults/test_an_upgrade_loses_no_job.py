@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import os
 import signal
 import sys
@@ -22,7 +23,9 @@ from held_trees import is_there, parent_of
 from installed import Installed, late_imports
 from test_jobs_outlive_their_agent import COUNTS, SERVES, is_counted, job_of
 
-from prouter.client import Client, Job
+from prouter import hookimpl
+from prouter.agent.guard import beginning
+from prouter.client import Client, Job, RequestFailed
 from prouter.errors import ProuterError
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
@@ -177,3 +180,37 @@ async def guardians_of_before_work(
         assert output.decode().splitlines()[-1] == f"end {is_counted(output)}"
     ends[2].cancel()
     await asyncio.gather(ends[2], return_exceptions=True)
+
+
+class WithoutInterpreter:
+    """For `fleet.agent(plugins=[...])`: after SIGUSR1 Python is not where it was; after another it is there again."""
+
+    @hookimpl
+    def prouter_startup(self) -> None:
+        places = itertools.cycle(["/nowhere/python", beginning.EXECUTABLE])
+
+        def swap() -> None:
+            beginning.EXECUTABLE = next(places)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, swap)
+
+
+async def test_an_interpreter_that_is_gone_is_told_and_may_come_back(fleet: Fleet) -> None:
+    """Jobs go on, a start fails and says why, and the next one works as soon as keepers can be started."""
+    fleet.expected_errors += ["the keeper of processes ended", "no keeper of processes can be started"]
+    router = fleet.router()
+    agent = fleet.agent(router, plugins=[WithoutInterpreter])
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        runs = await job_of(client, agent, ["sleep", "600"])
+        agent.signal(signal.SIGUSR1)
+        os.kill(parent_of(parent_of(runs.info["pid"])), signal.SIGKILL)
+        await eventually(lambda: "no keeper of processes can be started" in agent.log, what="the lack of a keeper")
+        job = await client.create({"type": "uid", "uid": agent.uid}, "fails")
+        with pytest.raises(RequestFailed, match="No such file or directory") as failed:
+            await job.start(["true"], port_expected_count=0)
+        assert failed.value.http_status == 422
+        agent.signal(signal.SIGUSR1)
+        works = await job_of(client, agent, ["true"])
+        assert (await works.wait(20)).info["exit_code"] == 0
+        assert (await runs.refresh()).info["state"] == "RUNNING"

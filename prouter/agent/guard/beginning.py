@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,9 @@ import threading
 from dataclasses import dataclass
 
 from prouter.agent.guard.carried import BOOT
+
+EXECUTABLE = os.path.realpath(sys.executable)
+"""What a virtual environment leads to, which may be made anew while we run; a keeper needs nothing that is in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def _begin(program: bytes) -> Begun:
         ours.setblocking(False)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, *("-I", "-S", "-X", "utf8", "-c", BOOT, str(theirs.fileno()))],
+                [EXECUTABLE, *("-I", "-S", "-X", "utf8", "-c", BOOT, str(theirs.fileno()))],
                 stdin=subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
                 cwd="/",

@@ -201,7 +201,7 @@ class GuardKeeper:
                 if attempt == 2 or self._closing:
                     raise StartFailed("the keeper of processes is gone") from error
                 self._give_up_keeper(control)
-                await self.start()
+                await self._start_again()
             else:
                 return
 
@@ -296,7 +296,16 @@ class GuardKeeper:
         status = await asyncio.to_thread(process.wait)
         if not self._closing and self._process is process:
             log.error("the keeper of processes ended with status %s; another is started", status)
+            with contextlib.suppress(StartFailed):  # the next job to start tries again
+                await self._start_again()
+
+    async def _start_again(self) -> None:
+        """Raises StartFailed."""
+        try:
             await self.start()
+        except OSError as error:
+            log.error("no keeper of processes can be started: %s", error)
+            raise StartFailed(f"the keeper of processes can not be started: {error.strerror}") from None
 
 
 def _unheard(control: socket.socket) -> bool:
