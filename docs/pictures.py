@@ -16,6 +16,7 @@ STORIES: Mapping[str, Sequence[Step]] = {
         ("For each connected agent: may it, how well does it suit", ["prouter_filter_agent", "prouter_score_agent"]),
         ("The selector of the locator's type chooses", ["prouter_selectors"]),
         ("It names an address: the router dials", ["prouter_agent_token", "prouter_connect_agent"]),
+        ("Nobody fits: it waits, if its client does", ["prouter_job_priority", "prouter_queue_changed"]),
         ("Nobody fits: start an agent, wait for it, choose again", ["prouter_provision_agent",
                                                                     "prouter_agent_provisioning"]),
     ),

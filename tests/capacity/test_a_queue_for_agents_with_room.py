@@ -8,8 +8,9 @@ from typing import Any
 
 from queueing import ANY, SLEEP, ask, create, info, placed, position, waiting
 
+from prouter.client import Client
 from prouter.model.ids import new_uid
-from prouter.testing import FakeAgent
+from prouter.testing import FakeAgent, eventually
 
 
 async def test_who_came_first_is_the_next(fleet) -> None:
@@ -194,3 +195,60 @@ async def test_the_client_waits_for_an_agent(fleet) -> None:
         assert (job.info["agent"]["uid"], job.info["name"]) == ("full", "mine")
         gone = await client.create(ANY, queue_seconds=0.2)
         assert (await gone.placed()).info["reason"] == "timeout"
+
+
+STARTER = """
+import asyncio
+from pathlib import Path
+from prouter import hookimpl
+from prouter.model.access import Refusal
+
+class Starter:
+    @hookimpl
+    async def prouter_provision_agent(self, request, progress):
+        if request.name == "refused":
+            return Refusal("the cluster is full")
+        while not Path(__file__).with_name("go").exists():
+            await asyncio.sleep(0.02)
+        return "started"
+"""
+
+
+async def test_an_agent_is_started_for_it_and_whoever_is_the_next_gets_it(fleet, tmp_path) -> None:
+    plugin = tmp_path / "starter.py"
+    plugin.write_text(STARTER)
+    router = fleet.router(f"plugins.load=['{plugin}:Starter']")
+    async with router.client() as client:
+        refused = await waiting(client, 1, name="refused")
+        asked_for_it = await waiting(client, 2)
+        await eventually(lambda: _detail_has(client, refused, "the cluster is full"))
+        (tmp_path / "go").touch()
+        async with FakeAgent(router, "started", capacity={"jobs": 1}) as agent:
+            assert await placed(client, refused) == "started"
+            assert await position(client, asked_for_it) == 1
+            await agent.ends(next(iter(agent.jobs)))
+            assert await placed(client, asked_for_it) == "started"
+
+
+async def _detail_has(client: Client, uid: str, words: str) -> bool:
+    return words in (await info(client, uid))["queue"]["detail"]
+
+
+async def test_it_is_in_the_metrics(fleet) -> None:
+    router = fleet.router("queue.max_jobs=2")
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1) as agent:
+        first, second = await waiting(client), await waiting(client)
+        await create(client)
+        await ask(client, "DELETE", f"/jobs/{second}")
+        await agent.ends(next(iter(agent.jobs)))
+        await placed(client, first)
+        await waiting(client)
+        async with client.session.get(f"{client.url}/metrics") as answer:
+            lines = dict(line.rsplit(" ", 1) for line in (await answer.text()).splitlines() if "prouter_queue" in line)
+    assert float(lines["prouter_queue_jobs"]) == 1
+    assert float(lines["prouter_queue_places"]) == 2
+    left = {
+        how: float(lines[f'prouter_queue_left_total{{how="{how}"}}']) for how in ("placed", "removed", "turned_away")
+    }
+    assert left == {"placed": 1, "removed": 1, "turned_away": 1}
+    assert float(lines["prouter_queue_longest_seconds"]) > 0

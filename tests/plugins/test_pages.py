@@ -46,6 +46,21 @@ async def test_near_prefers_the_agent_with_the_data_and_keeps_off_those_of_other
     assert "it has the data" in json.dumps(told[near.uid])
 
 
+async def test_the_urgent_wait_less_long(fleet: Fleet, tmp_path: Path) -> None:
+    router = fleet.router(loading(write("urgent.py", tmp_path)))
+    async with router.client() as client:
+        for when in ("some day", "whenever", "now", "today"):
+            await client.create({"type": "labels", "match": {}}, labels={"when": when}, queue_seconds=60)
+        queues = {job.info["labels"]["when"]: job.info["queue"] for job in await client.jobs()}
+    assert {when: queue["position"] for when, queue in queues.items()} == {
+        "now": 1,
+        "today": 2,
+        "whenever": 3,
+        "some day": 4,
+    }
+    assert queues["now"]["priority"] == 100
+
+
 async def test_teams_see_only_their_own_jobs(fleet: Fleet, tmp_path: Path) -> None:
     (tmp_path / "teams.txt").write_text("blue blue-key\nred red-key\n")
     router = fleet.router(

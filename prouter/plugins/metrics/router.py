@@ -88,6 +88,7 @@ class Metrics:
         assert self._router is not None
         yield from _connections(self._router)
         yield from _agents(self._router)
+        yield from _queue(self._router)
         yield from _requests(self._router)
         yield from _hooks(self._router)
         yield from loops(self._router, self._max_agents)
@@ -132,6 +133,23 @@ def _agents(router: Router) -> Iterator[Metric]:
     for state in STATES:
         jobs.add_metric([state.value], counts[state])
     yield jobs
+
+
+def _queue(router: Router) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+    now = router.queue.now()
+    yield GaugeMetricFamily("prouter_queue_jobs", "Jobs that wait for an agent with room.", value=now.jobs)
+    yield GaugeMetricFamily("prouter_queue_places", "As many as may.", value=now.most)
+    yield GaugeMetricFamily(
+        "prouter_queue_longest_seconds", "Of the one that waits for longest.", value=now.longest_seconds
+    )
+    left = CounterMetricFamily("prouter_queue_left", "Jobs that wait no more, by what became of them.", labels=["how"])
+    for how in ("placed", "given_up", "removed", "turned_away"):
+        left.add_metric([how], getattr(now.counts, how))
+    yield left
+    waited = "Seconds that those which were placed waited, together."
+    yield CounterMetricFamily("prouter_queue_wait_seconds", waited, value=now.counts.wait_seconds)
 
 
 def _pipes(router: Router) -> Iterator[Metric]:
