@@ -5,3 +5,5 @@ import sys
 from benchmarks.pages import ROOT
 
 sys.path.append(str(ROOT / "tests" / "faults"))  # figures.py, promised.py
+
+import promised  # noqa: F401 -- to be had from here
