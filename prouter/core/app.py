@@ -181,6 +181,7 @@ class RouterApp:
             trail_bytes=settings.trail_bytes,
             public_prefix=origins.public_prefix,
             acting=acting,
+            requests=self._traffic["control"].by_job,
         )
         queue.places_by(jobs, trail_bytes=settings.trail_bytes)
         queued = QueueService(queue, jobs, directory, most=waiting.most)

@@ -223,7 +223,8 @@ class ControlDispatcher:
         if begun is None or begun[0] is not guards or begun[1] != generation:
             return None
         line = JobBinding(job, target.port.name, link.hello.link).line()
-        judge = self._access.judge(target.principal, PROXY, Resource(target.ref.agent, job, record.labels))
+        resource = Resource(target.ref.agent, job, record.labels)
+        judge = self._access.judge(target.principal, PROXY, resource)
 
         access, records, shelf = self._access, entry.mirror.records, link.pool.shelf(line)
 
@@ -247,7 +248,8 @@ class ControlDispatcher:
             return None
 
         tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
-        return Lasting(target.prefix, holds, take, judge, tell, _unread(guards, resolved, plan, target.principal))
+        unread = _unread(guards, resolved, plan, target.principal)
+        return Lasting(target.prefix, holds, take, judge, tell, resource, unread)
 
     def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
         """Of a request like that one."""

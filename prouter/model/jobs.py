@@ -342,8 +342,11 @@ def check_labels(labels: Mapping[str, str]) -> None:
         raise InvalidRequest(f"Invalid request: the labels are {size} bytes, a job has at most {MAX_LABELS_BYTES}")
 
 
-def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | None = None) -> dict[str, Any]:
-    """The JobInfo of the API. `agent` is {"uid", "name", "platform", "properties", "connected"} of its agent."""
+def job_info(
+    record: JobRecord, agent: Mapping[str, Any], activity: Activity | None = None, requests: int | None = None
+) -> dict[str, Any]:
+    """The JobInfo of the API. `agent` is {"uid", "name", "platform", "properties", "connected"} of its agent,
+    `requests` what whoever shows it counted of requests to its ports."""
     return {
         "uid": record.uid,
         "name": record.name,
@@ -360,6 +363,6 @@ def job_info(record: JobRecord, agent: Mapping[str, Any], activity: Activity | N
         "ports": {name: port.number if port.socket is None else port.socket for name, port in record.ports.items()},
         "labels": dict(record.labels),
         "resources": dict(record.resources),
-        "activity": activity.shown() if activity is not None else None,
+        "activity": activity.shown() | {"requests": requests} if activity is not None else None,
         "queue": None,
     }

@@ -32,6 +32,8 @@ ACTIVITY = _object(
         "connections": {"type": "integer", "description": "Open to the job's ports now."},
         "bytes_in": {"type": "integer", "description": "From clients to the job."},
         "bytes_out": {"type": "integer", "description": "From the job to clients."},
+        "requests": _NUMBER_OR_NULL
+        | {"description": "To its ports, that ended at this router since it started; null: nobody counts them here."},
     },
     description="Told by the agent every few seconds.",
 )

@@ -9,8 +9,12 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from prouter.model.ids import JobUid
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds of the classes of durations; the last class has none."""
+MOST_JOBS = 20_000
+"""Whose requests are counted; of more, those that were asked for the first time last."""
 PROXIED = "proxy"
 """The route of all requests that went to a job."""
 
@@ -85,9 +89,18 @@ class Traffic:
         self.connections = 0
         """Open now."""
         self.connections_ever = 0
+        self.by_job: dict[JobUid, int] = {}
+        """Finished requests to a job's ports."""
 
-    def finished(self, route: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """A request is over; status 0 when its client went away before there was an answer."""
+    def finished(
+        self, route: str, status: int, seconds: float, bytes_in: int, bytes_out: int, job: JobUid | None = None
+    ) -> None:
+        """A request is over, one to a port of `job`; status 0 when its client went away before there was an answer."""
+        if job is not None:
+            known = self.by_job.get(job)
+            if known is None and len(self.by_job) >= MOST_JOBS:
+                del self.by_job[next(iter(self.by_job))]
+            self.by_job[job] = 1 if known is None else known + 1
         row = self.requests.get((route, status))
         if row is None:
             row = self.requests[route, status] = RequestCount()

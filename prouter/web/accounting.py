@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
-from prouter.model.traffic import Traffic
+from prouter.model.traffic import PROXIED, Traffic
 from prouter.web.outcomes import Ending, Incoming
 
 log = logging.getLogger("prouter.web.exchange")
@@ -54,7 +54,8 @@ class Accounted:
         if log.isEnabledFor(logging.DEBUG):
             head, status = incoming.head, self._status or "no answer"
             self._within(log.debug, "%s %s: %s in %.3f s", head.method, head.path[:200], status, seconds)
-        self._traffic.finished(incoming.route, self._status, seconds, self._bytes_in, self._bytes_out)
+        job = incoming.resource.job if incoming.route is PROXIED else None
+        self._traffic.finished(incoming.route, self._status, seconds, self._bytes_in, self._bytes_out, job)
         if incoming.on_answer is not None:
             self._within(self._tell_answered)
         if incoming.on_end is not None:

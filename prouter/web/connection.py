@@ -238,7 +238,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
             self._again = None
             return False
         self._watch = None
-        incoming = Incoming(again.head, self._peer, new_request_id(), PROXIED)
+        incoming = Incoming(again.head, self._peer, new_request_id(), PROXIED, resource=again.lasting.resource)
         exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._exchange = exchange
         self._arm(self._limits.relay_idle_seconds, exchange.look)
@@ -253,7 +253,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
             return
         again, data, request, mark, pipe, begun = short
         rest = data[again.rest_at : len(data) - again.end_bytes]
-        incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED)
+        incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED, resource=again.lasting.resource)
         exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._late, self.late_at = exchange.look, begun + self._limits.relay_idle_seconds
         exchange.take_over(again, rest, request, pipe, begun)

@@ -76,6 +76,8 @@ class Lasting:
     """Asks who wants to be asked about each request whether it may; raises ProuterError. None: nobody does."""
     tell: Callable[[Incoming, str], None] | None = None
     """Prepares that somebody is told of a request's end, with the rest of its target. None: nobody wants to be."""
+    resource: Resource = NOTHING
+    """What it is about, for counting."""
     unread: Unread | None = None
     """Which header lines it was not decided by, so that it holds for requests with others of these. None: by any."""
 

@@ -76,7 +76,7 @@ class ShortWay:
             mark += b"\r\nConnection: close"
         self._transport.write(known.opening + mark + data[known.rest_at :])
         now = self._loop.time()
-        home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length)
+        home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length, short[0].lasting.resource.job)
         if closes:
             self.close_behind()
         else:

@@ -63,7 +63,9 @@ class JobsService:
         trail_bytes: int,
         public_prefix: str,
         acting: Acting,
+        requests: Mapping[JobUid, int],
     ) -> None:
+        """`requests`: how many each job's ports were asked, as they are at any moment."""
         self._directory = directory
         self._selection = selection
         self._provisioning = provisioning
@@ -72,6 +74,7 @@ class JobsService:
         self._trail_bytes = trail_bytes
         self._public_prefix = public_prefix
         self._acting = acting
+        self._requests = requests
         self._unsure = Unsure()
 
     @property
@@ -87,11 +90,12 @@ class JobsService:
 
     def info(self, record: JobRecord, agent: AgentUid) -> dict[str, Any]:
         entry = self._directory.entry(agent)
-        return job_info(record, entry.info().in_job(), entry.activity(record.uid))
+        return job_info(record, entry.info().in_job(), entry.activity(record.uid), self._requests.get(record.uid, 0))
 
     def shown(self, record: JobRecord, agent: AgentInfo) -> dict[str, Any]:
         known = self._directory.known(agent.uid)
-        return job_info(record, agent.in_job(), known.activity(record.uid) if known is not None else None)
+        activity = known.activity(record.uid) if known is not None else None
+        return job_info(record, agent.in_job(), activity, self._requests.get(record.uid, 0))
 
     def list(self) -> Sequence[tuple[AgentUid, JobRecord]]:
         return [(entry.uid, record) for entry in self._directory for record in entry.mirror]
