@@ -1,0 +1,88 @@
+"""Routers share nothing but their agents: what one of them changes the other one tells, a uid is one job for both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from prouter.client import Client, Job
+from prouter.model.ids import new_uid
+from prouter.testing import AgentDaemon, Fleet, eventually
+
+AGREED_SECONDS = 1.0
+ROOM = 3
+UIDS = 12
+SLEEP = ["sleep", "1000"]
+
+
+@asynccontextmanager
+async def two_routers(fleet: Fleet, *settings: str) -> AsyncIterator[tuple[Client, Client, AgentDaemon]]:
+    first = fleet.router()
+    second = fleet.router(environ={"PROUTER_SERVER__ACCEPT_TOKENS": json.dumps([first.agent_token])})
+    addresses = ["{}:{}".format(*router.address("server")) for router in (first, second)]
+    agent = fleet.agent(first, f"client.addresses={addresses!r}", *settings)
+    for router in (first, second):
+        await router.agent_is_there(agent)
+    async with first.client() as one, second.client() as other:
+        yield one, other, agent
+
+
+async def told(client: Client) -> dict[str, Any]:
+    """What a router says of jobs and agents; since when an agent is connected is that router's own affair."""
+    jobs, agents = await client.request("GET", "/jobs"), await client.agents()
+    for agent in agents:
+        del agent["connected_at"]
+    return {"jobs": sorted(jobs["jobs"], key=lambda job: str(job["uid"])), "agents": agents}
+
+
+async def test_the_same_uid_through_both_at_once_is_one_job_of_the_agent_that_is_named(fleet: Fleet) -> None:
+    async with two_routers(fleet) as (one, other, agent):
+        named = {"type": "uid", "uid": agent.uid}
+        uids = [new_uid() for _ in range(UIDS)]
+        made = await asyncio.gather(
+            *(client.create(named, "once", uid=uid) for uid in uids for client in (one, other, other, one))
+        )
+        assert {job.info["uid"] for job in made} == set(uids)
+        for uid in uids:
+            same = [job.info for job in made if job.info["uid"] == uid]
+            assert len({(info["path"], info["created_at"], str(info["sender"])) for info in same}) == 1
+        assert sorted(path.name for path in agent.jobs.iterdir() if len(path.name) == 32) == sorted(uids)
+        for client in (one, other):
+            assert sorted(job.info["uid"] for job in await client.jobs()) == sorted(uids)
+        starts = [Job(client, made[0].info).start(SLEEP, port_expected_count=0) for client in (one, other)]
+        outcomes = await asyncio.gather(*starts, return_exceptions=True)
+        assert sum(isinstance(outcome, Exception) for outcome in outcomes) == 1, "and it is started once"
+
+
+async def test_jobs_and_agents_are_the_same_at_both_within_a_second(fleet: Fleet) -> None:
+    async with two_routers(fleet, "jobs.capacity=8") as (one, other, agent):
+        named = {"type": "uid", "uid": agent.uid}
+
+        async def same() -> bool:
+            first, second = await asyncio.gather(told(one), told(other))
+            return first == second
+
+        async def agree() -> None:
+            await eventually(same, seconds=AGREED_SECONDS * ROOM, what="the same of both routers")
+
+        jobs = []
+        for client, elsewhere in ((one, other), (other, one)):
+            jobs += [await client.create(named, f"job {number}", labels={"a": "b"}) for number in range(2)]
+            await agree()
+            await jobs[-1].start(SLEEP, port_expected_count=0)
+            await jobs[-2].start(["true"], port_expected_count=0)
+            await agree()
+            await elsewhere.drain(agent.uid)
+            await agree()
+            assert (await client.agents())[0]["draining"]
+            await client.undrain(agent.uid)
+            await Job(elsewhere, jobs[-1].info).stop()
+            await agree()
+            await jobs[-1].restart()
+            await Job(elsewhere, jobs[-2].info).remove()
+            await agree()
+        assert len((await told(one))["jobs"]) == 2
+        assert (await told(one))["agents"][0]["jobs"] == 2
