@@ -6,29 +6,12 @@ import asyncio
 import json
 import signal
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from queueing import ANY, SLEEP, ask, create, placed, position, waiting
 
 from prouter.client import Client
 from prouter.model.ids import new_uid
-from prouter.testing import FakeAgent, RouterDaemon, eventually
-
-SLOW = """
-import asyncio
-from pathlib import Path
-from prouter import hookimpl
-
-class Slow:
-    @hookimpl
-    async def prouter_filter_agent(self, candidate, request, principal):
-        if request.name == "slow":
-            Path(__file__).with_name("asked").touch()
-            while not Path(__file__).with_name("go").exists():
-                await asyncio.sleep(0.02)
-        return None
-"""
+from prouter.testing import FakeAgent, eventually
 
 
 async def test_a_router_that_dies_forgets_its_queue_and_a_repeated_request_makes_one_job(fleet) -> None:
@@ -124,34 +107,26 @@ async def test_a_slot_stays_taken_while_its_agent_is_gone_and_its_job_goes_on(fl
         }
 
 
-async def test_a_client_that_goes_keeps_its_place_when_it_can_come_back_for_it(fleet, tmp_path) -> None:
-    plugin = tmp_path / "slow.py"
-    plugin.write_text(SLOW)
-    router = fleet.router(f"plugins.load=['{plugin}:Slow']")
-    async with router.client() as client, FakeAgent(router, "roomy", capacity={"jobs": 2}) as agent:
-        named = new_uid()
-        for uid in (named, None):
-            await _ask_and_leave(router, {"agent": ANY, "name": "slow"} | ({"uid": uid} if uid else {}), tmp_path)
-            if uid is None:
-                await eventually(lambda: "its client went away" in router.log)
-            (tmp_path / "go").touch()
-            assert await placed(client, named) == "roomy"
-            (tmp_path / "go").unlink()
-        assert list(agent.jobs) == [named], "nobody could ever ask for the other one"
+async def test_a_client_that_goes_keeps_its_place(fleet) -> None:
+    router = fleet.router()
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1) as agent:
+        uid = new_uid()
+        _, writer = await asyncio.open_connection(*router.address("control"))
+        content = json.dumps({"agent": ANY, "uid": uid}).encode()
+        writer.write(
+            b"POST /jobs/create?queue=60 HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+        )
+        await eventually(lambda: _waits(client, uid))
+        writer.close()
+        await writer.wait_closed()
+        assert (await create(client, uid=uid)).json["queue"]["position"] == 1
+        await agent.ends(next(iter(agent.jobs)))
+        assert await placed(client, uid) == "full"
 
 
-async def _ask_and_leave(router: RouterDaemon, body: Any, place: Path) -> None:
-    """While its filter is asked."""
-    (place / "asked").unlink(missing_ok=True)
-    _, writer = await asyncio.open_connection(*router.address("control"))
-    content = json.dumps(body).encode()
-    writer.write(
-        b"POST /jobs/create?queue=60 HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
-    )
-    await eventually((place / "asked").exists)
-    writer.close()
-    await writer.wait_closed()
+async def _waits(client: Client, uid: str) -> bool:
+    return (await ask(client, "GET", f"/jobs/{uid}")).status == 200
 
 
 async def test_a_job_that_is_removed_while_it_is_made_is_gone(fleet) -> None:

@@ -106,14 +106,13 @@ class JobsService:
         return made
 
     async def create_or_queue(self, request: CreateRequest, principal: Principal, seconds: float) -> Made | QueuedJob:
-        """As model.services.Queue.create says."""
+        """As model.queue.Queue.create says."""
 
         async def make(request: CreateRequest, asked: str, principal: Principal) -> Made | QueuedJob:
-            before = await self._as_before(request, asked)
-            if before is not None:
-                return before
-            if self._queue.has_place_for(request.uid):
-                return await self._queue.join(request, asked, principal, seconds)
+            known = self._queue.known(request.uid, asked)
+            if known is not None:
+                return known
+            priority = await self._queue.priority(request, principal)
             try:
                 return await self._made(request, asked, principal)
             except NoAgent as error:
@@ -173,7 +172,8 @@ class JobsService:
         entry = self._directory.entry(before)
         return before, _learn(entry, await _link(entry).jobs.create(request, asked))
 
-    async def _made(self, request: CreateRequest, asked: str, principal: Principal) -> Made:
+    async def _made(self, request: CreateRequest, asked: str, principal: Principal, *, provides: bool = True) -> Made:
+        """`provides`: plugins may start an agent for it, which is waited for."""
         before = await self._as_before(request, asked)
         if before is not None:
             return before
@@ -183,6 +183,7 @@ class JobsService:
         if waits is not None:
             raise waits
         crowded = _Crowded()
+        crowded.provided = not provides
         while True:
             agent = self._unsure_of(request.uid) or await self._choose(request, principal, crowded)
             # meanwhile, by the same request, asked again
@@ -193,6 +194,11 @@ class JobsService:
                 if agent in crowded.turned_down:
                     raise
                 crowded.note(agent, error)
+
+    async def make_queued(self, agent: AgentUid, request: CreateRequest, asked: str) -> Made:
+        """For a job that waited; where it is being made meanwhile by the same request, it is made there."""
+        agent = self._made_before(request.uid) or self._unsure_of(request.uid) or agent
+        return agent, await self.make(agent, request, asked)
 
     async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
         """On that agent, in the same step in which there was room; raises what it says."""

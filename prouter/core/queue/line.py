@@ -14,12 +14,10 @@ from dataclasses import dataclass, field, replace
 from prouter.errors import ProuterError
 from prouter.model.access import Principal
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Reason, Sender
+from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
 from prouter.model.queue import QueuedJob
 from prouter.model.telling import clipped
 from prouter.model.trail import Decision, Trail
-
-Made = tuple[AgentUid, JobRecord]
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +38,6 @@ class Place:
     until: float
     began: float
     """As `since`, monotonic."""
-    first: asyncio.Future[Made | ProuterError | None]
-    """What its client is told at once: it is made, it is refused; None: it waits."""
     done: asyncio.Future[QueuedJob | JobRef | ProuterError]
     request_id: str = ""
     decisions: list[Decision] = field(default_factory=list)
@@ -66,11 +62,6 @@ class Place:
     @property
     def order(self) -> tuple[int, int]:
         return -self.priority, self.number
-
-    @property
-    def looked(self) -> bool:
-        """Its client was told that it waits."""
-        return self.first.done()
 
     def trail(self, keep_bytes: int) -> Trail:
         """For one attempt."""

@@ -25,6 +25,8 @@ from prouter.model.jobs import CreateRequest, JobRecord
 from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit import context
 
+LOOK_SECONDS = 10.0
+"""For a selector and the filters of one job that waits: all behind it wait for them."""
 PLACES_A_TURN = 32
 """After so many that nothing was asked about, others have their turn of the loop."""
 View = Callable[[AgentInfo], AgentInfo]
@@ -39,8 +41,8 @@ class Placing(Protocol):
     ) -> AgentUid:
         """Raises as `Selection.choose` does, TooManyRequests where only too many jobs are in the way."""
 
-    async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
-        """Raises what the agent says."""
+    async def make_queued(self, agent: AgentUid, request: CreateRequest, asked: str) -> tuple[AgentUid, JobRecord]:
+        """There, or where it is being made already. Raises what the agent says."""
 
 
 class Looking:
@@ -85,11 +87,14 @@ class Looking:
 
     async def _place(self, place: Place, holds: Holds, agents: Sequence[AgentInfo]) -> None:
         resources = place.request.resources
-        if not place.looked or any(fits(resources, holds.beside(agent)) for agent in agents):
+        if any(fits(resources, holds.beside(agent)) for agent in agents):
             with recorded(place.trail(self._trail_bytes)) as trail:
                 try:
                     not_taken = self._turned_down(place)
-                    agent = await self._placing.choose(place.request, place.principal, holds.beside, not_taken)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        agent = await self._placing.choose(place.request, place.principal, holds.beside, not_taken)
+                except TimeoutError:
+                    trail.close()
                 except ProuterError as error:
                     trail.close()
                     if not place.done.done():
@@ -118,8 +123,9 @@ class Looking:
             return None
         token = current.set(None)  # nobody wants to know how
         try:
-            place.home = await self._placing.choose(place.request, place.principal, holds.alone, {})
-        except ProuterError:
+            async with asyncio.timeout(LOOK_SECONDS):
+                place.home = await self._placing.choose(place.request, place.principal, holds.alone, {})
+        except (ProuterError, TimeoutError):
             return None
         finally:
             current.reset(token)

@@ -66,7 +66,7 @@ class QueueNews:
         self._moves = None
         moved = []
         for number, place in enumerate(self._line, 1):
-            if place.looked and place.told != number:
+            if place.told != number:
                 place.told = number
                 moved.append(place.shown(number))
         if moved:

@@ -11,13 +11,14 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.provisioning import HOOK as PROVISION
 from prouter.core.provisioning import Provisioning
 from prouter.core.queue.gone import Gone
 from prouter.core.queue.holds import NOTHING
-from prouter.core.queue.line import Line, Made, Place
+from prouter.core.queue.line import Line, Place
 from prouter.core.queue.looking import Looking, Placing, View
 from prouter.core.queue.news import QueueNews
 from prouter.core.queue.settings import QueueSettings
@@ -25,7 +26,6 @@ from prouter.core.selection import Selection
 from prouter.errors import (
     Conflict,
     JobInvalidState,
-    JobNotFound,
     JobQueued,
     NoAgent,
     NotFound,
@@ -37,7 +37,7 @@ from prouter.errors import (
 from prouter.model.access import Principal
 from prouter.model.agents import Identity
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
-from prouter.model.ids import AgentUid, JobUid
+from prouter.model.ids import AgentUid, JobUid, new_uid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Reason, Sender
 from prouter.model.queue import MAX_PRIORITY, QueuedJob
 from prouter.model.selection import reasons
@@ -103,46 +103,61 @@ class JobQueue:
 
     # --- who asks ---
 
-    async def join(self, request: CreateRequest, asked: str, principal: Principal, seconds: float) -> Made | QueuedJob:
-        """A job at once, else a place for so many seconds; the same uid again has the same place. `request` has a uid.
-
-        Asked where there is a place. Raises what a create raises at once, Conflict.
-        """
-        assert request.uid is not None
-        priority = await self._priority(request, principal)
-        known = self._again(request.uid, asked)
-        if isinstance(known, QueuedJob):
-            return known
-        if known is None:
-            if self._ending:
-                raise Unavailable("the router is ending; ask again when it is back")
-            if len(self.line) >= self._settings.most:  # others came while plugins were asked
-                raise self.turned_away(NoAgent("no agent was looked for"))
-            known = self._add(request, asked, principal, min(seconds, self._settings.max_wait_seconds), priority)
-        first = await asyncio.shield(known.first)
-        if isinstance(first, ProuterError):
-            raise first
-        return first if first is not None else self.line.as_it_is(known)
-
-    def has_place_for(self, job: JobUid | None) -> bool:
-        """Or knows of it already."""
-        return len(self.line) < self._settings.most or (job is not None and self.find(job) is not None)
-
-    def turned_away(self, error: NoAgent) -> NoAgent:
-        """The refusal of one that would have waited, and had no place to."""
-        self.news.counts["turned_away"] += 1
-        why = f"{len(self.line)} jobs wait already, which is the limit" if self._settings.most else "no job may wait"
-        return NoAgent(
-            f"{error.detail}; the queue is full: {why} (queue.max_jobs)",
-            retry_after=FULL_RETRY_SECONDS,
-            extra=error.extra,
-        )
-
-    def withdraw(self, job: JobUid) -> None:
-        """Its client went before it was told the uid: nobody can ever ask for it."""
+    def known(self, job: JobUid | None, asked: str) -> QueuedJob | None:
+        """The place of a request that is repeated. Raises Conflict for one with other arguments."""
         place = self.line.get(job)
-        if place is not None:
-            self._end_soon(place, JobState.CLOSED, None, "its client went away")
+        found = self.find(job) if job is not None else None
+        if found is not None and asked != (place.asked if place is not None else self.gone.asked(found.uid)):
+            raise Conflict(f"a job {job!r} was asked for before with other arguments")
+        return found
+
+    async def priority(self, request: CreateRequest, principal: Principal) -> int:
+        """All plugins' together."""
+        if not self._hooks.implemented(PRIORITY):
+            return 0
+        total = 0
+        for plugin, answer in await self._hooks.gather(PRIORITY, request=request, principal=principal):
+            if abs(answer) <= MAX_PRIORITY:
+                total += answer
+            else:
+                log.warning("the priority %s by plugin %s counts for nothing: %s at most", answer, plugin, MAX_PRIORITY)
+        return total
+
+    @property
+    def full(self) -> bool:
+        return len(self.line) >= self._settings.most
+
+    def join(
+        self,
+        request: CreateRequest,
+        asked: str,
+        principal: Principal,
+        seconds: float,
+        priority: int,
+        refused: NoAgent | TooManyRequests,
+    ) -> QueuedJob:
+        """A place for so many seconds; the same uid again has the same place. `refused` is why it needs one.
+
+        Raises Conflict, NoAgent when there is no place, Unavailable when the router ends.
+        """
+        known = self.known(request.uid, asked)
+        if known is not None:
+            return known
+        if self._ending:
+            raise Unavailable("the router is ending; ask again when it is back")
+        if self.full:
+            raise self._turned_away(refused)
+        seconds = min(seconds, self._settings.max_wait_seconds)
+        place = self._new(request, asked, principal, seconds, priority)
+        place.detail = clipped(refused.detail)
+        place.timer = asyncio.get_running_loop().call_later(seconds, self._overdue, place, seconds)
+        self.line.add(place)
+        log.info("job %s waits for an agent, position %s: %s", place.uid, self.line.position(place), place.detail)
+        self.news.joined(place)
+        if self._hooks.implemented(PROVISION):
+            self._tasks.start(f"an agent for queued job {place.uid}", self._provide(place, refused))
+        self.look()
+        return self.line.as_it_is(place)
 
     def find(self, job: JobUid) -> QueuedJob | None:
         place = self.line.get(job)
@@ -231,14 +246,12 @@ class JobQueue:
 
     # --- what becomes of a place ---
 
-    def _add(self, request: CreateRequest, asked: str, principal: Principal, seconds: float, priority: int) -> Place:
-        assert request.uid is not None
-        loop, now = asyncio.get_running_loop(), time.time()
+    def _new(self, request: CreateRequest, asked: str, principal: Principal, seconds: float, priority: int) -> Place:
+        now, trail, uid = time.time(), current.get(), request.uid or JobUid(new_uid())
         self._numbers += 1
-        trail = current.get()
-        place = Place(
-            uid=request.uid,
-            request=request,
+        return Place(
+            uid=uid,
+            request=replace(request, uid=uid),
             asked=asked,
             principal=principal,
             sender=self._sender,
@@ -247,36 +260,18 @@ class JobQueue:
             since=now,
             until=now + seconds,
             began=time.monotonic(),
-            first=loop.create_future(),
-            done=loop.create_future(),
+            done=asyncio.get_running_loop().create_future(),
             request_id=context.request_id.get(),
             decisions=list(trail.decisions) if trail is not None else [],
         )
-        place.timer = loop.call_later(seconds, self._overdue, place, seconds)
-        self.line.add(place)
-        self.look()
-        return place
 
     def _refused(self, place: Place, error: ProuterError) -> None:
-        """No agent has room, or it went wrong."""
-        lacks_room = isinstance(error, NoAgent | TooManyRequests)
-        if not place.looked and not lacks_room:
-            self._leave(place)
-            place.first.set_result(error)
-            place.done.set_result(JobNotFound(place.uid))
-            return
+        """No agent has room, or it went wrong: what can not become right ends it."""
         place.detail = clipped(error.detail)
-        if place.looked:
-            if isinstance(error, RequestError) and not isinstance(error, NotFound | TooManyRequests):
-                self._end(place, JobState.FINISHED, Reason.START_FAILED, place.detail)
-            return
-        place.first.set_result(None)
-        log.info("job %s waits for an agent, position %s: %s", place.uid, self.line.position(place), place.detail)
-        self.news.joined(place)
-        if self._hooks.implemented(PROVISION):
-            self._tasks.start(f"an agent for queued job {place.uid}", self._provide(place, error))
+        if isinstance(error, RequestError) and not isinstance(error, NotFound | TooManyRequests):
+            self._end(place, JobState.FINISHED, Reason.START_FAILED, place.detail)
 
-    async def _provide(self, place: Place, refused: ProuterError) -> None:
+    async def _provide(self, place: Place, refused: NoAgent | TooManyRequests) -> None:
         """Once for each; whoever is the next gets the agent."""
         if place.done.done():
             return
@@ -298,7 +293,7 @@ class JobQueue:
         heard = self._looking.news.get(agent, 0)
         try:
             with context.about(request=place.request_id, job=place.uid, agent=agent), recorded(trail):
-                record = await self._placing.make(agent, place.request, place.asked)
+                agent, record = await self._placing.make_queued(agent, place.request, place.asked)
         except ProuterError as error:
             place.agent = None
             self._not_made(place, agent, heard, error)
@@ -327,16 +322,13 @@ class JobQueue:
         self._leave(place)
         place.agent = agent
         waited = time.monotonic() - place.began
-        if place.looked:
-            log.info("job %s has an agent, %s, after %.1f s", place.uid, agent, waited)
-            self.news.placed(place, waited)
-        else:
-            place.first.set_result((agent, record))
+        log.info("job %s has an agent, %s, after %.1f s", place.uid, agent, waited)
+        self.news.placed(place, waited)
         place.done.set_result(JobRef(agent, place.uid))
 
     def _overdue(self, place: Place, seconds: float) -> None:
-        why = place.detail or "nobody knows yet why"
-        self._end_soon(place, JobState.FINISHED, Reason.TIMEOUT, f"no agent had room within {seconds:g} s: {why}")
+        why = f"no agent had room within {seconds:g} s: {place.detail}"
+        self._end_soon(place, JobState.FINISHED, Reason.TIMEOUT, why)
 
     def _end_soon(self, place: Place, state: JobState, reason: Reason | None, why: str) -> None:
         """Now, or when it is known whether the agent that is asked to make it has done so."""
@@ -352,11 +344,8 @@ class JobQueue:
         if state is JobState.FINISHED:
             self.gone.add(ended, place.asked)
         log.info("job %s is not made: %s", place.uid, one_line(why))
-        if place.looked:
-            self._selection.tell_not_made(place.request, place.principal, place.detail)
-            self.news.ended(ended)
-        else:
-            place.first.set_result(NoAgent(place.detail))
+        self._selection.tell_not_made(place.request, place.principal, place.detail)
+        self.news.ended(ended)
         place.done.set_result(ended)
 
     def _leave(self, place: Place) -> None:
@@ -381,28 +370,11 @@ class JobQueue:
             ending = Unavailable("the router is ending; ask again when it is back")
             if place.timer is not None:
                 place.timer.cancel()
-            if not place.looked:
-                place.first.set_result(ending)
             place.done.set_result(ending)
 
-    # --- what is known and told ---
-
-    async def _priority(self, request: CreateRequest, principal: Principal) -> int:
-        """All plugins' together."""
-        if not self._hooks.implemented(PRIORITY):
-            return 0
-        total = 0
-        for plugin, answer in await self._hooks.gather(PRIORITY, request=request, principal=principal):
-            if abs(answer) <= MAX_PRIORITY:
-                total += answer
-            else:
-                log.warning("the priority %s by plugin %s counts for nothing: %s at most", answer, plugin, MAX_PRIORITY)
-        return total
-
-    def _again(self, job: JobUid, asked: str) -> Place | QueuedJob | None:
-        """Raises Conflict for one that was asked for with other arguments."""
-        place, gone = self.line.get(job), self.gone.get(job)
-        before = place.asked if place is not None else self.gone.asked(job) if gone is not None else asked
-        if before != asked:
-            raise Conflict(f"a job {job!r} was asked for before with other arguments")
-        return place if place is not None else gone
+    def _turned_away(self, error: NoAgent | TooManyRequests) -> NoAgent:
+        """The refusal of one that would have waited, and had no place to."""
+        self.news.counts["turned_away"] += 1
+        why = f"{len(self.line)} jobs wait already, which is the limit" if self._settings.most else "no job may wait"
+        detail = f"{error.detail}; the queue is full: {why} (queue.max_jobs)"
+        return NoAgent(detail, retry_after=FULL_RETRY_SECONDS, extra=error.extra)

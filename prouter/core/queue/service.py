@@ -6,15 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.jobs.service import JobsService
-from prouter.core.queue.line import Made, Place
+from prouter.core.jobs.service import JobsService, Made
+from prouter.core.queue.line import Place
 from prouter.core.queue.queue import JobQueue
 from prouter.errors import ProuterError
 from prouter.model.access import Principal
-from prouter.model.ids import JobUid, new_uid
+from prouter.model.ids import JobUid
 from prouter.model.jobs import CreateRequest, JobRef
 from prouter.model.queue import QueuedJob, Waiting
 
@@ -29,13 +28,7 @@ class QueueService:
         self._most = most
 
     async def create(self, request: CreateRequest, principal: Principal, seconds: float) -> QueuedJob | Made:
-        uid = request.uid or JobUid(new_uid())
-        try:
-            return await self._jobs.create_or_queue(replace(request, uid=uid), principal, seconds)
-        except asyncio.CancelledError:
-            if request.uid is None:
-                self._queue.withdraw(uid)
-            raise
+        return await self._jobs.create_or_queue(request, principal, seconds)
 
     def list(self) -> Sequence[QueuedJob]:
         return self._queue.line.shown()
