@@ -23,6 +23,7 @@ from prouter.agent.guard.choice import Keeper, make_keeper
 from prouter.agent.identity import Self, introduce, jobs_directory, open_state
 from prouter.agent.inside import tell_agent
 from prouter.agent.jobs.admission import Admission
+from prouter.agent.jobs.clean_up import Limits as CleanUpLimits
 from prouter.agent.jobs.drivers import Drivers
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.finished import Finished
@@ -162,8 +163,6 @@ class AgentApp:
         undo.callback(threads.shutdown, cancel_futures=True)
         await guarded.start()
         undo.push_async_callback(guarded.close)
-        self._pulse.begin()
-        undo.callback(self._pulse.end)
         opener = SandboxOpener(settings.path_resolution, threads)
         admission = Admission(who.capacity, who.draining)
         registry = JobRegistry(
@@ -181,8 +180,9 @@ class AgentApp:
         targets = PipeTargets(registry, opener)
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
         tell_agent(self._inside, links, registry, settings.max_jobs)
+        finished = Finished(registry, CleanUpLimits(settings.finished_seconds, settings.disk_bytes))
         around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
-        await self._start_plugins(undo, who, state, guarded, registry, targets)
+        await self._start_plugins(undo, who, state, guarded, registry, targets, finished)
         await self._look_around(who)
         self._drivers.take(self._hooks.collect("prouter_drivers"), tasks)
         await registry.recover(around)
@@ -201,9 +201,10 @@ class AgentApp:
         )
         await self._open_doors(undo, state.path, who, links, registry, feedback, methods)
         tasks.start("orphans", orphans.run())
-        if settings.finished_seconds is not None:
-            tasks.start("finished jobs", Finished(registry, settings.finished_seconds).run())
+        tasks.start("finished jobs", finished.run())
         self._dial(tasks, links, methods)
+        self._pulse.begin()  # while it starts nobody is held up
+        undo.callback(self._pulse.end)
         if self._ready_file is not None:
             write_ready_file(self._ready_file, ready_document(who.identity.uid, self.endpoints))
 
@@ -258,6 +259,7 @@ class AgentApp:
         guarded: Keeper,
         registry: JobRegistry,
         targets: PipeTargets,
+        finished: Finished,
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
@@ -279,6 +281,7 @@ class AgentApp:
                 tasks=tasks,
                 state_directory=plugin_directory(state.path, plugin),
                 state=self._inside.state,
+                would_remove=finished.would_remove,
             )
             return {"agent": services}
 

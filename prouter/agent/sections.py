@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prouter.agent.jobs.limits import MAX as MAX_BYTES
 from prouter.agent.jobs.limits import SECTIONS as LIMIT_SECTIONS
 from prouter.agent.output.limits import SECTION as LINES_SECTION
 from prouter.model.plugin import ConfigSection
@@ -148,6 +149,14 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "default": 604800,
                 "description": "Seconds after its end until a finished job is removed, its files with it; a week. "
                 "None: never.",
+            },
+            "disk_quota": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": MAX_BYTES,
+                "default": None,
+                "description": "Bytes on disk of all jobs together, sandboxes and output; beyond it finished jobs are "
+                "removed, those that finished first before others, and nothing else ever. None: any.",
             },
             "survive_agent": _switch(
                 "Whether jobs go on without the agent, also when it is told to end, and the next one takes them over; "

@@ -90,6 +90,7 @@ class AgentSettings:
     orphan_seconds: float | None
     """None: for ever."""
     finished_seconds: float | None
+    disk_bytes: int | None
     survive: bool
     stop_grace_seconds: float
     activity_seconds: float
@@ -126,6 +127,7 @@ class AgentSettings:
             driver_seconds=jobs["driver_timeout"],
             orphan_seconds=jobs["orphan_timeout"],
             finished_seconds=jobs["finished_ttl"],
+            disk_bytes=jobs["disk_quota"],
             survive=jobs["survive_agent"],
             stop_grace_seconds=jobs["stop_grace"],
             activity_seconds=jobs["activity_interval"],

@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "a router and one local agent, for a first look",
     "top": "show agents, jobs and what goes through them, kept up to date",
     "drain": "tell an agent to take no new jobs",
+    "clean": "tell which finished jobs an agent would remove by itself",
     "undrain": "tell an agent to take new jobs again",
     "explain": "tell why a job is where it is, or where a new one would go",
     "plugins": "tell which plugins are there, what they do and what is wrong with them",

@@ -86,6 +86,18 @@ class Client:
         found: dict[str, Any] = await self.request("POST", f"/agents/{_segment(agent)}/undrain")
         return found
 
+    async def clean_up(
+        self, agent: str, *, finished_seconds: float | None = None, disk_bytes: int | None = None
+    ) -> dict[str, Any]:
+        """Which finished jobs the agent would remove by itself now; under other limits than its own where they are
+        given. Nothing is removed."""
+        path, limits = (
+            f"/agents/{_segment(agent)}/clean-up",
+            {"finished_ttl": finished_seconds, "disk_quota": disk_bytes},
+        )
+        found: dict[str, Any] = await self.request("GET", path, **limits)
+        return found
+
     async def jobs(self) -> list[Job]:
         found = await self.request("GET", "/jobs")
         return [Job(self, info) for info in found["jobs"]]

@@ -202,6 +202,26 @@ AGENT = _object(
     }
 )
 AGENTS = _object({"agents": {"type": "array", "items": AGENT}, "next": _NEXT})
+CLEAN_UP = _object(
+    {
+        "jobs": {
+            "type": "array",
+            "items": _object(
+                {
+                    "uid": _TEXT,
+                    "name": _TEXT,
+                    "finished_at": _TIME,
+                    "bytes": {**_NUMBER_OR_NULL, "description": "On disk: sandbox, output and records."},
+                    "reason": {"enum": ["finished_ttl", "disk_quota"], "description": "The setting that it is beyond."},
+                }
+            ),
+            "description": "What would go, those that finished first before others.",
+        },
+        "total_bytes": {"type": "integer", "description": "Of all jobs, before anything goes."},
+        "finished_ttl": {"type": ["number", "null"]},
+        "disk_quota": _NUMBER_OR_NULL,
+    }
+)
 PLUGINS = _object(
     {
         "plugins": {

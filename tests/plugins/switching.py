@@ -11,6 +11,7 @@ JOB = "/jobs/some-agent/some-job"
 OWN_REQUESTS: dict[str, tuple[str, str, Any]] = {
     "admin_api": ("GET", "/connections", None),
     "archive_transfer": ("GET", f"{JOB}/archive", None),
+    "clean_up": ("GET", "/agents/some-agent/clean-up", None),
     "debug_state": ("GET", "/debug/state", None),
     "draining": ("POST", "/agents/some-agent/drain", None),
     "events_api": ("GET", "/events", None),

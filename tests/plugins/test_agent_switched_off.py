@@ -17,6 +17,7 @@ PATHS = {"archive_transfer": "/archive", "file_transfer": "/file/there", "job_ou
 """What the agent's half of a plugin serves, below the job's path."""
 UNARY, UPLOAD, DOWNLOAD, BOTH_WAYS = 20, 40, 30, 50
 METHODS = {
+    "clean_up": [("clean_up_outlook", UNARY)],
     "debug_state": [("debug_state", UNARY)],
     "file_transfer": [("file_upload", UPLOAD), ("file_download", DOWNLOAD)],
     "archive_transfer": [("archive_upload", UPLOAD), ("archive_download", DOWNLOAD)],

@@ -1,14 +1,16 @@
-"""Finished jobs that nobody removes: each goes once it has been finished for `jobs.finished_ttl`, record and files.
+"""Finished jobs that nobody removes: the agent looks now and then which are to go, and removes them, record and files.
 
-Belongs here: when. Does not: how old a job is (kept.py), how it is removed (job.py).
+Belongs here: when. Does not: which go (clean_up.py), how a job is removed (job.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import Any
 
-from prouter.agent.jobs.job import Job
+from prouter.agent.jobs.clean_up import TTL, Doomed, Limits, look
 from prouter.agent.jobs.registry import JobRegistry
 from prouter.errors import ProuterError
 
@@ -18,34 +20,61 @@ MAX_PAUSE_SECONDS = 60.0
 """Between two looks; jobs go so much late at most, and a removal that failed is tried again."""
 PARTS_OF_TTL = 10
 """A shorter time to live is looked after more often."""
+COST = 20
+"""Rests are so many times longer than it takes to measure all jobs."""
 REMOVED_AT_ONCE = 16
 
 
 class Finished:
     """Looks through the jobs now and then."""
 
-    def __init__(self, jobs: JobRegistry, ttl_seconds: float) -> None:
+    def __init__(self, jobs: JobRegistry, limits: Limits) -> None:
         self._jobs = jobs
-        self._ttl_seconds = ttl_seconds
+        self._limits = limits
         self._at_once = asyncio.Semaphore(REMOVED_AT_ONCE)
+        self._is_full = False
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled, or for no time where nothing is ever removed."""
+        ttl_seconds = self._limits.finished_seconds
+        if ttl_seconds is None and self._limits.disk_bytes is None:
+            return
+        pause = MAX_PAUSE_SECONDS if ttl_seconds is None else min(MAX_PAUSE_SECONDS, ttl_seconds / PARTS_OF_TTL)
         while True:
+            found = await look(self._jobs, self._limits)
             async with asyncio.TaskGroup() as group:
-                for job in [job for job in self._jobs if self._is_due(job)]:
-                    group.create_task(self._remove(job), name=f"removal of {job.record.uid}, finished for long")
-            await asyncio.sleep(min(MAX_PAUSE_SECONDS, self._ttl_seconds / PARTS_OF_TTL))
+                for doomed in found.doomed:
+                    name = f"removal of {doomed.job.record.uid}, finished for long"
+                    group.create_task(self._remove(doomed), name=name)
+            self._note((found.total_bytes or 0) - sum(doomed.size_bytes or 0 for doomed in found.doomed))
+            await asyncio.sleep(max(pause, COST * found.measuring_seconds))
 
-    def _is_due(self, job: Job) -> bool:
-        return job.record.ended and job.kept.age_seconds(job.record) >= self._ttl_seconds
+    async def would_remove(self, finished_seconds: float | None, disk_bytes: int | None) -> Mapping[str, Any]:
+        """What would go now; with other limits than the agent's own where they are given. Nothing is removed."""
+        limits = Limits(
+            self._limits.finished_seconds if finished_seconds is None else finished_seconds,
+            self._limits.disk_bytes if disk_bytes is None else disk_bytes,
+        )
+        return (await look(self._jobs, limits, measured=True)).shown()
 
-    async def _remove(self, job: Job) -> None:
+    async def _remove(self, doomed: Doomed) -> None:
+        job = doomed.job
         async with self._at_once:
-            if not self._is_due(job):  # it runs anew
+            if not job.record.ended:  # it runs anew
                 return
-            log.info("job %s goes: it finished %g s ago (jobs.finished_ttl)", job.record.uid, self._ttl_seconds)
+            age = job.kept.age_seconds(job.record)
+            if doomed.why == TTL and age < (self._limits.finished_seconds or 0.0):  # it did meanwhile
+                return
+            log.info("job %s goes: it finished %g s ago (jobs.%s)", job.record.uid, age, doomed.why)
             try:
                 await job.remove()
             except ProuterError as error:
                 log.error("job %s could not be removed: %s", job.record.uid, error.detail)
+
+    def _note(self, left_bytes: int) -> None:
+        """Once each time it comes to that."""
+        most = self._limits.disk_bytes
+        is_full = most is not None and left_bytes > most
+        if is_full and not self._is_full:
+            log.warning("jobs that have not finished take %d bytes, more than jobs.disk_quota: they stay", left_bytes)
+        self._is_full = is_full
