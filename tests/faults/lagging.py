@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,41 @@ class LoopLag:
 
     async def _look(self) -> None:
         loop, late, written_at = asyncio.get_running_loop(), list[float](), time.monotonic()
+        busy = list[float]()
         while True:
-            due = loop.time() + EVERY_SECONDS
+            due, began = loop.time() + EVERY_SECONDS, time.thread_time()
             await asyncio.sleep(EVERY_SECONDS)
             late.append(round(max(0.0, loop.time() - due), 5))
+            busy.append(round(time.thread_time() - began, 5))
             if time.monotonic() - written_at > WRITE_SECONDS:
                 ran, waited = (int(word) / 1e9 for word in Path("/proc/self/schedstat").read_text().split()[:2])
                 with Path(FILE).open("a") as out:
-                    out.write(json.dumps({"late": late, "ran": ran, "waited": waited}) + "\n")
-                late, written_at = [], time.monotonic()
+                    out.write(json.dumps({"late": late, "busy": busy, "ran": ran, "waited": waited}) + "\n")
+                late, busy, written_at = [], [], time.monotonic()
 
 
-def seen(place: Path) -> tuple[list[float], float, float]:
-    """Of the daemon in that directory: every lag, and for how long its main thread had a processor and waited for one.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All in seconds."""
+
+    late: list[float]
+    busy: list[float]
+    """Processor time that the loop's thread took between two looks: what it would be late where nobody else works."""
+    ran: float
+    """For how long the main thread had a processor, from its beginning on."""
+    waited: float
+    """For one that others had."""
+
+
+def seen(place: Path) -> Seen:
+    """Of the daemon in that directory.
 
     A pause of a second is one look that came late, but two hundred that should have been: those count, too.
     """
     lines = [json.loads(line) for line in (place / FILE).read_text().splitlines()]
     late = [lag for line in lines for lag in line["late"]]
-    return as_if_always(late), lines[-1]["ran"], lines[-1]["waited"]
+    busy = [seconds for line in lines for seconds in line["busy"]]
+    return Seen(as_if_always(late), busy, lines[-1]["ran"], lines[-1]["waited"])
 
 
 def as_if_always(late: Sequence[float]) -> list[float]:
