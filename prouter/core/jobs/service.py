@@ -114,9 +114,14 @@ class JobsService:
                 return known
             priority = await self._queue.priority(request, principal)
             try:
-                return await self._made(request, asked, principal)
-            except NoAgent as error:
-                raise self._queue.turned_away(error) from error
+                return await self._made(request, asked, principal, provides=self._queue.full)
+            except (NoAgent, TooManyRequests) as error:
+                return self._queue.join(request, asked, principal, seconds, priority, error)
+            except (JobQueued, JobInvalidState):  # it has a place by the same request, asked at the same time
+                known = self._queue.known(request.uid, asked)
+                if known is None:
+                    raise
+                return known
 
         return await self._recorded(request, principal, make)
 
