@@ -106,6 +106,7 @@ class Up:
         return [
             f"state.directory={str(self._state / 'router')!r}",
             f"control.port={port}",
+            "loop.slow_callback=0",  # both run on one loop, which the agent watches: it is the last to start
             *self._given.set,
         ]
 
@@ -118,7 +119,6 @@ class Up:
             "control.enabled=False",
             "identity.name='local'",
             "jobs.survive_agent=False",  # who ends it wants all to end
-            "loop.slow_callback=0",  # both run on one loop, which the router watches
             *self._given.agent_set,
         ]
 

@@ -134,8 +134,6 @@ class RouterApp:
         settings = self._settings
         state = StateDirectory.open(settings.state_directory, "router")
         undo.callback(state.close)
-        self._pulse.begin()
-        undo.callback(self._pulse.end)
         tasks = TaskOwner("router")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
         identity = Identity(settings.uid or state.uid(), settings.name)
@@ -231,6 +229,8 @@ class RouterApp:
         undo.callback(control.end)
         tasks.start("housekeeping", housekeeping.run())
         dialer.resume(remembered.dialed)
+        self._pulse.begin()  # while it starts nobody is held up
+        undo.callback(self._pulse.end)
         self._description.listening()
         if self._ready_file is not None:
             write_ready_file(self._ready_file, ready_document(identity.uid, self.endpoints))

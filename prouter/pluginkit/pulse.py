@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 
 from prouter.model.plugin import ConfigSection
@@ -154,6 +154,12 @@ def _name(frame: FrameType) -> str:
 def _waited_for_processor(native_id: int) -> float:
     """Seconds for which a thread could have run and did not (Linux; elsewhere 0)."""
     try:
-        return int(Path(f"/proc/self/task/{native_id}/schedstat").read_text().split()[1]) / 1e9
+        place = os.open(f"/proc/self/task/{native_id}/schedstat", os.O_RDONLY)
+    except OSError:
+        return 0.0
+    try:
+        return int(os.read(place, 100).split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
+    finally:
+        os.close(place)
