@@ -38,6 +38,9 @@ class AgentsService:
     def list(self) -> Sequence[AgentInfo]:
         return [entry.info() for entry in self._directory]
 
+    def returning(self) -> int:
+        return self._directory.returning()
+
     def connections(self) -> Sequence[Mapping[str, Any]]:
         return self._directory.connections()
 

@@ -107,6 +107,9 @@ class Agents(Protocol):
     def list(self) -> Sequence[AgentInfo]:
         """Those that are connected or away."""
 
+    def returning(self) -> int:
+        """How many were connected before the router started, and may still come back; 0 after ten seconds."""
+
     def connections(self) -> Sequence[Mapping[str, Any]]:
         """Links as /connections shows them; no tokens."""
 

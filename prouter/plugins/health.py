@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from prouter import hookimpl
 from prouter.model.http import Reply
 from prouter.model.plugin import Call, Route
+from prouter.model.query import SWITCH, switch
 from prouter.model.services import Router
+
+ASKED = {
+    "agents": SWITCH
+    | {
+        "description": "1: nor does it before the agents of its last run are back, or ten seconds have passed; for "
+        "whatever balances the load of several routers."
+    }
+}
 
 
 class Health:
@@ -25,7 +34,9 @@ class Health:
         read = ("GET", "HEAD")
         return [
             Route(read, "/healthz", "health.read", "Whether the router answers.", self._alive, public=True),
-            Route(read, "/readyz", "health.read", "Whether the router takes work.", self._ready, public=True),
+            Route(
+                read, "/readyz", "health.read", "Whether the router takes work.", self._ready, public=True, query=ASKED
+            ),
         ]
 
     async def _alive(self, call: Call) -> Reply:
@@ -35,5 +46,7 @@ class Health:
         assert self._router is not None
         checks = await self._router.describe.health()
         ready = self._router.describe.ready() and all(check.ok for check in checks)
+        if switch(call.query, "agents") and self._router.agents.returning():
+            ready = False
         listed = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
         return Reply.json({"status": "ok" if ready else "not ready", "checks": listed}, 200 if ready else 503)

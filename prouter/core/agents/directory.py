@@ -185,6 +185,10 @@ class AgentDirectory:
             raise AgentAway(f"agent {uid!r} was connected before the router started and is not back yet")
         raise AgentNotFound(uid)
 
+    def returning(self) -> int:
+        """Behind the router's own start: agents of its last run that are not back and may still come."""
+        return len(self._expected.difference(self._entries)) if time.monotonic() < self._expected_until else 0
+
     def linked(self, uid: str) -> Hello | None:
         """What the agent said of itself in the handshake of the link that it has now; None without a link."""
         entry = self._entries.get(AgentUid(uid))
