@@ -14,6 +14,7 @@ from functools import partial
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.returning import Returning
+from prouter.core.alike import PROXY, AlikeRequests
 from prouter.core.origin import Origins
 from prouter.core.resuming import Resuming
 from prouter.core.told import Told
@@ -32,11 +33,10 @@ from prouter.http1.framing import NO_BODY, request_framing
 from prouter.http1.policy import end_to_end, forward_request, reframed, without_credentials
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
-from prouter.model.forwarded import OTHERS as FORWARDED_OTHERS
 from prouter.model.frames import FOLLOWED_HEADER
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, JobUid
-from prouter.model.jobs import JobRecord, JobRef
+from prouter.model.jobs import JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, idempotency_key
 from prouter.model.queue import Queue, QueuedJob
 from prouter.model.traffic import PROXIED
@@ -50,22 +50,13 @@ from prouter.pluginkit.calling import Hooks
 from prouter.web.accept import check_acceptable
 from prouter.web.accounting import ENDING
 from prouter.web.browser import guard_change
-from prouter.web.outcomes import Forward, Incoming, Lasting, Outcome
+from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
 from prouter.web.serve import BodyLimits, serve_route
-from prouter.web.unread import Unread, unread
 
 log = logging.getLogger(__name__)
 
-PROXY = "job.proxy"
-"""The action of a proxied request."""
 SLASHES = re.compile("//+")
-EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_audit")
-"""Hooks that may change each proxied request, or want to know what was decided about it: while somebody implements
-one, every request goes the whole way."""
-NO_NAMES: frozenset[str] = frozenset()
-OURS = frozenset(("host", "origin", "forwarded", "x-forwarded-prefix", *FORWARDED_OTHERS))
-"""Headers by which the router itself decides (origin.py)."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
@@ -101,6 +92,7 @@ class ControlDispatcher:
         self._returning = returning
         self._queue = queue
         self._resuming = resuming
+        self._alike = AlikeRequests(hooks, access, directory, told)
         self._ending = False
 
     def end(self) -> None:
@@ -199,70 +191,9 @@ class ControlDispatcher:
             _without_cookies(plan, principal),
             without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
-            lasting=partial(self._lasting, record, target, begun, resolved, plan)
+            lasting=partial(self._alike.decided, record, target, begun, resolved, plan)
             if resolved.lasting and plan.lasting
             else None,
-        )
-
-    def _lasting(
-        self,
-        record: JobRecord,
-        target: JobTarget,
-        begun: tuple[Guards, int] | None,
-        resolved: Resolved,
-        plan: ForwardPlan,
-    ) -> Lasting | None:
-        """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
-        agent has another link. None where one of these was so while it was decided, or where a plugin wants to be asked
-        about, or told of, each request."""
-        guards, hooks, entry = self._access.lasting(), self._hooks, self._directory.entry(target.ref.agent)
-        link = entry.link
-        if guards is None or link is None or trail.get() is not None or not self._alone():
-            return None
-        generation, job = hooks.generation, target.ref.job
-        if begun is None or begun[0] is not guards or begun[1] != generation:
-            return None
-        line = JobBinding(job, target.port.name, link.hello.link).line()
-        resource = Resource(target.ref.agent, job, record.labels)
-        judge = self._access.judge(target.principal, PROXY, resource)
-
-        access, records, shelf = self._access, entry.mirror.records, link.pool.shelf(line)
-
-        def holds() -> bool:
-            return (
-                entry.link is link
-                and records.get(job) is record
-                and hooks.generation == generation
-                and access.guards is guards
-            )
-
-        def take() -> UpstreamPipe | None:
-            if (  # the same once more and not by a call: this is the way of most requests
-                shelf
-                and entry.link is link
-                and records.get(job) is record
-                and hooks.generation == generation
-                and access.guards is guards
-            ):
-                return shelf.pop()
-            return None
-
-        tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
-        unread = _unread(guards, resolved, plan, target.principal)
-        return Lasting(target.prefix, holds, take, judge, tell, resource, unread)
-
-    def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
-        """Of a request like that one."""
-        here = dataclasses.replace(target, rest=rest, request_id=incoming.request_id, peer=incoming.peer)
-        self._told.of_proxied(incoming, here)
-
-    def _alone(self) -> bool:
-        """Whether one plugin says which paths are a job's, one how requests look, and nobody changes any of that."""
-        hooks = self._hooks
-        return (
-            len(hooks.plugins("prouter_resolve_route")) == 1
-            and len(hooks.plugins("prouter_plan")) == 1
-            and not any(hooks.implemented(hook) for hook in EACH_REQUEST)
         )
 
     def _answer_chain(self, target: JobTarget) -> Callable[[ResponseHead], Awaitable[ResponseHead]] | None:
@@ -419,15 +350,6 @@ class ControlDispatcher:
             return forward_request(head, _without_cookies(plan, call.principal))
 
         return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
-
-
-def _unread(guards: Guards, resolved: Resolved, plan: ForwardPlan, principal: Principal) -> Unread | None:
-    """Header lines by which nothing of this was decided, and that the job gets as they came."""
-    if guards.reads is None or resolved.reads is None or plan.reads is None:
-        return None
-    said = frozenset(name.lower() for name, _ in plan.set_headers)
-    cookies = frozenset(("cookie",)) if plan.drop_cookies or principal.used_cookies else NO_NAMES
-    return unread(OURS, guards.reads, resolved.reads, plan.reads, plan.drop, said, cookies, principal.used_headers)
 
 
 def _without_cookies(plan: ForwardPlan, principal: Principal) -> ForwardPlan:

@@ -1,0 +1,114 @@
+"""Requests for a job's ports that are like one before: what was decided about that one, and until when it holds.
+
+Belongs here: what of the whole way may be left out, and what ends that. Does not: which requests are alike
+(web/again.py), the whole way (dispatch.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from prouter.core.access import Access
+from prouter.core.agents.directory import AgentDirectory
+from prouter.core.told import Told
+from prouter.model.access import Guards, Principal, Resource
+from prouter.model.forwarded import OTHERS as FORWARDED_OTHERS
+from prouter.model.http import ForwardPlan
+from prouter.model.jobs import JobRecord
+from prouter.model.plugin import JobTarget, Resolved
+from prouter.model.trail import current as trail
+from prouter.pipe.bind import JobBinding
+from prouter.pipe.upstream import UpstreamPipe
+from prouter.pluginkit.calling import Hooks
+from prouter.web.outcomes import Incoming, Lasting
+from prouter.web.unread import Unread, unread
+
+PROXY = "job.proxy"
+"""The action of a proxied request."""
+EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_audit")
+"""Hooks that may change each proxied request, or want to know what was decided about it: while somebody implements
+one, every request goes the whole way."""
+NO_NAMES: frozenset[str] = frozenset()
+OURS = frozenset(("host", "origin", "forwarded", "x-forwarded-prefix", *FORWARDED_OTHERS))
+"""Headers by which the router itself decides (origin.py)."""
+
+
+class AlikeRequests:
+    """Of one router."""
+
+    def __init__(self, hooks: Hooks, access: Access, directory: AgentDirectory, told: Told) -> None:
+        self._hooks = hooks
+        self._access = access
+        self._directory = directory
+        self._told = told
+
+    def decided(
+        self,
+        record: JobRecord,
+        target: JobTarget,
+        begun: tuple[Guards, int] | None,
+        resolved: Resolved,
+        plan: ForwardPlan,
+    ) -> Lasting | None:
+        """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
+        agent has another link. None where one of these was so while it was decided, or where a plugin wants to be asked
+        about, or told of, each request."""
+        guards, hooks, entry = self._access.lasting(), self._hooks, self._directory.entry(target.ref.agent)
+        link = entry.link
+        if guards is None or link is None or trail.get() is not None or not self._alone():
+            return None
+        generation, job = hooks.generation, target.ref.job
+        if begun is None or begun[0] is not guards or begun[1] != generation:
+            return None
+        line = JobBinding(job, target.port.name, link.hello.link).line()
+        resource = Resource(target.ref.agent, job, record.labels)
+        judge = self._access.judge(target.principal, PROXY, resource)
+
+        access, records, shelf = self._access, entry.mirror.records, link.pool.shelf(line)
+
+        def holds() -> bool:
+            return (
+                entry.link is link
+                and records.get(job) is record
+                and hooks.generation == generation
+                and access.guards is guards
+            )
+
+        def take() -> UpstreamPipe | None:
+            if (  # the same once more and not by a call: this is the way of most requests
+                shelf
+                and entry.link is link
+                and records.get(job) is record
+                and hooks.generation == generation
+                and access.guards is guards
+            ):
+                return shelf.pop()
+            return None
+
+        tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
+        unread = _unread(guards, resolved, plan, target.principal)
+        return Lasting(target.prefix, holds, take, judge, tell, resource, unread)
+
+    def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
+        """Of a request like that one."""
+        here = dataclasses.replace(target, rest=rest, request_id=incoming.request_id, peer=incoming.peer)
+        self._told.of_proxied(incoming, here)
+
+    def _alone(self) -> bool:
+        """Whether one plugin says which paths are a job's, one how requests look, and nobody changes any of that."""
+        hooks = self._hooks
+        return (
+            len(hooks.plugins("prouter_resolve_route")) == 1
+            and len(hooks.plugins("prouter_plan")) == 1
+            and not any(hooks.implemented(hook) for hook in EACH_REQUEST)
+        )
+
+
+def _unread(guards: Guards, resolved: Resolved, plan: ForwardPlan, principal: Principal) -> Unread | None:
+    """Header lines by which nothing of this was decided, and that the job gets as they came."""
+    if guards.reads is None or resolved.reads is None or plan.reads is None:
+        return None
+    said = frozenset(name.lower() for name, _ in plan.set_headers)
+    cookies = frozenset(("cookie",)) if plan.drop_cookies or principal.used_cookies else NO_NAMES
+    return unread(OURS, guards.reads, resolved.reads, plan.reads, plan.drop, said, cookies, principal.used_headers)
