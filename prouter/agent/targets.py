@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from prouter.agent.files.sandbox import SandboxOpener
+from prouter.agent.jobs.ending import is_cut
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.registry import JobRegistry
 from prouter.agent.service import Service
@@ -38,7 +40,7 @@ class PipeTargets:
         port = record.ports.get(binding.port)
         if port is None:
             return BindRefused(404, f"the job has no port {binding.port!r}")
-        return JobSocket(self._connector(job, port), job.is_cut, job.flows)
+        return JobSocket(self._connector(job, port), partial(is_cut, job), job.flows)
 
     @asynccontextmanager
     async def reach(self, job: JobUid, port: str | None = None) -> AsyncIterator[ReachedPort]:

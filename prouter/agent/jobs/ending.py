@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from prouter.errors import InvalidRequest, ProcessExited, ProuterError
 from prouter.model.jobs import Reason
 from prouter.model.plugin import Running
 from prouter.model.process import Exit
 
+if TYPE_CHECKING:
+    from prouter.agent.jobs.job import Job
+
 LAST_LINES = 20
 """Of output, told when a start fails."""
 OUTPUT_SECONDS = 2.0
+KILL_SECONDS = 30.0
+"""For a whole tree to be gone; a process in the kernel's uninterruptible sleep can take for ever."""
 ENDED_BY_US = {
     Reason.TIMEOUT.value: "was ended at its `timeout`",
 }
@@ -36,6 +42,26 @@ def reason_of(ended: Exit, *, stopping: bool) -> Reason:
     except ValueError:
         reason = Reason.SIGNALED if (ended.exit_code or 0) < 0 else Reason.EXITED
     return Reason.STOPPED if stopping and reason in (Reason.EXITED, Reason.SIGNALED) else reason
+
+
+async def is_cut(job: Job) -> bool:
+    """Whether an end of stream that was seen just now is a cut: the job is being killed, or died of a signal.
+
+    A job that is going down is waited for, until its exit code says which.
+    """
+    running = job.running
+    if job.ending is not None:
+        return True
+    if running is None:
+        return job.record.ended and (job.record.exit_code is None or job.record.exit_code < 0)
+    if not await running.exiting():
+        return False
+    try:
+        async with asyncio.timeout(KILL_SECONDS):
+            ended = await running.wait()
+    except TimeoutError:
+        return True
+    return ended.exit_code is None or ended.exit_code < 0
 
 
 async def exits(running: Running) -> None:

@@ -1,8 +1,8 @@
 """One job's life on this agent: made, started, ended, removed.
 
 Belongs here: the order of steps, and what happens when a start, an end and a removal race. Does not: which transitions
-there are (model/job_machine.py), what a process is given (start.py), how ports are found (ports.py), which jobs there
-are (registry.py).
+there are (model/job_machine.py), how a tree is launched and found serving (launching.py), which jobs there are
+(registry.py).
 
 A start and a removal run on their own, whatever becomes of the caller: a router that loses its link finds the job as
 it is afterwards.
@@ -13,26 +13,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from prouter.agent.jobs.changed_output import last_output
-from prouter.agent.jobs.coming_up import Rise
 from prouter.agent.jobs.detached import detached, refuse
-from prouter.agent.jobs.ending import reason_of
+from prouter.agent.jobs.ending import KILL_SECONDS, reason_of
 from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.kept import Kept
-from prouter.agent.jobs.ports import PortFinder, check_ports
-from prouter.agent.jobs.records import JobDirectory, Launch
+from prouter.agent.jobs.launching import go_on, launched, served
+from prouter.agent.jobs.ports import check_ports
+from prouter.agent.jobs.records import JobDirectory
 from prouter.agent.jobs.room import check_room, save_now_or_later
 from prouter.agent.jobs.runs import Run, Start
-from prouter.agent.jobs.start import build_command, check_places, check_request
+from prouter.agent.jobs.start import check_places, check_request
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import (
     AgentAway,
-    InvalidRequest,
     JobInvalidState,
     JobNotFound,
     PluginFailure,
@@ -42,17 +40,14 @@ from prouter.errors import (
 )
 from prouter.model import job_machine
 from prouter.model.activity import Flows
-from prouter.model.jobs import JobRecord, JobState, Port, PortMode, Reason, StartRequest
-from prouter.model.plugin import LaunchRequest, Running
+from prouter.model.jobs import JobRecord, JobState, Reason, StartRequest
+from prouter.model.plugin import Running
 from prouter.model.process import Exit
 from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Keep = Callable[[JobRecord], Awaitable[None]]
-
-KILL_SECONDS = 30.0
-"""For a whole tree to be gone; a process in the kernel's uninterruptible sleep can take for ever."""
 
 
 class Job:
@@ -233,25 +228,6 @@ class Job:
         await self._around.hooks.cleanup(self.record, self.directory.sandbox)
         await asyncio.to_thread(self.directory.clean_sandbox)
 
-    async def is_cut(self) -> bool:
-        """Whether an end of stream that was seen just now is a cut: the job is being killed, or died of a signal.
-
-        A job that is going down is waited for, until its exit code says which.
-        """
-        running = self.running
-        if self.ending is not None:
-            return True
-        if running is None:
-            return self.record.ended and (self.record.exit_code is None or self.record.exit_code < 0)
-        if not await running.exiting():
-            return False
-        try:
-            async with asyncio.timeout(KILL_SECONDS):
-                ended = await running.wait()
-        except TimeoutError:
-            return True
-        return ended.exit_code is None or ended.exit_code < 0
-
     # --- its life ---
 
     def _begin_run(self, fresh: JobRecord, request: StartRequest, key: str | None) -> asyncio.Future[JobRecord]:
@@ -264,7 +240,7 @@ class Job:
         self.ending, self._stopping, self.kept.stopping = None, False, None
         self._ended.clear()
         self.launched.clear()
-        self._become(replace(fresh, driver=driver.name))
+        self.become(replace(fresh, driver=driver.name))
         started: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         self._around.tasks.start(f"job {self.record.uid}", self._live(Start(driver, request, key), started))
         return started
@@ -312,7 +288,7 @@ class Job:
         context.job_id.set(self.record.uid)
         async with AsyncExitStack() as held:
             try:
-                running = self._go_on(start, held) or await self._begin(start, held)
+                running = go_on(self, start, held) or await self._begin(start, held)
             except ProuterError as error:
                 refuse(started, error)
                 return
@@ -333,9 +309,8 @@ class Job:
                 async with asyncio.timeout(None) as self._starting:
                     if self.ending is not None:
                         raise TimeoutError
-                    running, finders = await self._launched(start, held)
-                    ports = await self._rise(running, finders, start.request)
-                    self._become(job_machine.serves(self.record, ports))
+                    running, finders = await launched(self, start, held)
+                    self.become(job_machine.serves(self.record, await served(self, running, finders, start.request)))
                     await save_now_or_later(self)
             finally:
                 self._starting = None
@@ -356,84 +331,6 @@ class Job:
                 raise failed from error
             raise
         return running
-
-    def _go_on(self, start: Start, held: AsyncExitStack) -> Running | None:
-        """A tree that served its ports before the agent ended does so now, and they are its own, also while it does not
-        listen on them."""
-        if start.running is None or self.record.state is not JobState.RUNNING:
-            return None
-        for port in start.request.ports:
-            served = self.record.ports.get(port.name)
-            if port.mode is PortMode.REPORT:
-                held.enter_context(self._around.ports.reported(self.record.uid, start.running, served))
-            elif port.mode is PortMode.ASSIGN and served is not None and served.number is not None:
-                held.enter_context(self._around.ports.kept(served.number))
-        return start.running
-
-    async def _launched(self, start: Start, held: AsyncExitStack) -> tuple[Running, Sequence[PortFinder]]:
-        """Its tree, and who looks for its ports."""
-        if start.running is None:
-            return await self._launch(start.driver, start.request, held)
-        finders = [held.enter_context(finder) for finder in self._finders(start.request, start.launch.ports)]
-        if self.record.started_at is None:
-            self._become(job_machine.process_runs(self.record, start.running.pid, time.time()))
-        return start.running, finders
-
-    async def _launch(
-        self, driver: HeldDriver, request: StartRequest, held: AsyncExitStack
-    ) -> tuple[Running, Sequence[PortFinder]]:
-        around = self._around
-        await asyncio.to_thread(self.directory.begin_run, request)
-        self.run = await self.run.next(self.directory.path)
-        self.kept.run = self.run.to_wire()
-        await self.kept.save(self.record)
-        finders = [held.enter_context(finder) for finder in self._finders(request)]
-        if around.survive:
-            picked = {
-                port.name: finder.number
-                for port, finder in zip(request.ports, finders, strict=True)
-                if finder.number is not None
-            }
-            await asyncio.to_thread(self.directory.keep_launch, Launch(picked, self.run.begins_at))
-        inherited = await around.environment(self.record, request)
-        await around.ports.clear(request.ports, self.directory.sandbox)
-        try:
-            command = await asyncio.to_thread(
-                build_command,
-                request,
-                inherited,
-                finders,
-                self.directory.sandbox,
-                around.limits,
-                output_files=not around.hooks.changes_output,
-            )
-        except InvalidRequest as error:  # it was right when the start was accepted; the sandbox has changed since
-            raise StartFailed(error.detail.removeprefix("Invalid request: ")) from error
-        launch = LaunchRequest(self.record.uid, str(self.directory.path), command)
-        running = self.running = await driver.start(launch)
-        self.launched.set()
-        self._become(job_machine.process_runs(self.record, running.pid, time.time()))
-        if around.survive and finders:
-            await save_now_or_later(self)
-        return running, finders
-
-    async def _rise(self, running: Running, finders: Sequence[PortFinder], request: StartRequest) -> Mapping[str, Port]:
-        rise = Rise(
-            running,
-            self._around.hooks,
-            lambda ports: job_machine.serves(self.record, ports),
-            lambda lines: last_output(self, running, lines),
-        )
-        return await rise.served(finders, request.ports)
-
-    def _finders(
-        self, request: StartRequest, picked: Mapping[str, int] | None = None
-    ) -> Iterator[AbstractContextManager[PortFinder]]:
-        sandbox, first = self.directory.sandbox, True
-        for port in request.ports:
-            number = (picked or {}).get(port.name)
-            yield self._around.ports.finder(port, self.record.uid, sandbox, first=first, number=number)
-            first = first and port.mode is not PortMode.ASSIGN
 
     async def _follow(self, running: Running) -> None:
         """From serving to the end."""
@@ -482,14 +379,15 @@ class Job:
             self._removal = None
             raise
         self._ended.set()
-        self._become(job_machine.closed(self.record))
+        self.become(job_machine.closed(self.record))
         with context.about(job=before.uid):
             log.info("job %s removed", before.uid)
         return before
 
     # --- its parts ---
 
-    def _become(self, record: JobRecord) -> None:
+    def become(self, record: JobRecord) -> None:
+        """What is known of it now, told to who watches; by its own life only."""
         self.record = record
         self._around.told(record)
 
