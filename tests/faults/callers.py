@@ -85,13 +85,14 @@ class Calls:
 
 
 @asynccontextmanager
-async def calling(*callers: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def calling(*callers: Callable[[], Awaitable[None]], pause_seconds: float = 0) -> AsyncIterator[None]:
     """Each again and again until the context ends; what one raises ends the test."""
     over = asyncio.Event()
 
     async def again(caller: Callable[[], Awaitable[None]]) -> None:
         while not over.is_set():
             await caller()
+            await asyncio.sleep(pause_seconds)
 
     async with asyncio.TaskGroup() as group:
         for caller in callers:

@@ -29,6 +29,8 @@ LINES, CUTS = (4, int(os.environ.get("PROUTER_CUTS", 10_000))) if LONG else (2, 
 LONGER_THAN_ALL = 7200.0
 GONE_SECONDS = 20.0
 PAUSE = 0.25 if LONG else 0.05
+CALLS_PAUSE = 0.2 if LONG else 0.0
+"""Between the calls of each caller: in the long form what cuts cost is not to be hidden behind what calls cost."""
 TALKS = f"i=0; while ! test -e go; do echo line $i; i=$((i+1)); sleep {PAUSE}; done; echo last $i; exit 7"
 WAITS = "mkfifo go; read word < go; exit 7"
 """Takes no processor meanwhile: there are many of them."""
@@ -81,7 +83,7 @@ async def cut_off_again_and_again(fleet, router: RouterDaemon, number: int) -> S
         seen = Seen(Calls(client.session, router.url()))
         followers = Followers(client, jobs)
         async with followers.following():
-            async with calling(*callers(seen.calls, agent, jobs)):
+            async with calling(*callers(seen.calls, agent, jobs), pause_seconds=CALLS_PAUSE):
                 await cut_often(line, seen, f"{router.url()}{jobs[1].path}/file/up", CUTS // LINES, seed=number)
             await router.agent_is_there(agent)
             seen.lost = sum([(await job.refresh()).info["state"] != "RUNNING" for job in jobs])
