@@ -11,31 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from prouter import __version__
-from prouter.core.access import Access
-from prouter.core.agents.dialer import Dialer
-from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.endpoint import AgentEndpoint
-from prouter.core.agents.fleet import Fleet
-from prouter.core.agents.housekeeping import Housekeeping
-from prouter.core.agents.memory import AgentMemory
 from prouter.core.agents.returning import Returning
 from prouter.core.dispatch import ControlDispatcher
-from prouter.core.events import EventHub
-from prouter.core.explaining import Explanations
 from prouter.core.info import info_routes
 from prouter.core.inside import tell_router, tell_waiting
-from prouter.core.jobs.acting import Acting
-from prouter.core.jobs.service import JobsService
-from prouter.core.limits import body_limits, pool_limits, spill_limits, web_limits
+from prouter.core.limits import body_limits, web_limits
 from prouter.core.origin import Origins
-from prouter.core.provisioning import Provisioning
-from prouter.core.queue.queue import JobQueue
-from prouter.core.queue.service import QueueService
-from prouter.core.queue.settings import QueueSettings
+from prouter.core.parts import AgentParts, JobParts
 from prouter.core.reload import Reload
 from prouter.core.resuming import Resuming
-from prouter.core.selection import Selection
-from prouter.core.services import AgentsService, Description
+from prouter.core.services import Description
 from prouter.core.settings import Endpoint, RouterSettings
 from prouter.core.told import Told
 from prouter.model.agents import Identity
@@ -131,90 +117,73 @@ class RouterApp:
 
     async def _start(self, undo: AsyncExitStack) -> None:
         self._hooks.hear_exceptions()
-        settings = self._settings
-        state = StateDirectory.open(settings.state_directory, "router")
+        state = StateDirectory.open(self._settings.state_directory, "router")
         undo.callback(state.close)
         tasks = TaskOwner("router")
         undo.push_async_callback(tasks.close, CLOSE_SECONDS)
-        identity = Identity(settings.uid or state.uid(), settings.name)
+        identity = Identity(self._settings.uid or state.uid(), self._settings.name)
         self.uid = identity.uid
-        memory = AgentMemory(state.path / "agents.json")
-        remembered = memory.read()
-        acting = Acting()
-        events = EventHub(self._hooks, self._joined, acting)
-        directory = AgentDirectory(
-            events.tell,
-            orphan_seconds=settings.orphan_seconds,
-            mirrored_bytes=settings.mirrored_bytes,
-            takeover_seconds=settings.takeover_seconds,
-            expected=remembered.uids,
+        agents = AgentParts.of(self._sections, self._settings, self._hooks, state, tasks, identity, self._joined)
+        inside, most = self._description.inside, web_limits(self._sections.section).connections
+        tell_router(inside, agents.fleet, self._traffic, most)
+        origins = Origins(self._settings)
+        jobs = JobParts.of(
+            self._sections, self._settings, self._hooks, agents, origins, self._traffic, insecure=self._insecure
         )
-        section = self._sections.section
-        fleet = Fleet.make(
-            identity, __version__, settings, directory, tasks, pool_limits(section), spill_limits(section)
-        )
-        tell_router(self._description.inside, fleet, self._traffic, web_limits(section).connections)
-        housekeeping = Housekeeping(memory, directory)
-        dialer = Dialer(fleet, housekeeping.changed, self._hooks)
-        housekeeping.watch(dialer)
-        origins = Origins(settings)
-        selection = Selection(self._hooks, directory)
-        provisioning = Provisioning(
-            self._hooks,
-            directory,
-            events.tell,
-            timeout_seconds=settings.provision_seconds,
-            most=settings.max_provisioning,
-        )
-        waiting = QueueSettings.read(section("queue"))
-        queue = JobQueue(self._hooks, directory, selection, provisioning, tasks, identity, waiting)
-        directory.elsewhere, directory.waited_for = queue.elsewhere, queue.waits_for
-        events.heard_by(queue.note)
-        jobs = JobsService(
-            directory,
-            selection,
-            provisioning,
-            queue,
-            max_per_agent=settings.max_jobs_per_agent,
-            trail_bytes=settings.trail_bytes,
-            public_prefix=origins.public_prefix,
-            acting=acting,
-            requests=self._traffic["control"].by_job,
-        )
-        queue.places_by(jobs, trail_bytes=settings.trail_bytes)
-        queued = QueueService(queue, jobs, directory, most=waiting.most)
-        explanations = Explanations(self._hooks, directory, jobs)
-        agents = AgentsService(directory, dialer)
-        access = Access(self._hooks, settings, insecure=self._insecure)
-        await self._start_plugins(undo, identity, state, jobs, queued, agents, explanations, events, access)
-        info = info_routes(identity, __version__, self._description)
+        await self._start_plugins(undo, state, agents, jobs)
+        routes = await self._settle(agents, jobs)
+        told = Told(self._hooks)
+        await self._open(undo, agents, jobs, self._dispatcher(routes, agents, jobs, origins, told), told)
+        tasks.start("housekeeping", agents.housekeeping.run())
+        agents.dialer.resume(agents.remembered.dialed)
+        self._pulse.begin()  # while it starts nobody is held up
+        undo.callback(self._pulse.end)
+        self._description.listening()
+        if self._ready_file is not None:
+            write_ready_file(self._ready_file, ready_document(identity.uid, self.endpoints))
+
+    async def _settle(self, agents: AgentParts, jobs: JobParts) -> RouteTable:
+        """What plugins contribute, once they have started."""
+        info = info_routes(agents.fleet.identity, __version__, self._description)
         taken = {claim: "prouter itself" for route in info for claim in claims_of(route)}
         await self._hooks.settle({"prouter_selectors": of_selector, "prouter_routes": claims_of}, taken)
-        selection.collect()
-        self._description.contributes("selectors", selection.by_plugin())
-        access.read_guards()
-        reload = Reload(self._reread, self._hooks, access)
+        jobs.selection.collect()
+        self._description.contributes("selectors", jobs.selection.by_plugin())
+        jobs.access.read_guards()
+        reload = Reload(self._reread, self._hooks, jobs.access)
         self._description.reloads_by(reload)
-        self._reload_by_signal = lambda: tasks.start("reload", reload.by_signal())
-        told = Told(self._hooks)
+        self._reload_by_signal = lambda: agents.fleet.tasks.start("reload", reload.by_signal())
+        return self._route_table(info)
+
+    def _dispatcher(
+        self, routes: RouteTable, agents: AgentParts, jobs: JobParts, origins: Origins, told: Told
+    ) -> ControlDispatcher:
+        settings, directory = self._settings, agents.directory
         returning = Returning(directory, settings.reconnect_wait_seconds, settings.max_reconnect_waiters)
-        tell_waiting(self._description.inside, fleet, returning, provisioning)
+        tell_waiting(self._description.inside, agents.fleet, returning, jobs.provisioning)
         control = ControlDispatcher(
             self._hooks,
-            access,
+            jobs.access,
             directory,
-            self._route_table(info),
+            routes,
             origins,
-            body_limits=body_limits(section),
+            body_limits=body_limits(self._sections.section),
             missing=self._description.missing,
             told=told,
             returning=returning,
-            resuming=Resuming(directory, tasks),
-            queue=queued,
+            resuming=Resuming(directory, agents.fleet.tasks),
+            queue=jobs.queued,
         )
-        explanations.rehearses_by(control.rehearse)
+        jobs.explanations.rehearses_by(control.rehearse)
+        return control
+
+    async def _open(
+        self, undo: AsyncExitStack, agents: AgentParts, jobs: JobParts, control: ControlDispatcher, told: Told
+    ) -> None:
+        """Both endpoints listen; how all that was taken there ends, in reverse order."""
+        settings, directory = self._settings, agents.directory
         if settings.server is not None:
-            door = AgentEndpoint(fleet, access, told).door()
+            door = AgentEndpoint(agents.fleet, jobs.access, told).door()
             server = await self._listen("server", settings.server, door)
             undo.push_async_callback(server.drain, CLOSE_SECONDS)
         undo.push_async_callback(directory.close)
@@ -223,29 +192,13 @@ class RouterApp:
             self._control.drain, settings.drain_seconds, tunnel_seconds=settings.tunnel_seconds, in_sight=True
         )
         undo.callback(directory.end_waits)
-        undo.callback(queue.end)
-        undo.callback(provisioning.end)
+        undo.callback(jobs.queue.end)
+        undo.callback(jobs.provisioning.end)
         undo.callback(self._description.end)
         undo.callback(control.end)
-        tasks.start("housekeeping", housekeeping.run())
-        dialer.resume(remembered.dialed)
-        self._pulse.begin()  # while it starts nobody is held up
-        undo.callback(self._pulse.end)
-        self._description.listening()
-        if self._ready_file is not None:
-            write_ready_file(self._ready_file, ready_document(identity.uid, self.endpoints))
 
     async def _start_plugins(
-        self,
-        undo: AsyncExitStack,
-        identity: Identity,
-        state: StateDirectory,
-        jobs: JobsService,
-        queue: QueueService,
-        agents: AgentsService,
-        explanations: Explanations,
-        events: EventHub,
-        access: Access,
+        self, undo: AsyncExitStack, state: StateDirectory, agents: AgentParts, jobs: JobParts
     ) -> None:
         """Each plugin gets a bundle of its own: tasks and a directory that end and belong to it."""
 
@@ -256,21 +209,21 @@ class RouterApp:
             self._hooks.owns(plugin, tasks)
             owned.push_async_callback(tasks.close, CLOSE_SECONDS)
             services = Router(
-                identity=identity,
+                identity=agents.fleet.identity,
                 version=__version__,
                 config=self._sections,
-                jobs=jobs,
-                agents=agents,
+                jobs=jobs.jobs,
+                agents=jobs.agents,
                 tasks=tasks,
                 state_directory=plugin_directory(state.path, plugin),
                 describe=self._description,
-                explanations=explanations,
-                repeats=jobs.repeats,
-                queue=queue,
-                failed=lambda about, detail: events.tell(Failed(about, detail)),
+                explanations=jobs.explanations,
+                repeats=jobs.jobs.repeats,
+                queue=jobs.queued,
+                failed=lambda about, detail: agents.events.tell(Failed(about, detail)),
                 traffic=self._traffic,
                 endpoints=self.endpoints,
-                may_bridge=access.may_bridge,
+                may_bridge=jobs.access.may_bridge,
             )
             return {"router": services}
 
