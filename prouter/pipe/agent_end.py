@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, Job
 from prouter.pipe.outlived import Carried
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
 from prouter.pipe.turns import LARGE_BYTES
-from prouter.pipe.unsent import hold_little, hold_little_below
+from prouter.pipe.unsent import cut_untaken, hold_little, hold_little_below
 
 log = logging.getLogger(__name__)
 
@@ -300,6 +299,7 @@ class Pair:
 
     __slots__ = (
         "_begun",
+        "_call_off",
         "_closed",
         "_flows",
         "_half_close_seconds",
@@ -333,6 +333,7 @@ class Pair:
         self._moved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._looks: asyncio.TimerHandle | None = None
+        self._call_off: Callable[[], None] | None = None
         self.timed = False
         """Whether a deadline runs that a byte renews."""
         self._begun = False
@@ -418,20 +419,16 @@ class Pair:
         end_at_close(self._pipe.transport)
         self._pipe.transport.close()
         self._job.transport.close()
-        self._watch_unsent(math.inf)
-
-    def _watch_unsent(self, before: float) -> None:
-        """Cut who takes nothing of what is left: a job need neither read it nor ever close its end."""
-        unsent = self._pipe.transport.get_write_buffer_size() + self._job.transport.get_write_buffer_size()
-        if unsent >= before:
-            self.cut()
-        elif unsent:
-            self._timer = asyncio.get_running_loop().call_later(self._half_close_seconds, self._watch_unsent, unsent)
+        pipe, job = self._pipe.transport, self._job.transport
+        if pipe.get_write_buffer_size() or job.get_write_buffer_size():  # which it need never read, nor close its end
+            self._call_off = cut_untaken(self.cut, self._half_close_seconds, pipe, job)
 
     def _stop(self) -> None:
         for timer in (self._timer, self._looks):
             if timer is not None:
                 timer.cancel()
+        if self._call_off is not None:
+            self._call_off()
         if not self._closed:
             self._closed = True
             if self._begun:

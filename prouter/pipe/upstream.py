@@ -7,9 +7,9 @@ Belongs here: the bind line and its verdict, reading answers, flow control towar
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from prouter.errors import (
@@ -30,7 +30,7 @@ from prouter.pipe.bind import AGENT_LINE, MAX_LINE_BYTES, BindRefused, parse_ver
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.short import ShortPipe
 from prouter.pipe.turns import LARGE_BYTES
-from prouter.pipe.unsent import hold_little
+from prouter.pipe.unsent import cut_untaken, hold_little
 
 UNTAKEN_SECONDS = 120.0
 """A pipe that is to close and of which the other end takes nothing for so long is cut: its job does not read what is
@@ -209,14 +209,8 @@ class UpstreamPipe(ShortPipe, asyncio.Protocol):
         self._carrier = None
         end_at_close(self._transport)
         self._transport.close()
-        self._watch_unsent(math.inf)
-
-    def _watch_unsent(self, before: float) -> None:
-        unsent = self._transport.get_write_buffer_size()
-        if unsent >= before:
-            reset(self._transport)
-        elif unsent:
-            asyncio.get_running_loop().call_later(UNTAKEN_SECONDS, self._watch_unsent, unsent)
+        if self._transport.get_write_buffer_size():
+            cut_untaken(partial(reset, self._transport), UNTAKEN_SECONDS, self._transport)
 
     def abort(self) -> None:
         self._carrier = None

@@ -28,7 +28,7 @@ from prouter.model.ids import is_request_id, new_request_id, new_uid
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
 from prouter.pipe.turns import LARGE_BYTES
-from prouter.pipe.unsent import hold_little
+from prouter.pipe.unsent import Untaken, hold_little
 from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.accounting import Accounted
@@ -167,7 +167,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._engaged() is not None:
             self._cancel()  # who closes before the answer ended is gone
-            self._watch_unsent(math.inf)
+            self._watch_untaken(Untaken(self._transport))
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -198,7 +198,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         """Begin an exchange if a whole head is there; its deadline runs from its first byte, empty lines apart."""
         if self._slow:
             self._pauses.add("slow")
-            self._watch_unsent(math.inf)
+            self._watch_untaken(Untaken(self._transport))
             return
         while self._buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before a request are ignored
             del self._buffer[:2]
@@ -464,15 +464,13 @@ class ClientConnection(ShortWay, asyncio.Protocol):
     def _close(self) -> None:
         """Once the client has taken what is written; one that takes nothing for so long is cut."""
         self._transport.close()
-        self._watch_unsent(math.inf)
+        self._watch_untaken(Untaken(self._transport))
 
-    def _watch_unsent(self, before: float) -> None:
-        """Who takes nothing for so long of what is written is cut; who is slow has what it takes."""
-        unsent = self._transport.get_write_buffer_size()
-        if unsent >= before:
+    def _watch_untaken(self, untaken: Untaken) -> None:
+        if untaken.is_stuck():
             self._transport.abort()
         else:
-            self._arm(self._limits.idle_seconds, partial(self._watch_unsent, unsent))
+            self._arm(self._limits.idle_seconds, partial(self._watch_untaken, untaken))
 
     def _cancel(self) -> None:
         self._engaged()

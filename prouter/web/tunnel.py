@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from prouter.http1.response import PlainHead
 from prouter.model.http import ResponseHead
 from prouter.pipe.reset import end_at_close, half_close, reset
 from prouter.pipe.turns import LARGE_BYTES
+from prouter.pipe.unsent import Untaken
 from prouter.pipe.upstream import Upstream
 from prouter.web.accounting import CLIENT_GONE, ENDING, Accounted
 from prouter.web.frame_ends import GOING_AWAY, FrameEnds
@@ -46,8 +46,8 @@ class Tunnel(Accounted, asyncio.Protocol):
     """The upstream does not read just now."""
     _frames: FrameEnds | None = None
     """Of the upstream, where it is a Websocket that has not ended."""
-    _unsent = math.inf
-    """What was left for the client at the last look, once all is over."""
+    _untaken: Untaken | None = None
+    """Once all is over."""
 
     def __init__(
         self,
@@ -170,10 +170,10 @@ class Tunnel(Accounted, asyncio.Protocol):
     def overdue(self) -> None:
         """Whether nothing was sent for too long."""
         if self._over:
-            unsent, before = self._transport.get_write_buffer_size(), self._unsent
-            self._unsent, self.late_at = unsent, self._loop.time() + self._home.limits.idle_seconds
-            if unsent >= before:
-                self._transport.abort()  # the client takes nothing of what is left
+            untaken = self._untaken = self._untaken or Untaken(self._transport)
+            self.late_at = self._loop.time() + self._home.limits.idle_seconds
+            if untaken.is_stuck():
+                self._transport.abort()
             return
         limits, now = self._home.limits, self._loop.time()
         limit = limits.half_close_seconds if self._eofs else limits.relay_idle_seconds
