@@ -16,8 +16,8 @@ from prouter.errors import JobInvalidState, JobNotFound, PortNotFound, UpstreamF
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobState, Port
 from prouter.model.reached import ReachedPort
-from prouter.pipe.agent_end import Connect, JobSocket
 from prouter.pipe.bind import BindRefused, JobBinding
+from prouter.pipe.pair import Connect, JobSocket
 
 
 class PipeTargets:

@@ -1,7 +1,7 @@
-"""The agent's end of a pipe: waits for the bind line, then joins the pipe to its target and copies bytes.
+"""The agent's end of a pipe: waits for the bind line, then joins the pipe to its target.
 
-Belongs here: the line, the verdict, copying both ways with FIN as FIN and reset as reset. Does not: which jobs and
-ports there are, and the agent's own HTTP service (both given as `Targets`).
+Belongs here: the line, the verdict, connecting. Does not: what is copied then (pair.py), which jobs and ports there
+are, and the agent's own HTTP service (both given as `Targets`).
 """
 
 from __future__ import annotations
@@ -9,39 +9,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from prouter.errors import RemoteProtocolError
-from prouter.model.activity import Flow, Flows
 from prouter.model.services import Tasks
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.outlived import Carried
-from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset, was_reset
-from prouter.pipe.turns import LARGE_BYTES
-from prouter.pipe.unsent import cut_untaken, hold_little, hold_little_below
+from prouter.pipe.pair import Early, End, JobSocket, Pair
+from prouter.pipe.reset import cut_at_close, reset
+from prouter.pipe.unsent import hold_little_below
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
-"""Between two looks whether a pipe from which nothing is read, since the job does not, is still there."""
-
-Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
-"""Connects a protocol to a job's port. Raises OSError."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobSocket:
-    """A job's port."""
-
-    connect: Connect
-    is_cut: Callable[[], Awaitable[bool]]
-    """Whether an end of the job's stream, seen just now, is a cut."""
-    flows: Flows = field(default_factory=Flows)
-    """Where its connections are counted."""
 
 
 class Targets(Protocol):
@@ -165,9 +146,9 @@ class AgentPipe(asyncio.Protocol):
         self._tasks.start(f"pipe to {binding.job}", self._join(found, rest))
 
     async def _join(self, target: JobSocket, rest: bytes) -> None:
-        pipe, job = _End("pipe", target.flows.inward), _End("job", target.flows.outward)
+        pipe, job = End("pipe", target.flows.inward), End("job", target.flows.outward)
         pair = Pair(pipe, job, target, self._tasks, self._times.half_close_seconds, self._is_over)
-        early = _Early()
+        early = Early()
         try:
             async with asyncio.timeout(self._times.connect_seconds):
                 await target.connect(lambda: early)
@@ -196,241 +177,3 @@ class AgentPipe(asyncio.Protocol):
         early.tell(job)
         if rest and not pipe.transport.is_closing():
             pipe.data_received(rest)  # last: a job that takes little of it pauses what was joined
-
-
-class _End(asyncio.Protocol):
-    """One side of a pair: a transport and what comes from it."""
-
-    __slots__ = ("eof", "flow", "full", "name", "other", "pair", "transport")
-
-    transport: asyncio.Transport
-    other: _End
-    pair: Pair
-
-    def __init__(self, name: str, flow: Flow) -> None:
-        self.name = name
-        self.flow = flow
-        self.eof = False
-        self.full = False
-        """It takes no more just now."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        hold_little(self.transport)
-
-    def data_received(self, data: bytes) -> None:
-        flow = self.flow  # counted here and not by `passed`: this is all that an agent does for most bytes
-        flow.count += len(data)
-        flow.last_at = time.time()
-        if self.pair.timed:
-            self.pair.moved()
-        self.other.transport.write(data)
-        if len(data) >= LARGE_BYTES and not self.transport.is_closing():
-            self.transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        if not (self.other.full or self.transport.is_closing()):  # else its `resume_writing` is to come
-            self.transport.resume_reading()
-
-    def eof_received(self) -> bool:
-        self.eof = True
-        self.pair.ended(self)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.pair.lost(self, exc)
-
-    def pause_writing(self) -> None:
-        self.full = True
-        if not self.other.transport.is_closing():
-            self.other.transport.pause_reading()
-            self.pair.held(self.other)  # from now on nothing tells that it is gone
-
-    def resume_writing(self) -> None:
-        self.full = False
-        if not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
-
-
-class _Early(asyncio.Protocol):
-    """A job's connection until it is joined: a job may speak first, or close at once, and uvloop tells of that before
-    who waits for the connection has it."""
-
-    transport: asyncio.Transport
-
-    def __init__(self) -> None:
-        self._came = b""
-        self._eof = False
-        self._lost: tuple[Exception | None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._came += data
-        self.transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        self._eof = True
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = (exc,)
-
-    def tell(self, job: _End) -> None:
-        """What came, to who has the connection now."""
-        if self._came:
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
-            job.data_received(self._came)
-        if self._eof:
-            job.eof_received()
-        if self._lost is not None:
-            job.connection_lost(self._lost[0])
-
-
-class Pair:
-    """A pipe and a job's connection, joined for as long as both live.
-
-    What is always true: what came from one was written to the other before its end is; a reset on one is a reset on
-    the other; both are closed once both ended.
-    """
-
-    __slots__ = (
-        "_begun",
-        "_call_off",
-        "_closed",
-        "_flows",
-        "_half_close_seconds",
-        "_is_cut",
-        "_job",
-        "_looks",
-        "_moved_at",
-        "_over",
-        "_pipe",
-        "_tasks",
-        "_timer",
-        "timed",
-    )
-
-    def __init__(
-        self,
-        pipe: _End,
-        job: _End,
-        target: JobSocket,
-        tasks: Tasks,
-        half_close_seconds: float,
-        over: Callable[[], None],
-    ) -> None:
-        self._pipe, self._job = pipe, job
-        pipe.other, job.other = job, pipe
-        pipe.pair = job.pair = self
-        self._flows, self._is_cut = target.flows, target.is_cut  # how it was connected is over
-        self._tasks = tasks
-        self._half_close_seconds = half_close_seconds
-        self._over = over
-        self._moved_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._looks: asyncio.TimerHandle | None = None
-        self._call_off: Callable[[], None] | None = None
-        self.timed = False
-        """Whether a deadline runs that a byte renews."""
-        self._begun = False
-        self._closed = False
-
-    def begin(self) -> None:
-        """The job's port has accepted the connection: from now to the end it is one of the job's."""
-        if not self._closed:
-            self._begun = True
-            self._flows.connections += 1
-
-    def moved(self) -> None:
-        self._moved_at = asyncio.get_running_loop().time()
-
-    def held(self, end: _End) -> None:
-        """Nothing is read from one side now. Only the pipe is looked at: what a job wrote before its reset counts."""
-        if end is self._pipe and self._looks is None:
-            self._looks = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
-
-    def _look(self) -> None:
-        self._looks = None
-        if self._closed or self._pipe.transport.is_reading():
-            return
-        if was_reset(self._pipe.transport):
-            self.cut()
-        else:
-            self.held(self._pipe)
-
-    def ended(self, end: _End) -> None:
-        """FIN came from one side."""
-        if end is self._job:
-            self._tasks.start("end of a job's stream", self._judge())
-        else:
-            self._pass_end(end)
-
-    def lost(self, end: _End, exc: Exception | None) -> None:
-        """One connection is gone: by a reset, by our closing, or because its peer is dead."""
-        if self._closed:
-            return
-        if exc is not None or not end.eof:
-            self.cut()
-        else:
-            self._close()
-
-    def cut(self) -> None:
-        """Reset both."""
-        self._stop()
-        for end in (self._pipe, self._job):
-            transport = getattr(end, "transport", None)
-            if transport is not None:
-                reset(transport)
-
-    async def _judge(self) -> None:
-        """Whether the job closed, or is dying: then what the client has is no whole answer."""
-        if await self._is_cut():
-            self.cut()
-        elif not self._closed:
-            self._pass_end(self._job)
-
-    def _pass_end(self, end: _End) -> None:
-        if end.other.transport.is_closing():
-            return
-        if end.other.eof:
-            self._close()
-            return
-        half_close(end.other.transport)
-        self._watch()
-
-    def _watch(self) -> None:
-        """A deadline runs from the first end, renewed by every byte."""
-        loop = asyncio.get_running_loop()
-        if not self.timed:
-            self.timed = True
-            self._moved_at = loop.time()
-        until = self._moved_at + self._half_close_seconds
-        if loop.time() >= until:
-            self._close()
-        else:
-            self._timer = loop.call_at(until, self._watch)
-
-    def _close(self) -> None:
-        self._stop()
-        end_at_close(self._pipe.transport)
-        self._pipe.transport.close()
-        self._job.transport.close()
-        pipe, job = self._pipe.transport, self._job.transport
-        if pipe.get_write_buffer_size() or job.get_write_buffer_size():  # which it need never read, nor close its end
-            self._call_off = cut_untaken(self.cut, self._half_close_seconds, pipe, job)
-
-    def _stop(self) -> None:
-        for timer in (self._timer, self._looks):
-            if timer is not None:
-                timer.cancel()
-        if self._call_off is not None:
-            self._call_off()
-        if not self._closed:
-            self._closed = True
-            if self._begun:
-                self._flows.connections -= 1
-            self._over()

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from prouter.pipe.agent_end import AgentPipe, JobSocket, PipeTimes
+from prouter.pipe.agent_end import AgentPipe, PipeTimes
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, JobBinding
+from prouter.pipe.pair import JobSocket
 from prouter.pipe.reset import half_close
 from prouter.pluginkit.tasks import TaskOwner
 from prouter.testing import eventually
