@@ -37,8 +37,8 @@ def test_a_row_that_was_not_measured_is_missed() -> None:
     ("value", "goal", "unit", "form", "lines"),
     [
         (1, 0, "", "short", 1),
-        (8.9, 3.0, "s", "short", 0),
-        (9.1, 3.0, "s", "short", 1),
+        (9.9, 3.0, "s", "short", 0),
+        (10.1, 3.0, "s", "short", 1),
         (3.1, 3.0, "s", "long", 1),
         (200, 100, "ms", "short", 0),
         (200, 100, "ms", "long", 1),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-ROOM = 3.0
-"""A promised time may be so many times as long in the gate: the machine may be busy. Counts are exact."""
+ROOM, SLACK_SECONDS = 3.0, 1.0
+"""A promised time may be so many times as long in the gate, and this more: the machine may be busy. Counts are exact."""
 NEVER_ASSERTED = ("%", "ms", "MB/s")
 """Units of what other work on the machine changes: ratios, latencies, throughput. The gate writes them down only."""
 Figure = Mapping[str, Any]
@@ -61,6 +61,8 @@ ROWS: Mapping[str, Row] = {
             "test_jobs_outlive_their_agent": 6,
             "test_guardians_outlive_more_than_their_agent": 1,
             "test_an_upgrade_loses_no_job": 1,
+            "test_ports_of_adopted_jobs_are_theirs": 0.2,
+            "test_what_is_over_ends_nothing_later": 0.5,
             "test_ports_outlive_their_agent": 0.3,
         },
         ("jobs that were not adopted*", "* trees are gone after", "* is away after", "sandboxes of unfinished jobs*"),
@@ -72,6 +74,7 @@ ROWS: Mapping[str, Row] = {
             "test_no_storm_outlives_who_held_it": 3,
             "test_a_kill_amid_a_start_leaves_nothing": 1,
             "test_guardians_and_keepers_may_die": 1,
+            "test_no_end_is_told_too_early": 0.5,
         },
         ("a tree of 50 is gone, *", "processes that were left", "storm of forks*"),
     ),
@@ -95,6 +98,11 @@ ROWS: Mapping[str, Row] = {
     ),
     "R10": Row("bytes over a bad line", {"test_bytes_arrive_whole_or_not_at_all": 50}),
     "R11": Row("Websockets that say nothing", {"test_websockets_that_say_nothing": 12}, alone=True),
+    "R12": Row(
+        "a router that leaves",
+        {"test_a_router_leaves_in_order": 3, "test_two_routers_are_as_one": 11},
+        ("requests begun before that failed", "jobs that noticed", "requests that failed while routers*"),
+    ),
     "R13": Row(
         "files that are cut off amid an upload",
         {
@@ -107,7 +115,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "R14": Row(
         "more connections than descriptors",
-        {"test_more_connections_than_descriptors": 2.5},
+        {"test_more_connections_than_descriptors": 2.5, "test_an_agent_without_descriptors_says_so": 0.2},
         (
             *(
                 f"{what}, {loop}"
@@ -144,7 +152,7 @@ ROWS: Mapping[str, Row] = {
 def missed(figures: Iterable[Figure], form: str, rows: Iterable[str] = ROWS) -> list[str]:
     """A line for each figure that has to be there and is not, or that does not hold; none where all is well.
 
-    Of the short form a time may be ROOM times as long as promised, and what no test may assert is not looked at.
+    Of the short form a time has room, and what no test may assert is not looked at.
     """
     measured = [figure for figure in figures if figure["form"] == form]
     lines = []
@@ -170,5 +178,5 @@ def holds(figure: Figure) -> bool:
     if figure["form"] == "long":
         return False
     if figure["unit"] == "s" and isinstance(figure["goal"], int | float):
-        return bool(figure["value"] <= figure["goal"] * ROOM)
+        return bool(figure["value"] <= figure["goal"] * ROOM + SLACK_SECONDS)
     return figure["unit"] in NEVER_ASSERTED
