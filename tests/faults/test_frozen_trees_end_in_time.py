@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from figures import LONG, Figures
-from held_trees import CGROUPS, ROOM, Nest, Tree, is_there, marked, stopped
+from held_trees import CGROUPS, ROOM, Nest, Tree, is_there, kill, marked, stopped
 
 from prouter.client import RequestFailed
 from prouter.testing import Fleet, eventually
@@ -49,12 +49,12 @@ def group_frozen(tree: Tree) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unkillable(tree: Tree) -> Iterator[None]:
-    """By the freezer of version 1, which lets nobody end what is frozen."""
+def unkillable(tree: Tree, *others: int) -> Iterator[None]:
+    """By the freezer of version 1, which lets nobody end what is frozen: the tree, and `others`."""
     group = FREEZER / f"prt-{os.getpid()}-{tree.uid}"
     group.mkdir()
     try:
-        for pid in (tree.guardian, *marked(tree.mark)):
+        for pid in (*others, *marked(tree.mark)):
             (group / "cgroup.procs").write_text(str(pid))
         (group / "freezer.state").write_text("FROZEN")
         yield
@@ -128,7 +128,7 @@ async def test_a_tree_that_nobody_can_end_is_told_of_in_time_and_ends_when_it_th
     fleet.expected_errors += ["can not be ended", "could not be ended", "in kill of its driver", "Traceback"]
     tree, beside = await nest.nasty(), await nest.nasty()
     took = []
-    with unkillable(tree):
+    with unkillable(tree, tree.guardian):
         for act in (stop, remove):
             begun = time.monotonic()
             with pytest.raises(RequestFailed) as told:
@@ -146,3 +146,22 @@ async def test_a_tree_that_nobody_can_end_is_told_of_in_time_and_ends_when_it_th
     what = "a tree that nobody can end: until that is told"
     figures.record("R7", what, slowest, goal=ENDED_SECONDS, unit="s", holds=slowest <= ENDED_SECONDS)
     assert slowest <= ENDED_SECONDS * ROOM
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(not os.access(FREEZER, os.W_OK), reason="needs root and the freezer of cgroups v1")
+@pytest.mark.parametrize("cgroups", CGROUPS)
+async def test_no_end_is_told_while_something_is_there_that_nobody_can_end(fleet: Fleet, cgroups: str) -> None:
+    """Its guardian died, and a freezer holds the rest."""
+    nest = Nest(fleet, cgroups)
+    fleet.expected_errors += ["can not be ended"]
+    tree = await nest.nasty()
+    async with nest.router.client() as client:
+        with unkillable(tree):
+            kill(tree.guardian)
+            await eventually(lambda: "can not be ended" in nest.agent.log, seconds=60, what="the log to say so")
+            info = await client.request("POST", f"{tree.job.path}/wait", timeout=1)
+            assert (info["state"], info["reason"]) == ("RUNNING", None)
+            assert marked(tree.mark)
+        info = await client.request("POST", f"{tree.job.path}/wait", timeout=60)
+    assert (info["reason"], marked(tree.mark)) == ("agent-lost", [])

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from prouter.agent.guard import ports
@@ -19,6 +19,9 @@ KILL_SECONDS = 10.0
 """For a guardian to end its tree; one that takes longer hangs, and the keeper is asked to end both."""
 HARD_SECONDS = 2.0
 """For the keeper to do so; then it hangs, too, and we try ourselves, and then once more for the kernel."""
+
+LOOK_SECONDS, LOOKS = 0.5, 120
+"""How often those are looked at that could not be ended, before all that there is of the job is looked for again."""
 
 
 class GuardedTree:
@@ -32,10 +35,10 @@ class GuardedTree:
         writer: asyncio.StreamWriter,
         *,
         end_hard: Callable[[int, int], None],
-        end_rest: Callable[[], Awaitable[None]],
+        end_rest: Callable[[], Awaitable[Collection[int] | None]],
         patience: float = 1.0,
     ) -> None:
-        """`patience` is the part of the times above that a guardian is given."""
+        """`patience` is the part of the times above that a guardian is given; `end_rest` returns whom nobody can end."""
         self.guardian = guardian
         self._patience = patience
         self._start_time = trees.start_time(guardian)
@@ -62,8 +65,10 @@ class GuardedTree:
         finally:
             self._writer.transport.abort()
             if not self._exit.done() and not self._left:
-                await self._end_rest()
-                self._exit.set_result(Exit(None, "agent-lost", time.time()))
+                while left := await self._end_rest():  # a disk or a freezer holds them: the job has not ended
+                    await _until_dead(left)
+                if not self._exit.done():
+                    self._exit.set_result(Exit(None, "agent-lost", time.time()))
             for tail in self._tails:
                 if not tail.done():
                     tail.set_result("")
@@ -96,8 +101,7 @@ class GuardedTree:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HARD_SECONDS * self._patience):
                     return await self.wait()
-        await self._end_rest()
-        if any(not trees.is_dead(pid) for pid in await asyncio.to_thread(self._tree)):
+        if await self._end_rest() or any(not trees.is_dead(pid) for pid in await asyncio.to_thread(self._tree)):
             raise TimeoutError(f"guardian {self.guardian} hangs, and so does something below it")
         if not self._exit.done():
             self._exit.set_result(Exit(None, "agent-lost", time.time(), "its guardian hangs"))
@@ -160,6 +164,14 @@ class GuardedTree:
     def _say(self, message: dict[str, Any]) -> None:
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def _until_dead(pids: Collection[int]) -> None:
+    """Or for a while: a number may be another process's by then."""
+    for _ in range(LOOKS):
+        await asyncio.sleep(LOOK_SECONDS)
+        if all(trees.is_dead(pid) for pid in pids):
+            return
 
 
 def _last(text: str, lines: int) -> str:

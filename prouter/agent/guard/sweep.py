@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +91,15 @@ def destroy(job: str, directory: Path) -> None:
         end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
 
 
-def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
-    """Kill what is in the job's cgroup or has its tag, again and again until nothing is found.
+def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collection[int]:
+    """Kill what is in the job's cgroup or has its tag, again and again until nothing is found: then none is returned,
+    else those that nobody can end.
 
     Its groups are removed then, those of `controllers` too.
     """
     tag, empty = f"{TAG}={job}", 0
     same: set[int] = set()
+    found: set[int] = set()
     since = time.monotonic()
     for round_number in range(SWEEP_ROUNDS):
         if group:
@@ -111,15 +113,16 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> None:
         if found != same:
             same, since = found, time.monotonic()
         elif found and time.monotonic() - since > STUCK_SECONDS:
-            log.error("processes of job %s can not be ended: %s", job, sorted(found))
             break
         trees.kill_tagged(found, tag)  # cgroup.kill had the others
         time.sleep(trees.PAUSE_SECONDS)
-    else:
-        log.error("processes of job %s can not be ended: %s", job, sorted(trees.with_tag(tag)))
+    if found:
+        log.error("processes of job %s can not be ended: %s", job, sorted(found))
+        return found
     for path in (group, *controllers):
         if path.endswith(f"/{cgroup.PREFIX}{job}"):
             cgroup.remove(path)
+    return ()
 
 
 def _read(path: Path) -> dict[str, Any]:
