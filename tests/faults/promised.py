@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 ROOM, SLACK_SECONDS = 3.0, 1.0
-"""A promised time may be so many times as long in the gate, and this more: the machine may be busy. Counts are exact."""
+"""A promised time may be so many times as long in the gate, and this more: machines are busy. Counts are exact."""
 NEVER_ASSERTED = ("%", "ms", "MB/s")
 """Units of what other work on the machine changes: ratios, latencies, throughput. The gate writes them down only."""
 Figure = Mapping[str, Any]
