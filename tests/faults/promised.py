@@ -135,7 +135,9 @@ ROWS: Mapping[str, Row] = {
     ),
     "R17": Row("spoiled input", {"test_spoiled_input_hurts_nobody_else": 20}),
     "R18": Row("sizes of messages", {"test_sizes_do_not_matter": 5}),
-    "R19": Row("work on files", {"test_work_on_files_holds_nobody_up": 3}, alone=True),
+    "R19": Row(
+        "work on files", {"test_work_on_files_holds_nobody_up": 3, "test_a_hung_disk_under_one_job": 0.5}, alone=True
+    ),
     "R20": Row(
         "a soak",
         {"test_a_soak_leaves_nothing_behind": 62},

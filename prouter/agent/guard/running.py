@@ -38,7 +38,7 @@ class GuardedTree:
         end_rest: Callable[[], Awaitable[Collection[int] | None]],
         patience: float = 1.0,
     ) -> None:
-        """`patience` is the part of the times above that a guardian is given; `end_rest` returns whom nobody can end."""
+        """`patience`: the part of the times above that a guardian is given. `end_rest` returns whom nobody can end."""
         self.guardian = guardian
         self._patience = patience
         self._start_time = trees.start_time(guardian)
