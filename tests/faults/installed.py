@@ -61,12 +61,17 @@ def repr_of(version: str) -> str:
 
 
 def late_imports() -> list[str]:
-    """Imports of our own modules that stand in functions, and so may be done long after a daemon's start."""
+    """Imports of our own modules that stand in functions, and so may be done long after a daemon's start.
+
+    In `prouter_startup` they are done by then, and not when only the command's help is asked for.
+    """
     found = []
     for room in RUNNING:
         for file in sorted((PACKAGE / room).rglob("*.py")):
             for function in ast.walk(ast.parse(file.read_text())):
                 if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                    if function.name == "prouter_startup":
+                        continue
                     where = f"{file.relative_to(PACKAGE)}:{function.name}"
                     found += [where for each in ast.walk(function) if _is_own_import(each)]
     return sorted(set(found))
