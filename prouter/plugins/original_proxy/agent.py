@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,8 +12,6 @@ from prouter.model.ids import JobUid
 from prouter.model.plugin import RpcKind, RpcMethod, RpcStream
 from prouter.model.reached import ReachedPort
 from prouter.model.services import AgentHost
-from prouter.plugins.original_proxy.exchange import exchange
-from prouter.plugins.original_proxy.websocket import bridge
 
 
 class OriginalProxy:
@@ -21,10 +19,17 @@ class OriginalProxy:
 
     def __init__(self) -> None:
         self._agent: AgentHost | None = None
+        self._exchange: Callable[..., Awaitable[None]]
+        self._bridge: Callable[..., Awaitable[None]]
 
     @hookimpl
     def prouter_startup(self, agent: AgentHost) -> None:
+        """Imports aiohttp: later than `--help`, and before the files on disk may be those of another version."""
+        from prouter.plugins.original_proxy.exchange import exchange
+        from prouter.plugins.original_proxy.websocket import bridge
+
         self._agent = agent
+        self._exchange, self._bridge = exchange, bridge
 
     @hookimpl
     def prouter_rpc_methods(self) -> Sequence[RpcMethod]:
@@ -40,14 +45,14 @@ class OriginalProxy:
         if not isinstance(method, str) or not isinstance(path, str):
             raise InvalidRequest("Invalid request: a method and a path are texts")
         async with self._reached(job_uid) as port:
-            await exchange(stream, port, method, path, _pairs(query), _pairs(headers))
+            await self._exchange(stream, port, method, path, _pairs(query), _pairs(headers))
 
     async def _ws_connect(self, stream: RpcStream, job_uid: Any, path: Any, query: Any, headers: Any) -> None:
         """True or false, then messages both ways; without a job or a server nothing but the error."""
         if not isinstance(path, str):
             raise InvalidRequest("Invalid request: a path is a text")
         async with self._reached(job_uid) as port:
-            await bridge(stream, port, path, _pairs(query), _pairs(headers))
+            await self._bridge(stream, port, path, _pairs(query), _pairs(headers))
 
     @asynccontextmanager
     async def _reached(self, job_uid: Any) -> AsyncIterator[ReachedPort]:
