@@ -45,15 +45,19 @@ def instead(place: Any, name: str, make: Callable[[Any], Any]) -> Mistake:
 
 
 def every_boot_is_the_same(reconcile: Any) -> Any:
-    return lambda self, records, same_boot: reconcile(self, records, same_boot=True)
+    return lambda self, records, same_boot, removed: reconcile(self, records, same_boot=True, removed=removed)
 
 
 def no_boot_is_the_same(reconcile: Any) -> Any:
-    return lambda self, records, same_boot: reconcile(self, records, same_boot=False)
+    return lambda self, records, same_boot, removed: reconcile(self, records, same_boot=False, removed=removed)
+
+
+def removals_by_others_are_no_news(reconcile: Any) -> Any:
+    return lambda self, records, same_boot, removed: reconcile(self, records, same_boot=same_boot)
 
 
 def what_is_not_named_stays(reconcile: Any) -> Any:
-    def keeps(self: JobMirror, records: Iterable[JobRecord], same_boot: bool) -> None:
+    def keeps(self: JobMirror, records: Iterable[JobRecord], same_boot: bool, removed: Any) -> None:
         told = list(records)
         named = {record.uid for record in told}
         reconcile(self, [*told, *(record for record in self if record.uid not in named)], same_boot=same_boot)
@@ -220,6 +224,7 @@ MISTAKES: dict[str, Mistake] = {
     "same_boot ignored at reconcile": instead(JobMirror, "reconcile", every_boot_is_the_same),
     "every link counts as another boot": instead(JobMirror, "reconcile", no_boot_is_the_same),
     "reconcile keeps jobs that the agent no longer names": instead(JobMirror, "reconcile", what_is_not_named_stays),
+    "what another router removed counts as lost": instead(JobMirror, "reconcile", removals_by_others_are_no_news),
     "older news replace newer ones": instead(mirror, "_newer", lambda newer: lambda record, known: True),
     "removals are not remembered": instead(JobMirror, "_close", removals_are_forgotten),
     "a wait ends with any change of its job": instead(JobMirror, "wait_ended", any_change_ends_a_wait),

@@ -102,6 +102,18 @@ def a_job_is_removed_by_the_other_router_while_a_link_is_down(world: World) -> N
     world.loop.run_for(0.04)
 
 
+def a_job_is_removed_by_the_other_router_before_its_agent_dies(world: World) -> None:
+    """While this one hears nothing: the next run of the agent has to tell it."""
+    running(world, ONE)
+    world.silence("a1", "r1")
+    world.remove(ONE, "r2", "key")
+    world.loop.run_for(1)
+    world.crash_agent("a1")
+    world.cut("a1", "r1")
+    world.start_agent("a1")
+    world.loop.run_for(1)
+
+
 def a_start_is_repeated_when_its_job_has_ended(world: World) -> None:
     running(world, BRIEF)
     world.loop.run_for(3)

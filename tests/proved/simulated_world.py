@@ -92,11 +92,15 @@ class World(Clients):
             self.machines[name].agent_died()
 
     def _lost_with(self, agent: Agent) -> Iterator[str]:
-        """Where guardians wait for the next agent, only what has no guardian yet may be lost, and what is going."""
+        """Where guardians wait for the next agent, only what has no guardian yet may be lost, and what is going; of a
+        removal without a key nobody can tell a router that did not hear of it."""
         machine = self.machines[agent.name]
         if not self.survive:
             for entry in (machine.disk / "jobs").iterdir():
                 yield entry.name
+        for asked in self.history.calls:
+            if asked.verb == "remove" and asked.key is None:
+                yield asked.job
         for job in agent.registry or ():
             if job.removing or (job.record.state is JobState.PENDING and not machine.runs(job.record.uid)):
                 yield job.record.uid
@@ -186,7 +190,7 @@ class World(Clients):
                     continue
                 broken += self._links_of(router, name)
                 mirrored = {record.uid: record for record in entry.mirror}
-                for job in mirrored.keys() - theirs.keys():  # lost amid a removal; it can be removed again
+                for job in mirrored.keys() - theirs.keys():  # it can be removed again
                     if mirrored[job].reason == LOST and job in self.hurt:
                         del mirrored[job]
                 for job in mirrored.keys() | theirs.keys():

@@ -147,6 +147,14 @@ class EverythingBreaks(RuleBasedStateMachine):
                 self.breaks("agent-dies", 7, "r1", 0.03)
                 self.world.loop.run_for(1)
 
+    @rule(job=JOBS, router=ROUTER, then=THEN)
+    def waited_for_from_before_its_start(self, job: int, router: str, then: float) -> None:
+        for what in ("create", "wait"):
+            self.ask(what, job, router, "first")
+            self.world.loop.run_for(0.05)
+        self.ask("start", job, router, "")
+        self.world.loop.run_for(then)
+
     @rule(what=st.sampled_from(["remove", "stop"]), job=st.sampled_from([0, 1]), dies=st.booleans())
     def asked_elsewhere_while_a_link_is_down(self, what: str, job: int, dies: bool) -> None:
         """What one router knows is changed by the other one."""
@@ -205,7 +213,7 @@ class GuardiansWait(EverythingBreaks):
 
 
 EverythingBreaks.TestCase.settings = GuardiansWait.TestCase.settings = settings(
-    max_examples=20_000 if LONG else 60,
+    max_examples=20_000 if LONG else 45,
     stateful_step_count=60 if LONG else 20,
     derandomize=not LONG,
     deadline=None,

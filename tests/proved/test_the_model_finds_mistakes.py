@@ -22,6 +22,9 @@ FOUND_BY: dict[str, Scenario] = {
     "reconcile keeps jobs that the agent no longer names": Scenario(
         scenarios.a_job_is_removed_by_the_other_router_while_a_link_is_down
     ),
+    "what another router removed counts as lost": Scenario(
+        scenarios.a_job_is_removed_by_the_other_router_before_its_agent_dies, survive=True
+    ),
     "older news replace newer ones": Scenario(scenarios.a_start_is_repeated_when_its_job_has_ended),
     "removals are not remembered": Scenario(scenarios.a_start_is_repeated_while_its_job_is_removed),
     "a wait ends with any change of its job": Scenario(scenarios.a_job_is_waited_for_from_before_its_start),

@@ -296,7 +296,7 @@ class AgentDirectory:
             if link.hello.original:
                 entry.mirror.lose_all()
             else:
-                entry.mirror.reconcile(jobs, same_boot=same_boot)
+                entry.mirror.reconcile(jobs, same_boot=same_boot, removed=link.removed.values())
         if old is not None:
             log.info("agent %s: a newer link replaces link %s", link.name, old.hello.link)
             await old.close()

@@ -142,22 +142,23 @@ class JobMirror:
         self._wake(record.uid, record)
         self._told(record)
 
-    def reconcile(self, records: Iterable[JobRecord], *, same_boot: bool) -> None:
+    def reconcile(self, records: Iterable[JobRecord], *, same_boot: bool, removed: Iterable[JobRecord] = ()) -> None:
         """All that the agent has, after it came back: that is the truth from now on.
 
-        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost, and
-        the first to be forgotten where there is no room for both. What this boot has told already to be removed stays
-        so: its list may have been made before. Raises RemoteProtocolError for records that do not fit (`check`): then
-        nothing changed.
+        A job that this boot of the agent does not know was removed; one that a newer boot does not know is lost, unless
+        it is one of the `removed`, and the first to be forgotten where there is no room for both. What this boot has
+        told already to be removed stays so: its list may have been made before. Raises RemoteProtocolError for records
+        that do not fit (`check`): then nothing changed.
         """
         told = [record for record in records if record.state is not JobState.CLOSED]
         self.check(told)
         if not same_boot:
             self._activities.clear()
         present = {record.uid for record in told}
+        gone = set(map(_made, removed))
         for job in [job for job in self._records if job not in present]:
             absent = self._records[job]
-            if same_boot or absent.ended:
+            if same_boot or absent.ended or _made(absent) in gone:
                 self.apply(job_machine.closed(absent))
             else:
                 self._lose(absent)
