@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if LONG and here in item.path.parents:
-            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS), append=False)  # whatever its short form has
 
 
 @pytest.hookimpl(wrapper=True)
