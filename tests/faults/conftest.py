@@ -35,7 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if LONG and here in item.path.parents:
-            item.add_marker(pytest.mark.timeout(LONG_SECONDS), append=False)  # whatever its short form has
+            asked = item.get_closest_marker("timeout")
+            seconds = max([LONG_SECONDS, *(asked.args if asked is not None else ())])
+            item.add_marker(pytest.mark.timeout(seconds), append=False)  # the first one counts
 
 
 @pytest.hookimpl(wrapper=True)
