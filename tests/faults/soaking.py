@@ -31,6 +31,8 @@ FILE_BYTES = 2 * 1024 * 1024
 TUNNELS = 5
 CALL_SECONDS = 20.0
 """For a call to end, whatever breaks; a test gives it three times as long."""
+BACK_SECONDS = 120.0
+"""For an agent to come back to a new router; a create that was cut is asked again until then: it may have been done."""
 CHURN = ["/bin/sh", "-c", "cat in; exit 3"]
 
 
@@ -84,9 +86,12 @@ class Load:
         """Made, given a file, started, waited for, read, removed, each asked until it is answered."""
         uid = new_uid()
         create = {"agent": {"type": "uid", "uid": self._chance.choice(self.agents).uid}, "name": "churn", "uid": uid}
-        status, body = await self._ask("create", "POST", "/jobs/create", json=create)
-        if status == 404:  # a router that has just begun knows no agent that takes long to come back
-            return
+        deadline = time.monotonic() + BACK_SECONDS
+        while True:
+            status, body = await self._ask("create", "POST", "/jobs/create", json=create)
+            if status != 404 or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.5)  # a router that has just begun knows no agent that takes long to come back
         if status != 200:
             self.calls.broken.append(f"create: {status} {body[:200]!r}")
             return

@@ -49,7 +49,8 @@ async def test_a_fleet_is_as_before_after_a_soak(fleet: Fleet, figures: Figures,
         for agent in (near, far):
             await router.agent_is_there(agent)
         steady = await asyncio.to_thread(new_job, router, far, "", ECHO)  # its answer comes over the line here
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        quick = aiohttp.TCPConnector(limit=0, keepalive_timeout=0.5)
+        async with aiohttp.ClientSession(connector=quick, timeout=aiohttp.ClientTimeout(total=None)) as session:
             load = Load(Calls(session, router.url()), (near, far), steady)
             samples = Samples(daemons, pytestconfig.rootpath / "out" / "soak.json")
             faults = Faults(router, near, far, line)
