@@ -16,7 +16,8 @@ from prouter.pipe.unsent import hold_little_below
 from prouter.pluginkit.descriptors import descriptors
 from prouter.pluginkit.seldom import SeldomLog
 from prouter.web.again import Alike
-from prouter.web.connection import ClientConnection, Connected
+from prouter.web.connection import ClientConnection
+from prouter.web.home import Connected
 from prouter.web.leaving import Leaving, at_most_waiting, has_waiting
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher

@@ -1,7 +1,7 @@
 """A client's connection: reads heads strictly, keeps count of bodies, one exchange at a time, closes in order.
 
-Belongs here: bytes from and to the client, deadlines between requests, the end. Does not: what becomes of a request
-(exchange.py). Made by acceptor.py.
+Belongs here: bytes from and to the client, and what they are of. Does not: what becomes of a request (exchange.py), how
+the connection ends (parting.py). Made by acceptor.py.
 
 States: idle (no head yet), on the short way (short.py: a request without an exchange), busy (an exchange), lingering
 (our last answer is out, what comes is dropped), gone. Behind a 101 a tunnel takes its place (tunnel.py).
@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import Context
-from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
 from prouter.http1.framing import NO_BODY, BadBody, BodyWatch, request_framing, wants_close
@@ -25,74 +22,31 @@ from prouter.http1.request import check_unfinished, find_head_end, parse_request
 from prouter.model.access import Peer
 from prouter.model.http import RequestHead
 from prouter.model.ids import is_request_id, new_request_id, new_uid
-from prouter.model.traffic import PROXIED, Traffic
-from prouter.pipe.reset import cut_at_close, end_at_close, half_close, reset
+from prouter.model.traffic import PROXIED
+from prouter.pipe.reset import cut_at_close, end_at_close, reset
 from prouter.pipe.turns import LARGE_BYTES
 from prouter.pipe.unsent import Untaken, hold_little
 from prouter.pipe.upstream import Upstream
 from prouter.pluginkit import context
 from prouter.web.accounting import Accounted
-from prouter.web.again import Again, Alike, learn, learn_kind
+from prouter.web.again import Again, learn, learn_kind
 from prouter.web.exchange import Exchange
-from prouter.web.limits import WebLimits
-from prouter.web.outcomes import Dispatcher, Forward, Incoming, Lasting
+from prouter.web.home import ConnectionHome
+from prouter.web.limits import descriptor_of
+from prouter.web.outcomes import Forward, Incoming, Lasting
+from prouter.web.parting import Parting
 from prouter.web.pauses import Pauses
-from prouter.web.problem import problem
+from prouter.web.problem import problem, sent_id
 from prouter.web.short import ShortWay
 from prouter.web.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-_SENT_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]{1,128})[ \t]*\r\n", re.IGNORECASE)
 LINGER_BYTES = 1024 * 1024
 """What is read and dropped at most while lingering; then we only wait, so that the answer can be read."""
 
 
-class Connected(Protocol):
-    """A client's end, as the acceptor sees it."""
-
-    late_at: float
-    """When `overdue` is to be called, by the loop's clock."""
-
-    def overdue(self) -> None: ...
-
-    def drain(self) -> bool:
-        """The endpoint ends, and waits for this one if it says so: an answer goes on, and is the last one."""
-
-    def go_away(self) -> bool:
-        """Tunnels had their time: whether it is one, and goes."""
-
-    def hang_up(self) -> None:
-        """Whatever still comes."""
-
-    def abort(self) -> None: ...
-
-
-class ConnectionHome(Protocol):
-    """The acceptor."""
-
-    limits: WebLimits
-    dispatcher: Dispatcher
-    traffic: Traffic
-    alike: Alike
-    draining: bool
-
-    def admit(self, connection: ClientConnection, descriptor: int) -> bool:
-        """Whether there is room for one more."""
-
-    def turn_away(self, connection: ClientConnection) -> None:
-        """One that was not admitted is told why, for as long as there are not too many of these."""
-
-    def go_on(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Run what is left of an exchange's work as a task of the acceptor."""
-
-    def replaced(self, connection: ClientConnection, tunnel: Tunnel) -> None:
-        """From now on that is the client's end."""
-
-    def lost(self, connection: Connected) -> None: ...
-
-
-class ClientConnection(ShortWay, asyncio.Protocol):
+class ClientConnection(ShortWay, Parting, asyncio.Protocol):
     """One connection of a client. An exchange's Client."""
 
     _home: ConnectionHome
@@ -118,12 +72,6 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         """Much is written that the client has not read: the next request waits."""
         self._exchange: Exchange | None = None
         self._ends_by_close = False
-        self._lingering = 0
-        """Bytes dropped so far, plus one; 0 while not lingering."""
-        self.late_at = math.inf
-        """When `overdue` is called; the acceptor looks."""
-        self._late: Callable[[], None] | None = None
-        """What is done then."""
 
     # --- asyncio tells ---
 
@@ -133,7 +81,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(peer[0]), int(peer[1]), transport.get_extra_info("sslcontext") is not None)
         self._pauses = Pauses(self._transport)
-        if self._home.admit(self, _descriptor(transport)):
+        if self._home.admit(self, descriptor_of(transport)):
             self._arm(self._limits.head_seconds, self._head_late)
         else:
             self._refuse(Unavailable("there are too many connections; try again"))
@@ -307,7 +255,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
 
     def _refuse(self, error: ProuterError) -> None:
         """Answer what is no request, and close: where the next one begins is not known."""
-        request_id = _id_in(self._buffer[: self._limits.head.head_bytes]) or new_uid()
+        request_id = sent_id(self._buffer[: self._limits.head.head_bytes]) or new_uid()
         answer = write_reply(
             problem(error, request_id),
             head_only=False,
@@ -428,16 +376,7 @@ class ClientConnection(ShortWay, asyncio.Protocol):
             exchange.endpoint_ends()
         return exchange is not None or self._lingering > 0 or self._transport.is_closing()
 
-    def go_away(self) -> bool:
-        return False
-
-    def hang_up(self) -> None:
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    # --- deadlines and the end ---
+    # --- deadlines ---
 
     def _resume_pipelined(self) -> None:
         if self._exchange is None and self._buffer and not self._lingering and not self._transport.is_closing():
@@ -451,55 +390,8 @@ class ClientConnection(ShortWay, asyncio.Protocol):
         else:
             self._close()
 
-    def _linger(self, *, more_may_come: bool) -> None:
-        """Close behind our last answer. What still comes is dropped for a while: a reset would eat the answer."""
-        self._lingering = 1
-        self._buffer.clear()
-        if not more_may_come or not self._transport.can_write_eof():
-            self._close()
-            return
-        half_close(self._transport)
-        self._arm(self._limits.linger_seconds, self._close)
-
-    def _close(self) -> None:
-        """Once the client has taken what is written; one that takes nothing for so long is cut."""
-        self._transport.close()
-        self._watch_untaken(Untaken(self._transport))
-
-    def _watch_untaken(self, untaken: Untaken) -> None:
-        if untaken.is_stuck():
-            self._transport.abort()
-        else:
-            self._arm(self._limits.idle_seconds, partial(self._watch_untaken, untaken))
-
     def _cancel(self) -> None:
         self._engaged()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
-
-    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
-        """In so many seconds, in place of what was armed before."""
-        self._late, self.late_at = late, self._loop.time() + seconds
-
-    def overdue(self) -> None:
-        late = self._late
-        self._disarm()
-        if late is not None:
-            late()
-
-    def _disarm(self) -> None:
-        self._late, self.late_at = None, math.inf
-
-
-def _descriptor(transport: asyncio.BaseTransport) -> int:
-    """Its number: the lowest that was free, so that it tells how many are in use; -1 where there is none."""
-    raw = transport.get_extra_info("socket")
-    return raw.fileno() if raw is not None else -1
-
-
-def _id_in(unparsed: bytes | bytearray) -> str:
-    """The sane X-Request-Id in what was not taken for a head; empty without one, or with several."""
-    found = {sent.decode("ascii") for sent in _SENT_ID.findall(unparsed)}
-    sent = found.pop() if len(found) == 1 else ""
-    return sent if is_request_id(sent) else ""

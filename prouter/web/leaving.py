@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from prouter.web.connection import Connected
+from prouter.web.home import Connected
 
 _UNACKED_AT = 24
 """In the kernel's tcp_info; of a listener it is how many connections wait to be accepted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from prouter.http1.request import HeadLimits
@@ -43,3 +44,9 @@ class WebLimits:
     def descriptors_for_connections(self, descriptors: int) -> int:
         """How many of so many there are for them."""
         return descriptors - min(MOST_KEPT_BACK, int(descriptors * self.kept_back))
+
+
+def descriptor_of(transport: asyncio.BaseTransport) -> int:
+    """Its number: the lowest that was free, so that it tells how many are in use; -1 where there is none."""
+    raw = transport.get_extra_info("socket")
+    return raw.fileno() if raw is not None else -1

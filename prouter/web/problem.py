@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from prouter.errors import Internal, ProuterError
 from prouter.model.http import Reply, RequestHead
+from prouter.model.ids import is_request_id
 from prouter.model.trail import current
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+_SENT_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]{1,128})[ \t]*\r\n", re.IGNORECASE)
 SOON = 503
 """Always says when to ask again, whoever raised it: a link that ended, an agent that could not keep up."""
 
@@ -47,6 +50,13 @@ def note(error: ProuterError, request_id: str, head: RequestHead) -> None:
     if error.status >= 500:
         path, detail = head.path[:200], " ".join(error.detail.split())
         log.info("request %s, %s %s: %s %s", request_id, head.method, path, error.status, detail)
+
+
+def sent_id(unparsed: bytes | bytearray) -> str:
+    """The sane X-Request-Id in what was not taken for a head; empty without one, or with several."""
+    found = {sent.decode("ascii") for sent in _SENT_ID.findall(unparsed)}
+    sent = found.pop() if len(found) == 1 else ""
+    return sent if is_request_id(sent) else ""
 
 
 def _plain(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
