@@ -24,7 +24,7 @@ NOTHING_NEW_SECONDS = 0.1
 SECOND_SIGNAL_SECONDS = 1.0
 BEHIND_SECONDS = 2.0
 """What may pass between the end of `shutdown.drain_timeout` and the end of the process."""
-BEGUN, AT_ONCE = (5000, 2500) if LONG else (300, 300)
+BEGUN, AT_ONCE = (5000, 500) if LONG else (300, 300)
 UNTAKEN = 200
 """Of them with the kernel, where the router did not look since they came."""
 
