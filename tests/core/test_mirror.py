@@ -93,6 +93,15 @@ def test_what_a_newer_boot_does_not_know_is_lost(mirror: JobMirror) -> None:
     assert mirror.get(record.uid).reason is Reason.AGENT_LOST
 
 
+def test_what_a_newer_boot_tells_to_have_been_removed_is_not_lost(mirror: JobMirror) -> None:
+    gone, lost = a_job(), a_job()
+    for record in (gone, lost):
+        mirror.apply(record)
+    mirror.reconcile([], same_boot=False, removed=[gone])
+    assert gone.uid not in mirror
+    assert mirror.get(lost.uid).reason is Reason.AGENT_LOST
+
+
 def test_what_a_newer_boot_says_counts_even_with_a_lower_revision(mirror: JobMirror) -> None:
     record = a_job()
     mirror.apply(finished(record))
