@@ -148,6 +148,7 @@ async def test_it_goes_on_when_an_agent_comes_and_when_one_takes_jobs_again(flee
 
 
 async def test_it_is_told_in_the_events(fleet) -> None:
+    """By events_api, which hears of it by prouter_queue_changed."""
     router = fleet.router()
     async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1):
         async with client.session.get(f"{client.url}/events") as stream:

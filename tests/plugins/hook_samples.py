@@ -15,6 +15,7 @@ from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Port, Sender, StartRequest
 from prouter.model.plugin import Candidate, JobTarget
 from prouter.model.proxying import Bridge, ProxyFinished
+from prouter.model.queue import QueuedJob
 from prouter.model.writes import FileWrite, WriteWay
 
 AGENT, JOB = AgentUid("agent-1"), JobUid("job-1")
@@ -59,6 +60,8 @@ def samples(place: Path) -> dict[str, Any]:
         "head": HEAD,
         "hello": Hello(AGENT, "lab", "s3cret"),
         "idle_seconds": 60.0,
+        "jobs": (QueuedJob(JOB, "a job", {}, {}, Sender("", "r", "router"), 1, 0, 1.0, 61.0, "it is full"),),
+        "moved": False,
         "peer": PEER,
         "plugin": "starter",
         "principal": PRINCIPAL,

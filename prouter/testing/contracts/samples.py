@@ -19,6 +19,7 @@ from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Port,
 from prouter.model.output import OutputStream
 from prouter.model.plugin import Candidate, JobTarget
 from prouter.model.proxying import Bridge, ProxyFinished
+from prouter.model.queue import QueuedJob
 from prouter.model.writes import FileWrite, WriteWay
 
 QUESTIONS = 16
@@ -212,6 +213,14 @@ def _audit(number: int, text: str) -> AuditEvent:
     return AuditEvent(**values)
 
 
+def _queued(number: int, text: str) -> tuple[QueuedJob, ...]:
+    sender = Sender("", "router-1", text)
+    return tuple(
+        QueuedJob(JobUid(f"{place:032x}"), text, {"team": text}, {"gpu": 1}, sender, place, number, NOW, NOW + 60, text)
+        for place in range(1, number + 2)
+    )
+
+
 _MAKERS: dict[str, Callable[[int, str], Any]] = {
     "about": lambda number, text: "bridge",
     "action": lambda number, text: ACTIONS[number % len(ACTIONS)],
@@ -228,6 +237,8 @@ _MAKERS: dict[str, Callable[[int, str], Any]] = {
     "event": _audit,
     "finished": _finished,
     "idle_seconds": lambda number, text: 600.0 * (number + 1),
+    "jobs": _queued,
+    "moved": lambda number, text: number % 2 == 1,
     "plugin": lambda number, text: "provisioner",
     "principal": _principal,
     "record": _record,

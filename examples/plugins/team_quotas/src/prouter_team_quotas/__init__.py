@@ -93,6 +93,11 @@ class TeamQuotas:
         owner = candidate.properties.get(LABEL)
         return Refusal(f"it belongs to team {owner!r}") if owner not in (None, request.labels.get(LABEL)) else None
 
+    @implements(hookspecs.prouter_job_priority)
+    def prouter_job_priority(self, request: CreateRequest, principal: Principal) -> int | None:
+        """Of jobs that wait for an agent, those of the team with the fewest come first."""
+        return -len(self._taken(request.labels.get(LABEL, "")))
+
     @implements(hookspecs.prouter_job_not_made)
     def prouter_job_not_made(self, request: CreateRequest, principal: Principal, why: str) -> None:
         if request.uid is not None:
