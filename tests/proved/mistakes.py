@@ -1,6 +1,6 @@
 """Mistakes that a router, an agent or a job's record could have: each takes one promise out of the real code.
 
-Belongs here: what is put into the place of what, in this process. Does not: what finds them (scenarios.py), and that it
+Belongs here: what is put into the place of what, in this process. Does not: what finds them (staged.py), and that it
 does (test_the_model_finds_mistakes.py). Each is undone when its context is left.
 """
 

@@ -11,43 +11,43 @@ import random
 from pathlib import Path
 
 import pytest
-import scenarios
+import staged
 from figures import Figures
 from mistakes import MISTAKES
-from scenarios import LINE, Scenario
+from staged import LINE, Scenario
 
 FOUND_BY: dict[str, Scenario] = {
-    "same_boot ignored at reconcile": Scenario(scenarios.an_agent_comes_back_with_less_than_it_had_told),
-    "every link counts as another boot": Scenario(scenarios.a_job_is_removed_by_the_other_router_while_a_link_is_down),
+    "same_boot ignored at reconcile": Scenario(staged.an_agent_comes_back_with_less_than_it_had_told),
+    "every link counts as another boot": Scenario(staged.a_job_is_removed_by_the_other_router_while_a_link_is_down),
     "reconcile keeps jobs that the agent no longer names": Scenario(
-        scenarios.a_job_is_removed_by_the_other_router_while_a_link_is_down
+        staged.a_job_is_removed_by_the_other_router_while_a_link_is_down
     ),
     "what another router removed counts as lost": Scenario(
-        scenarios.a_job_is_removed_by_the_other_router_before_its_agent_dies, survive=True
+        staged.a_job_is_removed_by_the_other_router_before_its_agent_dies, survive=True
     ),
-    "older news replace newer ones": Scenario(scenarios.a_start_is_repeated_when_its_job_has_ended),
-    "removals are not remembered": Scenario(scenarios.a_start_is_repeated_while_its_job_is_removed),
-    "a wait ends with any change of its job": Scenario(scenarios.a_job_is_waited_for_from_before_its_start),
-    "a wait ends with its agent's link": Scenario(scenarios.a_link_is_lost_while_a_job_is_waited_for),
-    "an old link's end takes the new one away": Scenario(scenarios.an_agent_forgets_its_link),
-    "link numbers ignored": Scenario(scenarios.an_older_link_comes_up_late, addresses=LINE),
-    "messages of an old link count": Scenario(scenarios.news_of_an_earlier_boot_come_late),
+    "older news replace newer ones": Scenario(staged.a_start_is_repeated_when_its_job_has_ended),
+    "removals are not remembered": Scenario(staged.a_start_is_repeated_while_its_job_is_removed),
+    "a wait ends with any change of its job": Scenario(staged.a_job_is_waited_for_from_before_its_start),
+    "a wait ends with its agent's link": Scenario(staged.a_link_is_lost_while_a_job_is_waited_for),
+    "an old link's end takes the new one away": Scenario(staged.an_agent_forgets_its_link),
+    "link numbers ignored": Scenario(staged.an_older_link_comes_up_late, addresses=LINE),
+    "messages of an old link count": Scenario(staged.news_of_an_earlier_boot_come_late),
     "the agent keeps an old link beside a new one": Scenario(
-        scenarios.an_agent_hears_of_its_router_by_another_address, addresses=LINE
+        staged.an_agent_hears_of_its_router_by_another_address, addresses=LINE
     ),
-    "jobs end with their links": Scenario(scenarios.all_links_are_cut_for_a_moment),
-    "a start ends with its caller": Scenario(scenarios.a_link_is_cut_amid_a_start),
-    "a repeated create chooses an agent anew": Scenario(scenarios.a_create_is_repeated_while_its_agent_is_away),
-    "who was asked to make a job is forgotten": Scenario(scenarios.a_create_is_repeated_whose_answer_was_lost),
-    "a router's next run expects nobody": Scenario(scenarios.a_create_is_repeated_at_the_next_run_of_its_router),
-    "Idempotency-Keys stand for nothing": Scenario(scenarios.a_restart_is_repeated),
-    "Idempotency-Keys are not on disk": Scenario(scenarios.a_restart_is_repeated_to_the_next_agent),
-    "a start is not on disk": Scenario(scenarios.an_agent_dies_and_its_jobs_go_on, survive=True),
-    "a stop is not on disk": Scenario(scenarios.an_agent_dies_amid_a_stop, survive=True),
-    "no guardian is adopted": Scenario(scenarios.an_agent_dies_and_its_jobs_go_on, survive=True),
-    "how a job ended without its agent is not read": Scenario(scenarios.an_agent_dies_and_its_jobs_go_on, survive=True),
-    "a dead guardian is not noticed": Scenario(scenarios.a_guardian_dies),
-    "half an upload counts": Scenario(scenarios.a_pipe_is_cut_amid_an_upload),
+    "jobs end with their links": Scenario(staged.all_links_are_cut_for_a_moment),
+    "a start ends with its caller": Scenario(staged.a_link_is_cut_amid_a_start),
+    "a repeated create chooses an agent anew": Scenario(staged.a_create_is_repeated_while_its_agent_is_away),
+    "who was asked to make a job is forgotten": Scenario(staged.a_create_is_repeated_whose_answer_was_lost),
+    "a router's next run expects nobody": Scenario(staged.a_create_is_repeated_at_the_next_run_of_its_router),
+    "Idempotency-Keys stand for nothing": Scenario(staged.a_restart_is_repeated),
+    "Idempotency-Keys are not on disk": Scenario(staged.a_restart_is_repeated_to_the_next_agent),
+    "a start is not on disk": Scenario(staged.an_agent_dies_and_its_jobs_go_on, survive=True),
+    "a stop is not on disk": Scenario(staged.an_agent_dies_amid_a_stop, survive=True),
+    "no guardian is adopted": Scenario(staged.an_agent_dies_and_its_jobs_go_on, survive=True),
+    "how a job ended without its agent is not read": Scenario(staged.an_agent_dies_and_its_jobs_go_on, survive=True),
+    "a dead guardian is not noticed": Scenario(staged.a_guardian_dies),
+    "half an upload counts": Scenario(staged.a_pipe_is_cut_amid_an_upload),
 }
 
 
@@ -74,4 +74,4 @@ def test_a_mistake_is_found(mistake: str, tmp_path: Path) -> None:
 
 
 def test_what_nobody_comes_for_ends(tmp_path: Path) -> None:
-    assert Scenario(scenarios.nobody_comes_for_what_an_agent_left, survive=True).broken(tmp_path) == []
+    assert Scenario(staged.nobody_comes_for_what_an_agent_left, survive=True).broken(tmp_path) == []
