@@ -49,7 +49,7 @@ CLOSE_SECONDS = 5.0
 """For background work to end when it is cancelled."""
 TAKEN_SECONDS = 5.0
 """When the router ends, for connections that came in time and were not accepted yet."""
-END_SECONDS = 2.0
+END_SECONDS = 1.75
 """For all that ends behind the last request, when that took all of its time."""
 
 
