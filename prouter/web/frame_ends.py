@@ -30,10 +30,12 @@ class FrameEnds:
         return not (self._left or self._part)
 
     def feed(self, data: bytes) -> None:
-        size = len(data)
-        if self._left > size:
+        size, left = len(data), self._left
+        if left == 0 and 1 < size < SMALL and data[1] == size - 2 and not self._part:
+            return  # a small frame alone, as most are
+        if left > size:
             self._left -= size
-        elif self._left >= 0 and not (self.between and 1 < size < SMALL and data[1] == size - 2):
+        elif left >= 0:
             self._walk(data)
 
     def _walk(self, data: bytes) -> None:
