@@ -155,6 +155,7 @@ class GuardKeeper:
             return await line
         finally:
             line.cancel()
+            await asyncio.wait((line,))  # nobody else can read before it has let go
 
     async def _sweep(self, request: LaunchRequest) -> None:
         """What a guardian left that ended, or was given up, before it had told what it began."""
@@ -322,14 +323,15 @@ async def _ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sec
     takes longer."""
     try:
         async with asyncio.timeout(seconds):
-            writer.write(json.dumps({"op": "kill", "reason": "start-failed"}).encode() + b"\n")
-            writer.write_eof()
+            with contextlib.suppress(RuntimeError):  # of uvloop, when it has ended
+                writer.write(json.dumps({"op": "kill", "reason": "start-failed"}).encode() + b"\n")
+                writer.write_eof()
             while await reader.read(LINE_BYTES):
                 pass
     except TimeoutError:
         log.error("a guardian whose launch was broken off takes longer than %g s to end", seconds)
         return False
-    except (OSError, RuntimeError):  # it has ended; uvloop says the latter
+    except OSError:  # it has ended
         pass
     finally:
         writer.transport.abort()
