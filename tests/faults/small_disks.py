@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 THAW_SECONDS = 60
 """After which a frozen disk thaws whatever became of the test: who waits for it can not even be killed."""
 OURS = re.compile(r"prt-(\d+)-disk")
-"""Sources of mounts have names that begin with the pid of the run that they are of."""
+"""Sources of mounts have names that begin with the pid of the run that they are of; of a bind mount its place has."""
 
 needs_mounts = [
     pytest.mark.needs_root,
@@ -140,6 +140,23 @@ def hangable_disk(place: Path, size_bytes: int = 16 * MIB) -> Iterator[SmallDisk
         image.unlink()
 
 
+@contextlib.contextmanager
+def bound(what: Path, directory: Path) -> Iterator[Path]:
+    """The directory or file `what` has a second place below `directory`, of the same disk; gives that."""
+    sweep()
+    place = directory / f"prt-{os.getpid()}-disk.{what.name}"
+    if what.is_dir():
+        place.mkdir()
+    else:
+        place.touch()
+    _run("mount", "--bind", what, place)
+    try:
+        yield place
+    finally:
+        for target in [found for _, found in _mounts() if found.endswith(f"/{place.name}")]:  # it may have moved
+            _run("umount", "--lazy", target)
+
+
 def _image(place: Path) -> Path:
     return place.with_name(f"prt-{os.getpid()}-disk.{place.name}")
 
@@ -147,7 +164,7 @@ def _image(place: Path) -> Path:
 def sweep() -> None:
     """Unmount what runs left that ended without doing so."""
     for source, place in _mounts():
-        ours = OURS.search(source)
+        ours = OURS.search(source) or OURS.search(place)
         if ours and not Path(f"/proc/{ours[1]}").exists():
             subprocess.run(["fsfreeze", "--unfreeze", place], check=False, capture_output=True)
             subprocess.run(["umount", "--lazy", place], check=False)  # another run may be faster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("guardians are Linux's", allow_module_level=True)
 
-from prouter.agent.guard.held import cgroup, controllers
+from prouter.agent.guard.held import cgroup, controllers, measure
 from prouter.agent.guard.held.bounds import Bounds, in_units
 from prouter.agent.guard.held.measure import MAX_DEPTH, TOO_DEEP, Measure
 from prouter.agent.jobs.limits import JobLimits
@@ -21,8 +22,8 @@ LIMITS = {"memory_bytes": 64 * 1024 * 1024}
 
 
 def measured(path: Path) -> int:
-    measure = Measure(str(path))
-    while (size := measure.step(0.01)) is None:
+    measuring = Measure(str(path))
+    while (size := measuring.step(0.01)) is None:
         pass
     return size
 
@@ -49,11 +50,56 @@ def test_a_measure_counts_blocks_once_and_stays_inside(tmp_path: Path) -> None:
 def test_a_measure_goes_on_where_it_was(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / str(number)).write_bytes(b"x" * 5000)
-    measure, steps = Measure(str(tmp_path)), 1
-    while (size := measure.step(0)) is None:
+    measuring, steps = Measure(str(tmp_path)), 1
+    while (size := measuring.step(0)) is None:
         steps += 1
     assert steps > 50
     assert size == measured(tmp_path)
+
+
+def test_a_file_counts_once_in_several_trees(tmp_path: Path) -> None:
+    linked: set[tuple[int, int]] = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "file").write_bytes(os.urandom(1 << 20))
+    (tmp_path / "two" / "file").hardlink_to(tmp_path / "one" / "file")
+    one, two = (Measure(str(tmp_path / name), linked).step(60) or 0 for name in ("one", "two"))
+    assert one >= 1 << 20 > two
+
+
+@pytest.mark.parametrize("beneath", [True, False])
+def test_a_directory_that_can_not_be_read_on_ends_no_measure(
+    beneath: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there are no descriptors of directories, as on Windows."""
+    monkeypatch.setattr(measure, "BENEATH", beneath)
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            (tmp_path / name / str(number)).write_bytes(os.urandom(1 << 20))
+    (tmp_path / "link").symlink_to("good")
+    (tmp_path / "good" / "link").symlink_to("/")
+
+    class Stale:
+        """A directory whose server says ESTALE behind the first entry."""
+
+        def __init__(self, entries: os._ScandirIterator[str]) -> None:
+            self._entries = entries
+            self._told = 0
+
+        def close(self) -> None:
+            self._entries.close()
+
+        def __next__(self) -> os.DirEntry[str]:
+            self._told += 1
+            if self._told > 1:
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return next(self._entries)
+
+    scandir = os.scandir
+    bad = (tmp_path / "bad").stat().st_ino
+    monkeypatch.setattr(os, "scandir", lambda at: Stale(scandir(at)) if os.stat(at).st_ino == bad else scandir(at))
+    assert 3 << 20 <= measured(tmp_path) < 4 << 20
 
 
 def test_nothing_can_hide_in_the_depth(tmp_path: Path) -> None:

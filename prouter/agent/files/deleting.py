@@ -1,7 +1,7 @@
 """Deleting a tree that a job made: as deep and as wide as it likes, and unwritable where it likes. Blocks.
 
 Neither calls itself nor holds a descriptor for each level, and no path becomes longer than one name: it goes down name
-by name and up again by `..`, as rm does. No link is followed.
+by name and up again by `..`, as rm does. No link is followed, and nothing of what is mounted in the tree is touched.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prouter.agent.files.beneath import CLOEXEC, NOFOLLOW
+from prouter.agent.files.beneath import CLOEXEC, DIRECTORY, NOFOLLOW
+from prouter.agent.guard.held.mounts import mount_of
 
 BATCH = 10_000
 """Names of one directory that are looked at in one go."""
@@ -56,6 +57,7 @@ class _Deletion:
         self._above: list[_Level] = []
         self._here = os.open(path.parent, _OPEN)
         """The one directory that is open."""
+        self._mount = mount_of(self._here)
 
     def run(self) -> None:
         try:
@@ -100,20 +102,40 @@ class _Deletion:
                 return None
 
     def _enter(self, name: str) -> None:
-        """A directory in the one that is open; it may be read and changed from now on."""
+        """A directory in the one that is open; it may be read and changed from now on. Raises OSError for one on which
+        something is mounted: that is somebody else's, down to its permissions."""
         above = self._here
         try:
             below = os.open(name, _OPEN | NOFOLLOW, dir_fd=above)
         except PermissionError:
-            if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
-                raise
-            os.chmod(name, stat.S_IRWXU, dir_fd=above)
+            self._make_readable(name)
             below = os.open(name, _OPEN | NOFOLLOW, dir_fd=above)
+        try:
+            self._check_mount(below, name)
+            if os.fstat(below).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                with contextlib.suppress(PermissionError):  # somebody else's: what it holds will say so
+                    os.fchmod(below, stat.S_IRWXU)
+        except BaseException:
+            os.close(below)
+            raise
         self._here = below
         os.close(above)
-        if os.fstat(below).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            with contextlib.suppress(PermissionError):  # somebody else's: what it holds will say so
-                os.fchmod(below, stat.S_IRWXU)
+
+    def _make_readable(self, name: str) -> None:
+        """Raises PermissionError again for what is no directory."""
+        if not stat.S_ISDIR(os.stat(name, dir_fd=self._here, follow_symlinks=False).st_mode):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        if hasattr(os, "O_PATH"):
+            found = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=self._here)
+            try:
+                self._check_mount(found, name)
+            finally:
+                os.close(found)
+        os.chmod(name, stat.S_IRWXU, dir_fd=self._here)
+
+    def _check_mount(self, descriptor: int, name: str) -> None:
+        if mount_of(descriptor) != self._mount:
+            raise OSError(errno.EBUSY, "something is mounted there, and stays: unmount it first", name)
 
     def _up(self, level: _Level) -> None:
         below = self._here
