@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from prouter.errors import InvalidRequest, ProcessExited, ProuterError
+from prouter.model.ids import JobUid
 from prouter.model.jobs import Reason
 from prouter.model.plugin import Running
 from prouter.model.process import Exit
 
 if TYPE_CHECKING:
     from prouter.agent.jobs.job import Job
+
+log = logging.getLogger(__name__)
 
 LAST_LINES = 20
 """Of output, told when a start fails."""
@@ -42,6 +46,16 @@ def reason_of(ended: Exit, *, stopping: bool) -> Reason:
     except ValueError:
         reason = Reason.SIGNALED if (ended.exit_code or 0) < 0 else Reason.EXITED
     return Reason.STOPPED if stopping and reason in (Reason.EXITED, Reason.SIGNALED) else reason
+
+
+async def kill(job: JobUid, running: Running, reason: Reason) -> Exit | None:
+    """End its tree. None: that takes too long, or can not be done."""
+    try:
+        async with asyncio.timeout(KILL_SECONDS):
+            return await running.kill(reason.value)
+    except (TimeoutError, ProuterError) as error:
+        log.error("the tree of job %s could not be ended: %s", job, str(error) or "it takes too long")
+        return None
 
 
 async def is_cut(job: Job) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from prouter.agent.jobs.detached import detached, refuse
-from prouter.agent.jobs.ending import KILL_SECONDS, reason_of
+from prouter.agent.jobs.ending import KILL_SECONDS, kill, reason_of
 from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.kept import Kept
 from prouter.agent.jobs.launching import go_on, launched, served
@@ -60,7 +60,8 @@ class Job:
     def __init__(
         self, record: JobRecord, directory: JobDirectory, around: Surroundings, beside: Mapping[str, Any] | None = None
     ) -> None:
-        self.record = record
+        self.record = self.shown = record
+        """The latter is what who watches was told: an end only once it is on disk."""
         self.directory = directory
         self.flows = Flows()
         """What goes through its ports; the connections add to it."""
@@ -181,6 +182,7 @@ class Job:
         Raises TimedOut when the tree can not be ended.
         """
         if self.record.ended:
+            await self._until_told()
             return
         if self.record.state is JobState.NEW:
             await self._finish(job_machine.ended(self.record, None, reason, time.time()))
@@ -189,8 +191,12 @@ class Job:
         if self._starting is not None:
             if first:
                 self._starting.reschedule(asyncio.get_running_loop().time())
-        elif self.running is not None and await self._kill(self.running, self.ending) is None:
+        elif self.running is not None and await kill(self.record.uid, self.running, self.ending) is None:
             raise TimedOut(self._not_ended())
+        await self._until_told()
+
+    async def _until_told(self) -> None:
+        """That it has ended, or that it ended: a moment after its tree is gone. Raises TimedOut."""
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await self._ended.wait()
@@ -247,12 +253,15 @@ class Job:
 
     async def _restart(self, key: str | None) -> JobRecord:
         job_machine.begin_restart(self.record)
+        await self._until_told()
         request = await asyncio.to_thread(self.directory.last_start)
         await asyncio.to_thread(check_room, self.directory.path)
         await self._around.hooks.admit_start(self.record, request)
         if self.record.driver != self._around.drivers.chosen().name:
             await self._destroy()
         fresh = job_machine.begin_restart(self.record)
+        if not self._ended.is_set():  # it ran and ended once more meanwhile
+            raise JobInvalidState(f"job {self.record.uid!r} can not be restarted: its end is just being written")
         self._around.check_again(self.record)
         return await self._begin_run(fresh, request, key)
 
@@ -299,7 +308,7 @@ class Job:
                 started.set_result(self.record)
             log.info("job %s runs (pid %s)", self.record.uid, running.pid)
             if self.ending is not None and not self._left:  # told so in the very moment in which the start was complete
-                await self._kill(running, self.ending)
+                await kill(self.record.uid, running, self.ending)
             await self._follow(running)
 
     async def _begin(self, start: Start, held: AsyncExitStack) -> Running:
@@ -342,18 +351,10 @@ class Job:
     async def _undo(self, reason: Reason, failed: BaseException) -> Exit | None:
         """On return nothing of it runs, if its driver can do anything about that."""
         running, self.running = self.running, None
-        ended = await self._kill(running, reason) if running is not None else None
+        ended = await kill(self.record.uid, running, reason) if running is not None else None
         if ended is None and (running is not None or isinstance(failed, PluginFailure)):
             await self._destroy()
         return ended
-
-    async def _kill(self, running: Running, reason: Reason) -> Exit | None:
-        try:
-            async with asyncio.timeout(KILL_SECONDS):
-                return await running.kill(reason.value)
-        except (TimeoutError, ProuterError) as error:
-            log.error("the tree of job %s could not be ended: %s", self.record.uid, str(error) or "it takes too long")
-            return None
 
     async def _finish(self, record: JobRecord, detail: str = "") -> None:
         """The tree is gone. Told once it is on disk, so that a restart never takes it back; `detail` is for the log."""
@@ -361,7 +362,7 @@ class Job:
         await save_now_or_later(self)
         why = f": {detail}" if detail else ""
         log.info("job %s ended: %s, exit code %s%s", record.uid, record.reason, record.exit_code, why)
-        self._around.told(record)
+        self._tell(record)
         self._ended.set()
         self.launched.set()
         if before.state is not JobState.NEW:
@@ -389,6 +390,10 @@ class Job:
     def become(self, record: JobRecord) -> None:
         """What is known of it now, told to who watches; by its own life only."""
         self.record = record
+        self._tell(record)
+
+    def _tell(self, record: JobRecord) -> None:
+        self.shown = record
         self._around.told(record)
 
     def _detached(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:

@@ -124,7 +124,7 @@ class JobRegistry:
 
     def watch(self) -> Watch:
         """A watch that tells all records that there are and then every change."""
-        return Watch(self._watches, [job.record for job in self._jobs.values() if job.record.uid not in self._made])
+        return Watch(self._watches, [job.shown for job in self._jobs.values() if job.record.uid not in self._made])
 
     async def changes(self) -> AsyncIterator[JobRecord]:
         """Every change from now on, coalesced for each job."""
