@@ -36,7 +36,8 @@ class CleanUp:
     @hookimpl
     def prouter_routes(self) -> Sequence[Route]:
         path, words = "/agents/{agent}/clean-up", "Finished jobs that an agent would remove by itself now."
-        return [Route(("GET", "HEAD"), path, "agents.read", words, self._outlook, query=QUERY, answer=CLEAN_UP)]
+        # It names jobs: who may see those of all agents may see these.
+        return [Route(("GET", "HEAD"), path, "job.read", words, self._outlook, query=QUERY, answer=CLEAN_UP)]
 
     async def _outlook(self, call: Call) -> Reply:
         assert self._router is not None

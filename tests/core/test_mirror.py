@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from prouter.core.jobs.mirror import MAX_REMOVED, JobMirror, size_bytes
-from prouter.errors import AgentNotFound, JobNotFound, RemoteProtocolError
+from prouter.errors import AgentNotFound, JobNotFound, RemoteProtocolError, Unavailable
 from prouter.model import job_machine
 from prouter.model.ids import JobUid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
@@ -225,3 +225,19 @@ def test_how_long_a_job_is_lost_is_counted_by_no_clock_that_jumps(
     monkeypatch.setattr(time, "monotonic", lambda: now + 3700)
     mirror.forget_lost(3600)
     assert record.uid not in mirror
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+async def test_a_removal_that_the_agent_answered_is_done_although_the_router_ends(
+    mirror: JobMirror, told: list[JobRecord], ends_first: bool
+) -> None:
+    record = a_job()
+    mirror.apply(record)
+    if ends_first:
+        mirror.fail(Unavailable("the router is ending"))
+    waiting = asyncio.ensure_future(mirror.wait_removed(record.uid, 60))
+    await asyncio.sleep(0)
+    mirror.fail(Unavailable("the router is ending"))
+    await waiting
+    assert record.uid not in mirror
+    assert told[-1].state is JobState.CLOSED

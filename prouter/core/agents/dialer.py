@@ -118,7 +118,7 @@ class Dialer:
         try:
             await kept.run()
         finally:
-            if self._kept.get(key) is kept:
+            if not told_to_end() and self._kept.get(key) is kept:  # where the router ends, its next run dials it
                 del self._kept[key]
             self._changed()
 
@@ -264,8 +264,10 @@ class _IdleWatch:
     async def _watch(self, entry: AgentEntry, fleet: Fleet) -> None:
         delay = fleet.settings.polling_delay_seconds
         idle_since: float | None = None
-        while not self._rpc.closed:
+        while True:
             await asyncio.sleep(max(0.05, min(delay / 2, 1.0)))
+            if not self._is_the_link_of(entry, fleet):
+                return
             now = time.monotonic()
             ours = any(record.sender.uid == fleet.identity.uid for record in entry.mirror)
             ours = ours or fleet.directory.waited_for(entry.uid)
@@ -281,3 +283,9 @@ class _IdleWatch:
                 fleet.directory.forget(entry.uid)
                 await self._rpc.close()
                 return
+
+    def _is_the_link_of(self, entry: AgentEntry, fleet: Fleet) -> bool:
+        """Not replaced, nor lost: an agent that has another link by now is not ours to forget."""
+        link = entry.link
+        known = fleet.directory.known(entry.uid)
+        return not self._rpc.closed and known is entry and link is not None and link.rpc is self._rpc

@@ -30,16 +30,21 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Until cancelled; what is known then is written once more."""
+        writing: asyncio.Future[bool] | None = None
         try:
             while True:
                 registered = self._directory.registered  # of who comes while we write
                 self._changed.clear()
                 self._directory.forget_lost()
                 known = self._known()
-                if known != self._written and await asyncio.to_thread(self._memory.write, *known):
-                    self._written = known
+                if known != self._written:
+                    writing = asyncio.ensure_future(asyncio.to_thread(self._memory.write, *known))
+                    if await asyncio.shield(writing):
+                        self._written = known
                 await self._news(registered)
         finally:
+            if writing is not None:  # it has one writer at a time
+                await asyncio.wait((writing,))
             self._memory.write(*self._known())
 
     async def _news(self, registered: asyncio.Event) -> None:

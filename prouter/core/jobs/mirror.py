@@ -218,12 +218,13 @@ class JobMirror:
         return replace(record, state=JobState.FINISHED)
 
     async def wait_removed(self, job: JobUid, timeout_seconds: float) -> None:
-        """Until the agent's news of the removal came; without it the job counts as removed at the timeout."""
+        """Of a job that the agent said it removed: until the news of that came; without it, which travels beside the
+        answer, the job counts as removed at the timeout, or when nothing is waited for any more."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 while job in self._records:
                     await self._changed(job)
-        except TimeoutError:
+        except (TimeoutError, ProuterError):
             known = self._records.get(job)
             if known is not None:
                 self.apply(job_machine.closed(known))

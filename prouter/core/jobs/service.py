@@ -174,8 +174,8 @@ class JobsService:
         before = await self._directory.made_before(request.uid) if request.uid is not None else None
         if before is None:
             return None
-        entry = self._directory.entry(before)
-        return before, _learn(entry, await _link(entry).jobs.create(request, asked))
+        link = self._directory.connected(before)  # its job goes on while it is away: to be asked again, not elsewhere
+        return before, _learn(self._directory.entry(before), await link.jobs.create(request, asked))
 
     async def _made(self, request: CreateRequest, asked: str, principal: Principal, *, provides: bool = True) -> Made:
         """`provides`: plugins may start an agent for it, which is waited for."""
@@ -208,7 +208,8 @@ class JobsService:
     async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
         """On that agent, in the same step in which there was room; raises what it says."""
         entry = self._directory.entry(agent)
-        link = _link(entry)
+        known = request.uid is not None and request.uid in entry.mirror
+        link = self._directory.connected(agent) if known else _link(entry)
         entry.making += 1
         try:
             with self._unsure.while_asking(request.uid, agent):

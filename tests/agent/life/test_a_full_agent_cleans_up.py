@@ -14,6 +14,7 @@ from prouter import hookimpl
 from prouter.agent.jobs import finished
 from prouter.cli import clean
 from prouter.client import Client, Job, RequestFailed
+from prouter.model.access import Refusal
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 MIB = 1 << 20
@@ -23,6 +24,12 @@ class LooksOften:
     @hookimpl
     def prouter_startup(self) -> None:
         finished.MAX_PAUSE_SECONDS, finished.COST = 0.1, 1
+
+
+class SeesNoJobs:
+    @hookimpl
+    def prouter_authorize(self, principal: Any, action: str, resource: Any) -> Refusal | None:
+        return None if action == "agents.read" else Refusal("you may see agents, and none of their jobs")
 
 
 class Place:
@@ -71,6 +78,14 @@ async def test_a_dry_run_says_what_would_go_and_removes_nothing(
         with pytest.raises(SystemExit):
             clean.run([agent.uid])
         assert place.there(first, second, new, running) == [True] * 4
+
+
+async def test_who_may_not_see_jobs_is_not_told_which_would_go(fleet: Fleet) -> None:
+    router = fleet.router(plugins=[SeesNoJobs])
+    async with router.client() as client:
+        await client.agents()
+        with pytest.raises(RequestFailed, match=r"403 .*job\.read is not allowed"):
+            await client.clean_up("whichever")
 
 
 async def test_the_oldest_finished_go_while_all_take_too_much_and_nothing_else(fleet: Fleet) -> None:
