@@ -18,7 +18,10 @@ def end_survivors(jobs: Path) -> None:
 
     keepers: dict[int, int] = {}
     for directory in jobs.iterdir():
-        held = sweep.described(directory)
+        try:
+            held = sweep.described(directory)
+        except OSError:
+            continue
         if sweep.guardian_lives(held):
             guardian = held["guardian"]
             fields = trees.stat_fields(guardian["pid"])

@@ -28,6 +28,8 @@ HELLO_SECONDS = 10.0
 AGAIN_SECONDS = 0.05
 """Until a guardian that still takes our predecessor for alive is asked again."""
 LINE_BYTES = 64 * 1024
+NOBODY = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError, PermissionError)
+"""What knocking fails with where no guardian of ours waits, and never will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,11 @@ def end_hard(guardian: int, start: int) -> None:
 async def _ask(job: JobUid, directory: Path, survival: Survival | None) -> Adopted | str | None:
     """A text: not now, and why."""
     try:
-        connected, pid = await asyncio.to_thread(door.knock, str(directory), HELLO_SECONDS)
-    except OSError:
+        reader, writer, pid = await _knock(directory)
+    except NOBODY:
         return None
-    connected.setblocking(False)
-    reader, writer = await asyncio.open_unix_connection(sock=connected, limit=LINE_BYTES)
+    except OSError as error:  # we may just have no descriptors, or it too many who knock
+        return str(error)
     kept = False
     try:
         policy = {"survive": False, "orphan_seconds": None} if survival is None else {"survive": True}
@@ -90,15 +92,29 @@ async def _ask(job: JobUid, directory: Path, survival: Survival | None) -> Adopt
             return str(answer["refused"])
         kept = "hello" in answer and answer.get("job") == job and await asyncio.to_thread(_is_its, directory, pid)
         return Adopted(answer, reader, writer) if kept else None
-    except (OSError, ValueError):
+    except (ConnectionError, ValueError):
         return None  # it ended meanwhile: how is on disk
+    except OSError as error:
+        return str(error)
     finally:
         if not kept:
             writer.transport.abort()
 
 
+async def _knock(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
+    """Raises OSError."""
+    connected, pid = await asyncio.to_thread(door.knock, str(directory), HELLO_SECONDS)
+    try:
+        connected.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=connected, limit=LINE_BYTES)
+    except BaseException:
+        connected.close()
+        raise
+    return reader, writer, pid
+
+
 def _is_its(directory: Path, pid: int) -> bool:
-    """Whether that process is the one that the job's directory names: same boot, pid and start."""
+    """Whether that process is the one that the job's directory names: same boot, pid and start. Raises OSError."""
     held = sweep.described(directory)
     if sweep.guardian_lives(held) and held["guardian"]["pid"] == pid:
         return True

@@ -5,15 +5,17 @@ Also what an earlier agent's guardian wrote of a job's end. Everything here bloc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from prouter.agent.guard.held import cgroup, trees
 from prouter.agent.guard.held.launch import TAG
+from prouter.errors import Unavailable
 from prouter.model.process import Exit
 
 log = logging.getLogger(__name__)
@@ -25,21 +27,24 @@ STUCK_SECONDS = 2.0
 """In which the very same processes are found although each was killed: a freezer or a disk holds them."""
 EMPTY_LOOKS = 2
 """At all processes, where there is no group: one that forks and ends all the time can be missed by a look."""
+AGAIN_SECONDS = 0.05
+"""Between two tries to read what is there and can not be read."""
 MAX_FILE_BYTES = 65536
 
 
 def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | None:
     """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left.
 
-    The guardian is given that part of GUARDIAN_SECONDS.
+    The guardian is given that part of GUARDIAN_SECONDS, and so is a disk that does not give what it has. Raises
+    Unavailable for one that takes longer: it is known to nobody then how the job ended.
     """
-    held = described(directory)
+    held = _at_last(lambda: described(directory), patience)
     until = time.monotonic() + GUARDIAN_SECONDS * patience
     while guardian_lives(held) and time.monotonic() < until:
         time.sleep(0.01)
     _end_guardian(held)
     end_tagged(job, str(held.get("cgroup") or "") or cgroup.of(job), held.get("controllers") or ())
-    ended = _read(directory / "exit.json")
+    ended = _at_last(lambda: _read(directory / "exit.json"), patience)
     if not ended:
         return None
     try:
@@ -56,7 +61,7 @@ def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | None:
 
 
 def described(directory: Path) -> dict[str, Any]:
-    """What the job's guardian wrote of itself; empty when there is nothing whole."""
+    """What the job's guardian wrote of itself; empty when there is nothing whole. Raises OSError: it may be there."""
     return _read(directory / "guardian.json")
 
 
@@ -79,16 +84,20 @@ def _end_guardian(held: dict[str, Any]) -> None:
 
 def end_begun(job: str, directory: Path) -> None:
     """A start came to no end; its guardian may have been gone before it had written anything of it."""
-    end_tagged(job, cgroup.of(job), described(directory).get("controllers") or ())
+    end_tagged(job, cgroup.of(job), _if_it_can_be_read(directory).get("controllers") or ())
 
 
 def destroy(job: str, directory: Path) -> None:
     """The job is deleted, or its end could not be waited for. Nothing is looked for where its guardian said that it had
     ended all, as nearly always."""
-    held = described(directory)
-    if held and not _read(directory / "exit.json"):
-        _end_guardian(held)
-        end_tagged(job, str(held.get("cgroup") or ""), held.get("controllers") or ())
+    try:
+        held = described(directory)
+        if not held or _read(directory / "exit.json"):
+            return
+    except OSError:
+        held = _if_it_can_be_read(directory)
+    _end_guardian(held)
+    end_tagged(job, str(held.get("cgroup") or "") or cgroup.of(job), held.get("controllers") or ())
 
 
 def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collection[int]:
@@ -125,10 +134,30 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collect
     return ()
 
 
+def _if_it_can_be_read(directory: Path) -> dict[str, Any]:
+    """`described`, for who can do without."""
+    with contextlib.suppress(OSError):
+        return described(directory)
+    return {}
+
+
+def _at_last(read: Callable[[], dict[str, Any]], patience: float) -> dict[str, Any]:
+    """What is read, once that is possible. Raises Unavailable when it is not for long."""
+    until = time.monotonic() + GUARDIAN_SECONDS * patience
+    while True:
+        try:
+            return read()
+        except OSError as error:
+            if time.monotonic() > until:
+                raise Unavailable(f"what its guardian wrote can not be read: {error}") from None
+            time.sleep(AGAIN_SECONDS)
+
+
 def _read(path: Path) -> dict[str, Any]:
+    """Empty when there is nothing whole. Raises OSError when that can not be told."""
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(MAX_FILE_BYTES))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -188,12 +188,14 @@ class JobDirectory:
             raise not_written(error, "the job's launch could not be written") from error
 
     def read_launch(self) -> Launch:
-        """Empty when there is none."""
+        """Empty when there is none. Raises Unavailable."""
         try:
             found = self._read(LAUNCH)
             ports = {str(name): int(number) for name, number in found["ports"].items()}
             return Launch(ports, int(found["begins_at"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in MEANS:
+                raise not_written(error.__cause__, f"what job {self.job!r} was given can not be read") from error
             return Launch({}, 0)
 
     def begin_making(self) -> None:
@@ -208,7 +210,7 @@ class JobDirectory:
         return (self.path / MAKING).exists()
 
     def last_start_of_run(self) -> tuple[StartRequest, Launch]:
-        """Of a run that goes on. Raises Conflict when that is not known."""
+        """Of a run that goes on. Raises Conflict when that is not known, Unavailable."""
         return self.last_start(), self.read_launch()
 
     def _replace(self, name: str, content: Mapping[str, Any]) -> None:

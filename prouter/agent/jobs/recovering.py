@@ -15,13 +15,13 @@ from typing import Any
 
 from prouter.agent.jobs.drivers import USUAL
 from prouter.agent.jobs.ending import reason_of
+from prouter.agent.jobs.held import HeldDriver, HeldRunning
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.room import save_now_or_later
 from prouter.agent.jobs.surroundings import Surroundings
-from prouter.errors import Conflict, ProuterError
+from prouter.errors import Conflict, ProuterError, Unavailable
 from prouter.model import job_machine
 from prouter.model.jobs import JobState, Reason
-from prouter.model.plugin import Running
 from prouter.model.process import Exit
 from prouter.pluginkit import context
 
@@ -31,6 +31,8 @@ UNTIL_LINK_ENDS = "until its link ends"
 """`asked` of a job that an original router made: it goes with the link that it was made over."""
 RECOVER_SECONDS = 25.0
 """For a driver to find what lives on, or to end what does not: a guardian that hangs is given a while."""
+ADOPT_SECONDS, AGAIN_SECONDS = 10.0, 0.2
+"""For what an agent has again soon to be there, and between two tries."""
 LOST = (Reason.AGENT_LOST, Reason.START_FAILED)
 """Ends of a tree that its agent began and could not tell anybody of."""
 
@@ -39,12 +41,16 @@ async def recovered(job: Job, around: Surroundings, beside: Mapping[str, Any]) -
     """An unfinished job of an earlier run of the agent, as it is now."""
     record, directory = job.record, job.directory
     survives = around.survive and record.asked != UNTIL_LINK_ENDS
+    found: HeldRunning | Exit | None = None
+    is_known = True
     if record.state is JobState.NEW:
         if survives and not await asyncio.to_thread(directory.is_being_made):
             return job
-        found = None
     else:
-        found = await _found(job, around, survives)
+        try:
+            found = await _found(job, around, survives)
+        except Unavailable:
+            is_known = False
     if found is not None and not isinstance(found, Exit):
         with context.about(job=record.uid):
             log.info("job %s outlived its agent (pid %s)", record.uid, found.pid)
@@ -56,7 +62,8 @@ async def recovered(job: Job, around: Surroundings, beside: Mapping[str, Any]) -
     else:
         exit_code = found.exit_code if found is not None else None
         record = job_machine.ended(record, exit_code, Reason.AGENT_LOST, time.time())
-        await job.clean_sandbox()
+        if is_known:  # else it may have ended well, and what it made is all that there is of it
+            await job.clean_sandbox()
     job = Job(record, directory, around, beside)
     await save_now_or_later(job)
     with context.about(job=record.uid):
@@ -64,10 +71,10 @@ async def recovered(job: Job, around: Surroundings, beside: Mapping[str, Any]) -
     return job
 
 
-async def _found(job: Job, around: Surroundings, survives: bool) -> Running | Exit | None:
+async def _found(job: Job, around: Surroundings, survives: bool) -> HeldRunning | Exit | None:
     """By the driver that started it: what goes on is the job's then, and nothing else runs, if the driver can tell.
 
-    None: nobody knows.
+    None: nobody knows. Raises Unavailable: nobody can tell now, for want of descriptors, memory or a disk that reads.
     """
     record = job.record
     driver = around.drivers.of(record.driver)
@@ -85,7 +92,7 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> Running | Ex
                 return found
             if survives:
                 try:
-                    await job.adopt(driver, found)
+                    await _adopted(job, driver, found)
                 except Conflict as error:  # how it was started can not be read
                     log.error("job %s can not be taken over: %s", record.uid, error.detail)
                 else:
@@ -96,4 +103,21 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> Running | Ex
         with suppress(TimeoutError):  # what is told to be lost must not go on
             async with asyncio.timeout(RECOVER_SECONDS):
                 await driver.destroy(record.uid, str(job.directory.path))
+        if isinstance(error, Unavailable):
+            raise
         return None
+
+
+async def _adopted(job: Job, driver: HeldDriver, found: HeldRunning) -> None:
+    """Raises Conflict, and Unavailable when it is so for long."""
+    until = asyncio.get_running_loop().time() + ADOPT_SECONDS
+    while True:
+        try:
+            await job.adopt(driver, found)
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() > until:
+                raise
+            log.warning("job %s can not be taken over yet: %s", job.record.uid, error.detail)
+            await asyncio.sleep(AGAIN_SECONDS)
+        else:
+            return
