@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -14,6 +15,8 @@ from prouter.agent.guard import ports
 from prouter.agent.guard.held import cgroup, trees
 from prouter.errors import NotPossible
 from prouter.model.process import Exit
+
+log = logging.getLogger(__name__)
 
 KILL_SECONDS = 10.0
 """For a guardian to end its tree; one that takes longer hangs, and the keeper is asked to end both."""
@@ -64,14 +67,27 @@ class GuardedTree:
             pass
         finally:
             self._writer.transport.abort()
-            if not self._exit.done() and not self._left:
-                while left := await self._end_rest():  # a disk or a freezer holds them: the job has not ended
-                    await _until_dead(left)
-                if not self._exit.done():
-                    self._exit.set_result(Exit(None, "agent-lost", time.time()))
             for tail in self._tails:
                 if not tail.done():
                     tail.set_result("")
+            if not self._exit.done() and not self._left:
+                await self._until_none_is_left()
+                if not self._exit.done():
+                    self._exit.set_result(Exit(None, "agent-lost", time.time()))
+
+    async def _until_none_is_left(self) -> None:
+        """A disk or a freezer may hold them, and we may have no means to find them just now: then the job has not
+        ended."""
+        while True:
+            try:
+                left = await self._end_rest()
+            except (OSError, RuntimeError, MemoryError) as error:
+                log.error("what guardian %d left can not be looked for now: %s", self.guardian, error)
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                if not left:
+                    return
+                await _until_dead(left)
 
     def leave(self) -> None:
         """The agent ends and the tree goes on: nothing is done to it any more."""
@@ -117,7 +133,7 @@ class GuardedTree:
         return await asyncio.to_thread(self._cpu_seconds)
 
     async def last_output(self, lines: int) -> str:
-        if self._exit.done():
+        if self._exit.done() or self._writer.is_closing():
             return _last(self.final_output, lines)
         tail: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tails.append(tail)
