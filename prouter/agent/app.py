@@ -181,6 +181,7 @@ class AgentApp:
         links = Links(self._shared(who, tasks, targets, orphans), settings.takeover_seconds)
         tell_agent(self._inside, links, registry, settings.max_jobs)
         finished = Finished(registry, CleanUpLimits(settings.finished_seconds, settings.disk_bytes))
+        undo.callback(finished.close)
         around = self._surroundings(who, tasks, PortFinders(feedback, opener.connector, opener.clear_socket), registry)
         await self._start_plugins(undo, who, state, guarded, registry, targets, finished)
         await self._look_around(who)

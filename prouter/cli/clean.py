@@ -40,5 +40,6 @@ def shown(found: Mapping[str, Any]) -> str:
         f"{job['uid']}  finished {job['finished_at']}  {job['bytes']} bytes  {job['reason']}  {job['name']!r}"
         for job in jobs
     ]
-    freed = sum(job["bytes"] or 0 for job in jobs)
-    return "\n".join([*lines, f"{len(jobs)} jobs would go, {freed} of {found['total_bytes']} bytes"])
+    count, freed = found.get("count", len(jobs)), found.get("freed_bytes", sum(job["bytes"] or 0 for job in jobs))
+    more = [f"and {count - len(jobs)} more"] if count > len(jobs) else []
+    return "\n".join([*lines, *more, f"{count} jobs would go, {freed} of {found['total_bytes']} bytes"])

@@ -215,8 +215,10 @@ CLEAN_UP = _object(
                     "reason": {"enum": ["finished_ttl", "disk_quota"], "description": "The setting that it is beyond."},
                 }
             ),
-            "description": "What would go, those that finished first before others.",
+            "description": "What would go, those that finished first before others; the first 1000 of them.",
         },
+        "count": {"type": "integer", "description": "Of all that would go."},
+        "freed_bytes": {"type": "integer", "description": "What all that would go take."},
         "total_bytes": {"type": "integer", "description": "Of all jobs, before anything goes."},
         "finished_ttl": {"type": ["number", "null"]},
         "disk_quota": _NUMBER_OR_NULL,

@@ -2,25 +2,26 @@
 while all jobs together take more of the disk than `jobs.disk_quota`. Nothing else is ever removed so.
 
 Belongs here: which jobs go, and why. Does not: when that is looked at, and the removal (finished.py), how old a job is
-(kept.py).
+(kept.py), how much it takes (measuring.py).
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prouter.agent.guard.held.measure import TOO_DEEP, Measure
 from prouter.agent.jobs.job import Job
+from prouter.agent.jobs.measuring import NOT_MEASURED, Measuring, Sizes
+from prouter.model.jobs import JobRecord
 from prouter.model.times import rfc3339
 
 TTL, QUOTA = "finished_ttl", "disk_quota"
 """Why a job goes: the setting."""
 NAME_CHARACTERS = 100
 """Of a job's name are shown."""
+MAX_SHOWN = 1000
+"""Jobs in one answer; all are counted. A link takes 65,536 elements, six for each job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Doomed:
     """A job that goes."""
 
     job: Job
+    record: JobRecord
+    """As it was looked at: with another one it has run anew since."""
     why: str
     size_bytes: int | None
     """None: it was not measured."""
 
     def shown(self) -> Mapping[str, Any]:
-        record = self.job.record
+        record = self.record
         return {
             "uid": record.uid,
             "name": record.name[:NAME_CHARACTERS],
@@ -60,27 +63,29 @@ class Outlook:
     """Those that finished first come first."""
     total_bytes: int | None
     """Of all jobs, before anything goes; None: it was not measured."""
-    measuring_seconds: float
+    sizes: Sizes
 
     def shown(self) -> Mapping[str, Any]:
         return {
-            "jobs": [doomed.shown() for doomed in self.doomed],
+            "jobs": [doomed.shown() for doomed in self.doomed[:MAX_SHOWN]],
+            "count": len(self.doomed),
+            "freed_bytes": sum(doomed.size_bytes or 0 for doomed in self.doomed),
             "total_bytes": self.total_bytes,
             TTL: self.limits.finished_seconds,
             QUOTA: self.limits.disk_bytes,
         }
 
 
-async def look(jobs: Iterable[Job], limits: Limits, *, measured: bool = False) -> Outlook:
-    """What goes under these limits. Sizes are measured where there is a quota, or when `measured`."""
-    present = list(jobs)
-    begun = time.monotonic()
+async def look(jobs: Iterable[Job], limits: Limits, measuring: Measuring, *, measured: bool = False) -> Outlook:
+    """What goes under these limits, of jobs that can be gone through several times. Sizes are measured where there is a
+    quota, or when `measured`."""
     wanted = measured or limits.disk_bytes is not None
-    sizes = await asyncio.to_thread(_sizes, present) if wanted else {}
-    lasted = time.monotonic() - begun
-    over = 0 if limits.disk_bytes is None else sum(sizes.values()) - limits.disk_bytes
+    sizes = await measuring.sizes(jobs) if wanted else NOT_MEASURED
+    present = [job for job in jobs if not job.removing]  # since then some were removed, and give room
+    total = sizes.of(present)
+    over = 0 if limits.disk_bytes is None else total - limits.disk_bytes
     doomed = []
-    finished = [(job.kept.age_seconds(job.record), job) for job in present if job.record.ended and not job.removing]
+    finished = [(job.kept.age_seconds(job.record), job) for job in present if job.record.ended]
     for age, job in sorted(finished, key=lambda pair: pair[0], reverse=True):
         if limits.finished_seconds is not None and age >= limits.finished_seconds:
             why = TTL
@@ -88,11 +93,7 @@ async def look(jobs: Iterable[Job], limits: Limits, *, measured: bool = False) -
             why = QUOTA
         else:
             continue
-        over -= sizes.get(job.record.uid, 0)
-        doomed.append(Doomed(job, why, sizes.get(job.record.uid)))
-    return Outlook(limits, doomed, sum(sizes.values()) if wanted else None, lasted)
-
-
-def _sizes(jobs: Iterable[Job]) -> dict[str, int]:
-    """On disk, by uid: sandbox, output and records. What lies too deep to be measured counts nothing."""
-    return {job.record.uid: (Measure(str(job.directory.path)).step(float("inf")) or 0) % TOO_DEEP for job in jobs}
+        size = sizes.by_job.get(job.record.uid)
+        over -= size or 0
+        doomed.append(Doomed(job, job.record, why, size))
+    return Outlook(limits, doomed, total if wanted else None, sizes)

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from prouter.agent.jobs.clean_up import TTL, Doomed, Limits, look
+from prouter.agent.jobs.clean_up import QUOTA, Doomed, Limits, look
+from prouter.agent.jobs.measuring import Measuring, Sizes
 from prouter.agent.jobs.registry import JobRegistry
 from prouter.errors import ProuterError
 
@@ -31,6 +32,7 @@ class Finished:
     def __init__(self, jobs: JobRegistry, limits: Limits) -> None:
         self._jobs = jobs
         self._limits = limits
+        self._measuring = Measuring()
         self._at_once = asyncio.Semaphore(REMOVED_AT_ONCE)
         self._is_full = False
 
@@ -41,13 +43,26 @@ class Finished:
             return
         pause = MAX_PAUSE_SECONDS if ttl_seconds is None else min(MAX_PAUSE_SECONDS, ttl_seconds / PARTS_OF_TTL)
         while True:
-            found = await look(self._jobs, self._limits)
-            async with asyncio.TaskGroup() as group:
-                for doomed in found.doomed:
-                    name = f"removal of {doomed.job.record.uid}, finished for long"
-                    group.create_task(self._remove(doomed), name=name)
-            self._note((found.total_bytes or 0) - sum(doomed.size_bytes or 0 for doomed in found.doomed))
-            await asyncio.sleep(max(pause, COST * found.measuring_seconds))
+            measured_seconds = 0.0
+            try:
+                measured_seconds = await self._look()
+            except Exception:  # one look that fails is not the last
+                log.exception("finished jobs could not be looked through, which is tried again")
+            await asyncio.sleep(max(pause, COST * measured_seconds))
+
+    async def _look(self) -> float:
+        """And remove what is to go. How long measuring took."""
+        found = await look(self._jobs, self._limits, self._measuring)
+        async with asyncio.TaskGroup() as group:
+            for doomed in found.doomed:
+                name = f"removal of {doomed.job.record.uid}, finished for long"
+                group.create_task(self._remove(doomed, found.sizes), name=name)
+        self._note((found.total_bytes or 0) - sum(doomed.size_bytes or 0 for doomed in found.doomed))
+        return found.sizes.seconds
+
+    def close(self) -> None:
+        """At the agent's end: whoever measures still is not waited for."""
+        self._measuring.close()
 
     async def would_remove(self, finished_seconds: float | None, disk_bytes: int | None) -> Mapping[str, Any]:
         """What would go now; with other limits than the agent's own where they are given. Nothing is removed."""
@@ -55,16 +70,16 @@ class Finished:
             self._limits.finished_seconds if finished_seconds is None else finished_seconds,
             self._limits.disk_bytes if disk_bytes is None else disk_bytes,
         )
-        return (await look(self._jobs, limits, measured=True)).shown()
+        return (await look(self._jobs, limits, self._measuring, measured=True)).shown()
 
-    async def _remove(self, doomed: Doomed) -> None:
+    async def _remove(self, doomed: Doomed, sizes: Sizes) -> None:
         job = doomed.job
         async with self._at_once:
-            if not job.record.ended:  # it runs anew
+            if job.record != doomed.record:  # it has run anew: the next look says what becomes of it
+                return
+            if doomed.why == QUOTA and sizes.of(self._jobs) <= (self._limits.disk_bytes or 0):  # others gave room
                 return
             age = job.kept.age_seconds(job.record)
-            if doomed.why == TTL and age < (self._limits.finished_seconds or 0.0):  # it did meanwhile
-                return
             log.info("job %s goes: it finished %g s ago (jobs.%s)", job.record.uid, age, doomed.why)
             try:
                 await job.remove()
