@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from simulated_clients import uid
-from simulated_machine import SimulatedDriver
+from simulated_machine import Process, SimulatedDriver
 from simulated_world import World
 from staged import ONE, reborn, running
 
+from prouter.agent.guard.running import GuardedTree
 from prouter.agent.jobs.records import JobDirectory
 from prouter.errors import Unavailable
 from prouter.model.jobs import Reason
@@ -55,3 +56,32 @@ def test_how_it_was_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     world.loop.run_for(3)
     assert not world.agents["a1"].registry.get(uid(ONE)).ended
     assert world.machines["a1"].runs(uid(ONE))
+
+
+def test_what_can_not_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job has not ended before it has."""
+
+    async def no(*asked: Any) -> bool:
+        return False
+
+    async def never(*asked: Any) -> None:
+        raise TimeoutError
+
+    world = World(tmp_path, survive=False)
+    try:
+        running(world, ONE)
+        process = world.machines["a1"].processes[uid(ONE)]
+        with monkeypatch.context() as stuck:
+            stuck.setattr(Process, "end", lambda *asked: None)
+            stuck.setattr(GuardedTree, "kill", never)
+            stuck.setattr(GuardedTree, "exiting", no)
+            reborn(world, "a1", 2.0)
+            world.loop.run_for(40)
+            registry = world.agents["a1"].registry
+            assert not registry.get(uid(ONE)).ended
+            assert (world.machines["a1"].disk / "jobs" / uid(ONE) / "sandbox").exists()
+        process.end(-9, "agent-lost")
+        world.loop.run_for(1)
+        assert registry.get(uid(ONE)).reason is Reason.AGENT_LOST
+    finally:
+        world.close()

@@ -162,12 +162,21 @@ class GuardKeeper:
         await asyncio.to_thread(sweep.end_begun, str(request.job), Path(request.job_directory))
 
     async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
-        """After a restart of the agent: the tree, when its guardian waited for us; else how the job ended, if the
-        guardian could say, and nothing of its tree is left."""
+        """After a restart of the agent: the tree, when its guardian waited for us or nobody can end it; else how the
+        job ended, if the guardian could say, and nothing of its tree is left."""
         found = await adoption.adopt(job, Path(job_directory), self._survival, self._patience)
         if found is not None:
             return self._hold(job, found.answer, found.reader, found.writer, adoption.end_hard)
-        return await asyncio.to_thread(sweep.recover, str(job), Path(job_directory), self._patience)
+        over = await asyncio.to_thread(sweep.recover, str(job), Path(job_directory), self._patience)
+        return await self._without_guardian(job, over) if isinstance(over, sweep.Rest) else over
+
+    async def _without_guardian(self, job: JobUid, rest: sweep.Rest) -> Running:
+        """A tree like one whose guardian has just died: it ends once nothing of it is left."""
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        answer = {"started": rest.pid, "guardian": rest.pid, "cgroup": rest.cgroup, "controllers": rest.controllers}
+        return self._hold(job, answer, reader, writer, adoption.end_hard)
 
     async def destroy(self, job: JobUid, job_directory: str) -> None:
         """A tree that its guardian ended leaves nothing; this finds what a guardian that died itself left."""

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,17 @@ AGAIN_SECONDS = 0.05
 MAX_FILE_BYTES = 65536
 
 
-def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | None:
-    """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left.
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What nobody can end of a job without a guardian: a freezer or a disk holds it."""
+
+    pid: int
+    cgroup: str
+    controllers: tuple[str, ...]
+
+
+def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | Rest | None:
+    """How a job of an earlier agent ended, if its guardian could say. On return nothing of its tree is left but Rest.
 
     The guardian is given that part of GUARDIAN_SECONDS, and so is a disk that does not give what it has. Raises
     Unavailable for one that takes longer: it is known to nobody then how the job ended.
@@ -43,7 +53,10 @@ def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | None:
     while guardian_lives(held) and time.monotonic() < until:
         time.sleep(0.01)
     _end_guardian(held)
-    end_tagged(job, str(held.get("cgroup") or "") or cgroup.of(job), held.get("controllers") or ())
+    group, controllers = str(held.get("cgroup") or "") or cgroup.of(job), tuple(held.get("controllers") or ())
+    left = end_tagged(job, group, controllers)
+    if left:
+        return Rest(min(left), group, controllers)
     ended = _at_last(lambda: _read(directory / "exit.json"), patience)
     if not ended:
         return None

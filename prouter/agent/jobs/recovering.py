@@ -85,6 +85,7 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> HeldRunning 
             record.driver or USUAL,
         )
         return None
+    found: HeldRunning | Exit | None = None
     try:
         async with asyncio.timeout(RECOVER_SECONDS):
             found = await driver.recover(record.uid, str(job.directory.path))
@@ -105,7 +106,22 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> HeldRunning 
                 await driver.destroy(record.uid, str(job.directory.path))
         if isinstance(error, Unavailable):
             raise
+        if isinstance(found, HeldRunning) and await _is_there_still(job, driver, found):
+            return found
         return None
+
+
+async def _is_there_still(job: Job, driver: HeldDriver, found: HeldRunning) -> bool:
+    """Whether something could not be ended: then the job has not, before that is gone."""
+    try:
+        if job.record.asked == UNTIL_LINK_ENDS or await found.exiting():
+            return False
+        job.ending = Reason.AGENT_LOST
+        await _adopted(job, driver, found)
+    except ProuterError as error:
+        log.error("what is left of job %s is not waited for: %s", job.record.uid, error.detail)
+        return False
+    return True
 
 
 async def _adopted(job: Job, driver: HeldDriver, found: HeldRunning) -> None:
