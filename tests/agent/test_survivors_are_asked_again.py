@@ -22,6 +22,7 @@ from prouter.model.ids import JobUid, new_uid
 from prouter.model.plugin import LaunchRequest
 from prouter.model.process import Command, Exit
 from prouter.pluginkit.tasks import TaskOwner
+from prouter.testing import eventually
 
 pytestmark = [
     pytest.mark.as_user,
@@ -78,6 +79,20 @@ async def test_a_survivor_is_adopted_once_that_is_possible(
         monkeypatch.setattr(door, "knock", fails_at_first(door.knock, number))
     next_one = GuardKeeper(tasks, cgroups=False, survival=Survival(None))
     found = await next_one.recover(job.uid, str(tmp_path))
+    assert found is not None
+    assert not isinstance(found, Exit), "it lived and was ended"
+    assert (await found.kill("stopped")).reason == "stopped"
+
+
+async def test_one_that_found_no_room_to_say_who_it_is(tasks: TaskOwner, tmp_path: Path) -> None:
+    """It says so as soon as there is some."""
+    in_the_way = tmp_path / "guardian.json.new"
+    in_the_way.mkdir()
+    job = Survivor(tmp_path)
+    await job.begin(tasks)
+    in_the_way.rmdir()
+    await eventually((tmp_path / "guardian.json").exists, what="what a guardian writes of itself")
+    found = await GuardKeeper(tasks, cgroups=False, survival=Survival(None)).recover(job.uid, str(tmp_path))
     assert found is not None
     assert not isinstance(found, Exit), "it lived and was ended"
     assert (await found.kill("stopped")).reason == "stopped"

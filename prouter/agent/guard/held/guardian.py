@@ -62,6 +62,8 @@ class Guardian:
         self._detail = ""
         """What the job did to be ended, for people; empty when there is nothing to say."""
         self._deadline: float | None = None
+        self._untold: dict[str, Any] = {}
+        """What is to be on disk of this guardian, and found no room yet."""
         self._survive = False
         self._orphan_seconds: float | None = None
         self._alone_since: float | None = None
@@ -107,7 +109,8 @@ class Guardian:
             self._deadline = now() + float(command["timeout"])
         limits = {str(name): int(limit) for name, limit in command.get("limits", {}).items()}
         bounds = Bounds(limits, launched.cgroup, launched.controllers, f"{self._directory}/sandbox")
-        self._write("guardian.json", self._describe() | {"limits": limits, "deadline": self._deadline})
+        self._untold = self._describe() | {"limits": limits, "deadline": self._deadline}
+        self._introduce()
         papers.reserve(f"{self._directory}/exit.json")
         self._say(self._held())
         self._watch(launched, bounds)
@@ -215,6 +218,7 @@ class Guardian:
             self._reason = self._reason or "orphaned"
         if not self._reason and (found := bounds.excess()):
             self._reason, self._detail = found
+        self._introduce()
 
     # --- the agent ---
 
@@ -369,6 +373,11 @@ class Guardian:
             "survives": self._survive,
             "output": list(launched.begins_at),
         }
+
+    def _introduce(self) -> None:
+        """The next agent knows by that who is at the door."""
+        if self._untold and self._write("guardian.json", self._untold):
+            self._untold = {}
 
     def _write(self, name: str, content: dict[str, Any]) -> bool:
         return papers.write(f"{self._directory}/{name}", content)
