@@ -10,15 +10,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.guard.held.measure import MAX_DEPTH
 from prouter.agent.guard.held.outlet import DRAIN_SECONDS
+from prouter.agent.jobs.clean_up import MAX_SHOWN
 from prouter.agent.links import KEPT_BACK
 from prouter.agent.sections import SECTIONS as OF_AGENT
 from prouter.core.app import END_SECONDS
+from prouter.core.jobs.unheard import ASK_SECONDS, MOST_A_SECOND
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
 from prouter.pipe.answer import MAX_INTERIM
 from prouter.pipe.pool import PoolLimits
 from prouter.pipe.unsent import UNSENT_BELOW_BYTES, UNSENT_BYTES
+from prouter.plugins.debug_state import DebugState
 from prouter.plugins.events_api import EventsApi
 from prouter.plugins.job_output.agent import JobOutput
 from prouter.plugins.ws_bridge.router import WsBridge
@@ -43,6 +47,8 @@ WHOLE = (
 FIXED: Mapping[str, float] = {
     "fixed: silence": PoolLimits().silent_seconds,
     "fixed: connect": CONNECT_SECONDS,
+    "fixed: unheard of": ASK_SECONDS,
+    "fixed: asked a second": MOST_A_SECOND,
     "fixed: once more": ONCE_MORE_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: the end": END_SECONDS,
@@ -57,6 +63,8 @@ FIXED: Mapping[str, float] = {
     "fixed: interim answers": MAX_INTERIM,
     "fixed: handshake": Limits().handshake_bytes,
     "fixed: link's call": Limits().call_bytes,
+    "fixed: clean-up": MAX_SHOWN,
+    "fixed: measured": MAX_DEPTH,
 }
 """What can not be configured."""
 
@@ -82,7 +90,7 @@ def _rows(text: str) -> Iterator[tuple[tuple[str, str], float]]:
 
 def _defaults() -> Iterator[tuple[tuple[str, str], Any]]:
     """By (`agent` or nothing, key)."""
-    plugins = (("", EventsApi()), ("", WsBridge()), ("agent", JobOutput()))
+    plugins = (("", EventsApi()), ("", WsBridge()), ("", DebugState()), ("agent", JobOutput()))
     sections = [("", section) for section in OF_ROUTER] + [("agent", section) for section in OF_AGENT]
     sections += [(whose, section) for whose, plugin in plugins for section in plugin.prouter_config_sections()]
     for whose, section in sections:

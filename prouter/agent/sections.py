@@ -34,8 +34,9 @@ def _seconds(description: str, default: float, minimum: float = 0) -> dict[str, 
     return {"type": "number", "minimum": minimum, "default": default, "description": description}
 
 
-def _count(description: str, default: int, minimum: int = 1) -> dict[str, Any]:
-    return {"type": "integer", "minimum": minimum, "default": default, "description": description}
+def _count(description: str, default: int, minimum: int = 1, maximum: int = 1_000_000) -> dict[str, Any]:
+    bounds = {"minimum": minimum, "maximum": maximum}
+    return {"type": "integer", **bounds, "default": default, "description": description}
 
 
 def _interface(whom: str) -> dict[str, Any]:
@@ -114,7 +115,7 @@ SECTIONS: tuple[ConfigSection, ...] = (
         {
             "root": _TEXT_OR_NONE
             | {"description": "State directory of the agent: its uid, its jobs' records and sandboxes."},
-            "background_threads": _count("Threads for work on files.", 8),
+            "background_threads": _count("Threads for work on files.", 8, maximum=1024),
             "cgroups": {
                 "enum": ["auto", "off"],
                 "default": "auto",
