@@ -155,6 +155,8 @@ class AgentDirectory:
         """One for each agent: who is asked whether its old link lives holds nobody else up."""
         self.registered = asyncio.Event()
         """Set, and replaced, whenever an agent has a new link."""
+        self.on_registered: Callable[[], None] = lambda: None
+        """The same, for who is told each time."""
         self.elsewhere: Callable[[JobUid], ProuterError | None] = lambda job: None
         """Why a job that no agent has can not be used yet, where it is known for all that."""
         self.waited_for: Callable[[AgentUid], bool] = lambda agent: False
@@ -255,6 +257,10 @@ class AgentDirectory:
             raise AgentAway("the job may be on an agent that was connected before the router started")
         raise JobNotFound(job)
 
+    def owner(self, job: JobUid) -> AgentUid | None:
+        """Which agent has a job that is named by its uid alone, connected or away; None: nobody is known to."""
+        return self._owners.of(job)
+
     def removed_job(self, job: JobUid, agent: str | None, key: str) -> tuple[JobRef, JobRecord] | None:
         """A job that a request with this Idempotency-Key removed, as it was."""
         for uid in [AgentUid(agent)] if agent is not None else list(self._entries):
@@ -308,6 +314,7 @@ class AgentDirectory:
     def _tell_registered(self) -> None:
         self.registered.set()
         self.registered = asyncio.Event()
+        self.on_registered()
 
     def unregister(self, link: AgentLink, why: str) -> None:
         """A link ended. An older link's end changes nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from prouter.core.agents.dialer import Dialer
 from prouter.core.agents.directory import AgentDirectory
@@ -19,13 +20,14 @@ class Housekeeping:
         self._directory = directory
         self._dialer: Dialer | None = None
         self._changed = asyncio.Event()
+        directory.on_registered = self.changed
         self._written: tuple[list[str], list[DialedAgent]] | None = None
 
     def watch(self, dialer: Dialer) -> None:
         self._dialer = dialer
 
     def changed(self) -> None:
-        """An agent was dialed or dropped."""
+        """An agent was dialed or dropped, or has a new link."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -33,28 +35,20 @@ class Housekeeping:
         writing: asyncio.Future[bool] | None = None
         try:
             while True:
-                registered = self._directory.registered  # of who comes while we write
-                self._changed.clear()
+                self._changed.clear()  # first: of who comes while we write
                 self._directory.forget_lost()
                 known = self._known()
                 if known != self._written:
                     writing = asyncio.ensure_future(asyncio.to_thread(self._memory.write, *known))
                     if await asyncio.shield(writing):
                         self._written = known
-                await self._news(registered)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PERIOD_SECONDS):
+                        await self._changed.wait()
         finally:
             if writing is not None:  # it has one writer at a time
                 await asyncio.wait((writing,))
             self._memory.write(*self._known())
-
-    async def _news(self, registered: asyncio.Event) -> None:
-        """Until an agent was dialed or dropped, or has a new link; not longer than the period."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._changed, registered)]
-        try:
-            await asyncio.wait(waits, timeout=PERIOD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def _known(self) -> tuple[list[str], list[DialedAgent]]:
         return sorted(self._directory.uids()), self._dialer.dialed() if self._dialer is not None else []

@@ -113,7 +113,7 @@ async def no_task_left(who: str, before: set[asyncio.Task[Any]], what: str = "th
         if not left:
             return
         await asyncio.sleep(0.005)
-    names = ", ".join(sorted(task.get_name() for task in left))
+    names = ", ".join(sorted(f"{task.get_name()} of {task.get_coro()!r}" for task in left))
     broken(who, f"{what} left tasks behind ({names}); await them, or start them with the services' `tasks`")
 
 
