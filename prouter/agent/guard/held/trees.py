@@ -116,16 +116,24 @@ def kill_if(pid: int, is_it: Callable[[int], bool]) -> None:
     try:
         held = os.pidfd_open(pid)
     except OSError as error:
-        if error.errno == errno.ENOSYS and is_it(pid):  # before Linux 5.3
-            os.kill(pid, signal.SIGKILL)
+        if error.errno != errno.ESRCH:  # Linux before 5.3, a filter of system calls, no descriptor left
+            _kill_by_number(pid, is_it)
         return
     try:
         if is_it(pid):
             signal.pidfd_send_signal(held, signal.SIGKILL)
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            _kill_by_number(pid, is_it)
     finally:
         os.close(held)
+
+
+def _kill_by_number(pid: int, is_it: Callable[[int], bool]) -> None:
+    """Where there is nothing better. 0 is a process that we can not see, and to kill(2) our own group."""
+    if pid > 0 and is_it(pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def kill_tagged(pids: Iterable[int], tag: str) -> None:
