@@ -224,8 +224,14 @@ class Pair:
                 reset(transport)
 
     async def _judge(self) -> None:
-        """Whether the job closed, or is dying: then what the client has is no whole answer."""
-        if await self._is_cut():
+        """Whether the job closed, or is dying: then what the client has is no whole answer. So it is when nobody can
+        tell."""
+        try:
+            is_cut = await self._is_cut()
+        except BaseException:
+            self.cut()
+            raise
+        if is_cut:
             self.cut()
         elif not self._closed:
             self._pass_end(self._job)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from prouter.errors import PluginFailure
 from prouter.pipe.agent_end import AgentPipe, PipeTimes
 from prouter.pipe.bind import MAX_LINE_BYTES, BindRefused, JobBinding
 from prouter.pipe.pair import JobSocket
@@ -30,7 +31,7 @@ class Ends:
         self.tasks = TaskOwner("test")
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
-        self.dying = False
+        self.dying: bool | str = False
         """Whether the job is being killed when its stream ends."""
         self.small_buffers = False
         """The kernel takes little for the job, as on a unix socket."""
@@ -62,7 +63,9 @@ class Ends:
         loop, (host, port) = asyncio.get_running_loop(), self.listener.getsockname()
 
         async def is_cut() -> bool:
-            return self.dying
+            if self.dying == "who knows":
+                raise PluginFailure("some driver", "exiting", "it did not answer")
+            return self.dying is True
 
         async def connect(made: Callable[[], asyncio.Protocol]) -> object:
             if not self.small_buffers:
@@ -257,8 +260,9 @@ async def test_a_reset_of_the_pipe_is_a_reset_for_the_job(ends: Ends) -> None:
             await ends.receive(job)
 
 
-async def test_an_end_of_a_job_that_is_being_killed_is_a_reset(ends: Ends) -> None:
-    ends.dying = True
+@pytest.mark.parametrize("dying", [True, "who knows"])
+async def test_an_end_of_a_job_that_is_being_killed_is_a_reset(ends: Ends, dying: bool | str) -> None:
+    ends.dying = dying
     job = await ends.bound()
     job.close()
     with pytest.raises(ConnectionResetError):
