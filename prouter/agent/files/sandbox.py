@@ -82,9 +82,7 @@ class SandboxOpener:
         """Where to connect to such a socket, within the context. Raises OSError."""
         found: list[int] = []
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: found.append(self._socket(sandbox, path))
-            )
+            await _off_loop(self._threads, lambda: found.append(self._socket(sandbox, path)))
             # the descriptor and not the path: nobody can swap it, and a socket's path has at most 108 bytes
             yield f"/proc/self/fd/{found[0]}"
         finally:
@@ -240,19 +238,7 @@ class Sandbox:
         return await self._turn(lambda: self._off_loop(work))
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
-        """In a thread. When cancelled it waits for the thread first: work on files never runs on behind our back."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        cancelled: asyncio.CancelledError | None = None
-        while not running.done():
-            try:
-                await asyncio.wait((running,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is None:
-            return running.result()
-        if not running.cancelled():
-            running.exception()  # seen; the cancellation is what the caller gets
-        raise cancelled
+        return await _off_loop(self._threads, work)
 
     def _open_regular(self, names: tuple[str, ...], path: str) -> Opened:
         try:
@@ -264,3 +250,19 @@ class Sandbox:
             os.close(found)
             raise InvalidRequest(f"Invalid request: {path!r} is no regular file")
         return Opened(found, facts.st_size, changes.etag_of(facts), facts.st_mtime)
+
+
+async def _off_loop(threads: Executor, work: Callable[[], T]) -> T:
+    """In a thread. When cancelled it waits for the thread first: work on files never runs on behind our back."""
+    running = asyncio.get_running_loop().run_in_executor(threads, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    if not running.cancelled():
+        running.exception()  # seen; the cancellation is what the caller gets
+    raise cancelled
