@@ -7,7 +7,9 @@ Belongs here: which jobs go, and why. Does not: when that is looked at, and the 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,14 +78,24 @@ class Outlook:
         }
 
 
-async def look(jobs: Iterable[Job], limits: Limits, measuring: Measuring, *, measured: bool = False) -> Outlook:
+async def look(
+    jobs: Iterable[Job],
+    limits: Limits,
+    measuring: Measuring,
+    *,
+    measured: bool = False,
+    patience_seconds: float | None = None,
+) -> Outlook:
     """What goes under these limits, of jobs that can be gone through several times. Sizes are measured where there is a
-    quota, or when `measured`."""
-    wanted = measured or limits.disk_bytes is not None
-    sizes = await measuring.sizes(jobs) if wanted else NOT_MEASURED
+    quota, or when `measured`; nothing goes for the quota when they are not known within `patience_seconds`."""
+    sizes = None
+    if measured or limits.disk_bytes is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                sizes = await measuring.sizes(jobs)
     present = [job for job in jobs if not job.removing]  # since then some were removed, and give room
-    total = sizes.of(present)
-    over = 0 if limits.disk_bytes is None else total - limits.disk_bytes
+    total = None if sizes is None else sizes.of(present)
+    over = 0 if total is None or limits.disk_bytes is None else total - limits.disk_bytes
     doomed = []
     finished = [(job.kept.age_seconds(job.record), job) for job in present if job.record.ended]
     for age, job in sorted(finished, key=lambda pair: pair[0], reverse=True):
@@ -93,7 +105,7 @@ async def look(jobs: Iterable[Job], limits: Limits, measuring: Measuring, *, mea
             why = QUOTA
         else:
             continue
-        size = sizes.by_job.get(job.record.uid)
+        size = None if sizes is None else sizes.by_job.get(job.record.uid)
         over -= size or 0
         doomed.append(Doomed(job, job.record, why, size))
-    return Outlook(limits, doomed, total if wanted else None, sizes)
+    return Outlook(limits, doomed, total, sizes or NOT_MEASURED)

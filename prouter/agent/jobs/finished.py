@@ -23,6 +23,8 @@ PARTS_OF_TTL = 10
 """A shorter time to live is looked after more often."""
 COST = 20
 """Rests are so many times longer than it takes to measure all jobs."""
+PATIENCE_SECONDS = 300.0
+"""A look waits so long for sizes; without, it is for age only, and the next one gets them."""
 REMOVED_AT_ONCE = 16
 
 
@@ -52,7 +54,7 @@ class Finished:
 
     async def _look(self) -> float:
         """And remove what is to go. How long measuring took."""
-        found = await look(self._jobs, self._limits, self._measuring)
+        found = await look(self._jobs, self._limits, self._measuring, patience_seconds=PATIENCE_SECONDS)
         async with asyncio.TaskGroup() as group:
             for doomed in found.doomed:
                 name = f"removal of {doomed.job.record.uid}, finished for long"

@@ -100,6 +100,8 @@ class Hangs:
 
     @hookimpl
     def prouter_startup(self) -> None:
+        finished.PATIENCE_SECONDS = 0.2
+
         def step(measure: Measure, seconds: float) -> int | None:
             time.sleep(600)
             return 0
@@ -107,9 +109,9 @@ class Hangs:
         Measure.step = step  # type: ignore[method-assign]
 
 
-async def test_a_disk_that_hangs_takes_one_thread_and_does_not_hold_up_the_end(fleet: Fleet) -> None:
+async def test_a_disk_that_hangs_takes_one_thread_and_holds_up_neither_the_end_nor_what_is_old(fleet: Fleet) -> None:
     router = fleet.router("jobs.call_timeout=1")
-    agent = fleet.agent(router, plugins=(Hangs,))
+    agent = fleet.agent(router, "jobs.finished_ttl=1", "jobs.disk_quota=1", plugins=(Hangs,))
     await router.agent_is_there(agent)
 
     async def refused(client: Client) -> None:
@@ -124,6 +126,7 @@ async def test_a_disk_that_hangs_takes_one_thread_and_does_not_hold_up_the_end(f
         for _ in range(2):
             await refused(client)
         assert threads(agent) <= before
+        await eventually(lambda: not Place(agent, client).there(job), what="the end of the old job, all the same")
         assert await asyncio.to_thread(agent.stop) == 0
 
 
