@@ -211,11 +211,12 @@ class Job:
 
         Several callers get the same answer, and the `keep` of each is called.
         """
-        if self._removal is None:
-            self._removal = self._detached(f"removal of {self.record.uid}", self._remove(keep))
+        removal = self._removal
+        if removal is None:
+            removal = self._removal = self._detached(f"removal of {self.record.uid}", self._remove(keep))
         elif keep is not None:
             await keep(self.record)
-        return await asyncio.shield(self._removal)
+        return await asyncio.shield(removal)
 
     async def delete(self) -> None:
         """All that is on disk. For a job without a tree, of which nobody is told any more."""
@@ -243,7 +244,8 @@ class Job:
         if self._left:
             raise AgentAway("the agent is just ending; the next one starts the job")
         driver = self._around.drivers.chosen()
-        self.ending, self._stopping, self.kept.stopping = None, False, None
+        self.ending, self._stopping = None, False
+        self.kept.begin_run()
         self._ended.clear()
         self.launched.clear()
         self.become(replace(fresh, driver=driver.name))
@@ -331,11 +333,8 @@ class Job:
                 failed = StartFailed(f"the job was ended ({self.ending}) while it was being started")
             self.kept.once.note_failure(start.key, failed)
             ended = await self._undo(self.ending or Reason.START_FAILED, failed)
-            await self._finish(
-                job_machine.ended(
-                    self.record, ended.exit_code if ended else None, self.ending or Reason.START_FAILED, time.time()
-                )
-            )
+            code = ended.exit_code if ended else None
+            await self._finish(job_machine.ended(self.record, code, self.ending or Reason.START_FAILED, time.time()))
             if failed is not error:
                 raise failed from error
             raise

@@ -86,6 +86,10 @@ class Kept:
         """Whether what was asked to be saved last found no room."""
         return self._written < self._asked
 
+    def begin_run(self) -> None:
+        """Nothing of what was kept of the run before is the next one's, however soon that ends."""
+        self.stopping = self._ended_at = None
+
     async def save(self, record: JobRecord) -> None:
         """On return it is on disk. Raises NoRoom, Unavailable; the old one is there then."""
         if not record.ended:
