@@ -23,7 +23,7 @@ from prouter.agent.originals.speaking import offer
 from prouter.errors import InvalidRequest
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, DRAIN, LOOP, REMOVED, Drain, LoopDelay
-from prouter.model.ids import JobUid
+from prouter.model.ids import JobUid, uid_digest
 from prouter.model.jobs import JobRecord, StartRequest, check_labels
 from prouter.model.plugin import RpcMethod
 from prouter.model.resources import parse as parse_resources
@@ -220,6 +220,13 @@ class _Prouter:
         trail: Any = "",
     ) -> Any:
         return (await self._methods.create(uid, name, labels, self._link, asked, resources, trail)).to_wire()
+
+    async def prouter_job(self, context: CallContext, digest: Any) -> Any:
+        """The job whose uid has this digest, as watches tell of it; None where there is none, or it is not made yet."""
+        for job in self._methods.jobs:
+            if uid_digest(job.record.uid) == digest:
+                return job.shown.to_wire() if self._methods.jobs.is_made(job.record.uid) else None
+        return None
 
     async def prouter_explain(self, context: CallContext, uid: Any = None) -> Any:
         """What a router left here about a job, and which driver runs it; without a uid the driver of new jobs only."""

@@ -16,6 +16,7 @@ from prouter.core.agents.returning import Returning
 from prouter.core.dispatch import ControlDispatcher
 from prouter.core.info import info_routes
 from prouter.core.inside import tell_router, tell_waiting
+from prouter.core.jobs.unheard import Unheard
 from prouter.core.limits import body_limits, web_limits
 from prouter.core.origin import Origins
 from prouter.core.parts import AgentParts, JobParts
@@ -173,6 +174,7 @@ class RouterApp:
             returning=returning,
             resuming=Resuming(directory, agents.fleet.tasks),
             queue=jobs.queued,
+            unheard=Unheard(directory, agents.fleet.tasks),
         )
         jobs.explanations.rehearses_by(control.rehearse)
         return control

@@ -15,6 +15,7 @@ from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.returning import Returning
 from prouter.core.alike import PROXY, AlikeRequests
+from prouter.core.jobs.unheard import Unheard
 from prouter.core.origin import Origins
 from prouter.core.resuming import Resuming
 from prouter.core.told import Told
@@ -62,6 +63,8 @@ KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
 """A kept pipe that was idle for longer is not used for a request that could not be sent again (pipe-v1.md 4)."""
 
+_Named = tuple[JobRef | None, Mapping[str, str], QueuedJob | None]
+
 
 class ControlDispatcher:
     """A Dispatcher for the control endpoint."""
@@ -80,6 +83,7 @@ class ControlDispatcher:
         returning: Returning,
         resuming: Resuming,
         queue: Queue,
+        unheard: Unheard,
     ) -> None:
         self._hooks = hooks
         self._access = access
@@ -92,6 +96,7 @@ class ControlDispatcher:
         self._returning = returning
         self._queue = queue
         self._resuming = resuming
+        self._unheard = unheard
         self._alike = AlikeRequests(hooks, access, directory, told)
         self._ending = False
 
@@ -150,14 +155,16 @@ class ControlDispatcher:
         self, incoming: Incoming, principal: Principal, resolved: Resolved, begun: tuple[Guards, int] | None
     ) -> Outcome:
         """`begun`: who guarded what, and which plugins there were, before anybody decided anything about it."""
-        try:
-            ref = self._directory.find_job(resolved.job, resolved.agent)
-        except AgentAway as away:  # the router has just started
-            ref = await self._returning.found(away, lambda: self._directory.find_job(resolved.job, resolved.agent))
+        ref = await self._proxied_job(resolved)
         context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
         await self._authorize(incoming, principal, PROXY, Resource(ref.agent, ref.job, record.labels))
-        port = record.default_port() if resolved.port is None else record.ports.get(resolved.port)
+        port = record.find_port(resolved.port)
+        if port is None:  # it may have been started through another router
+            await self._unheard.ask(ref.job, ref.agent, record)
+            record = self._directory.entry(ref.agent).mirror.get(ref.job)
+            await self._authorize(incoming, principal, PROXY, Resource(ref.agent, ref.job, record.labels))
+            port = record.find_port(resolved.port)
         if port is None:
             named = "no port" if resolved.port is None else f"no port {resolved.port!r}"
             raise PortNotFound(f"job {ref.job!r} is {record.state.value} and serves {named}; port not found")
@@ -195,6 +202,19 @@ class ControlDispatcher:
             if resolved.lasting and plan.lasting
             else None,
         )
+
+    async def _proxied_job(self, resolved: Resolved) -> JobRef:
+        def find() -> JobRef:
+            return self._directory.find_job(resolved.job, resolved.agent)
+
+        try:
+            try:
+                return find()
+            except AgentAway as away:  # the router has just started
+                return await self._returning.found(away, find)
+        except JobNotFound:
+            await self._unheard.ask(resolved.job, resolved.agent)
+            return find()
 
     def _answer_chain(self, target: JobTarget) -> Callable[[ResponseHead], Awaitable[ResponseHead]] | None:
         if not self._hooks.implemented("prouter_proxy_response"):
@@ -253,7 +273,7 @@ class ControlDispatcher:
             changes, action = True, _changing(action)
         if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
-        ref, labels, queued = self._job(match, head)
+        ref, labels, queued = await self._job(match, head)
         if ref is not None:
             context.stay_about(ref.job, ref.agent)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))
@@ -290,20 +310,28 @@ class ControlDispatcher:
             return None
         return self._origins.prefix(head, incoming.peer) + path + (f"?{head.query}" if head.query else "")
 
-    def _job(self, match: Match, head: RequestHead) -> tuple[JobRef | None, Mapping[str, str], QueuedJob | None]:
+    async def _job(self, match: Match, head: RequestHead) -> _Named:
         """The job that a path names, and its labels."""
         if match.job is None:
             return None, {}, None
+        job = JobUid(match.job)
         try:
-            ref = self._directory.find_job(JobUid(match.job), match.agent)
+            return self._told_job(match, job, head)
+        except JobNotFound:
+            await self._unheard.ask(job, match.agent)
+            return self._told_job(match, job, head)
+
+    def _told_job(self, match: Match, job: JobUid, head: RequestHead) -> _Named:
+        try:
+            ref = self._directory.find_job(job, match.agent)
         except JobNotFound:
             key = idempotency_key(head) if match.route.gone_ok else None
-            gone = self._directory.removed_job(JobUid(match.job), match.agent, key) if key is not None else None
+            gone = self._directory.removed_job(job, match.agent, key) if key is not None else None
             if gone is None:
                 raise
             return gone[0], gone[1].labels, None
         except (JobQueued, JobInvalidState):
-            queued = self._queue.find(JobUid(match.job)) if match.route.queued_ok else None
+            queued = self._queue.find(job) if match.route.queued_ok else None
             if queued is None:
                 raise
             return None, queued.labels, queued

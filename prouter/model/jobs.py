@@ -227,6 +227,10 @@ class JobRecord:
         """The port behind `PATH/http`: the one called http, else the first."""
         return self.ports.get("http") or next(iter(self.ports.values()), None)
 
+    def find_port(self, name: str | None) -> Port | None:
+        """The port of that name; without one, the default."""
+        return self.default_port() if name is None else self.ports.get(name)
+
     def to_wire(self) -> dict[str, Any]:
         """For the link between two of ours and for the agent's record file."""
         return {

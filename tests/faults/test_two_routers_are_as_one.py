@@ -13,7 +13,6 @@ from balanced import Load, Pair, pair
 from figures import LONG, Figures
 
 from prouter.client import Client, Job
-from prouter.client.client import RequestFailed
 from prouter.model.ids import new_uid
 from prouter.testing import Fleet, eventually
 from prouter.testing.fleet import serving_job
@@ -62,15 +61,7 @@ def requests(both: Pair, job: Job) -> Any:
 
     async def jobs(client: Client) -> None:
         made = await client.create({"type": "uid", "uid": both.agent.uid}, uid=new_uid())
-        until = time.monotonic() + AGREE_SECONDS * ROOM
-        while True:
-            try:
-                await made.remove()
-                return
-            except RequestFailed as error:  # the other router may not have heard of it yet
-                if error.http_status != 404 or time.monotonic() > until:
-                    raise
-            await asyncio.sleep(0.05)
+        await made.remove()
 
     async def look(client: Client) -> None:
         assert (await client.agents())[0]["connected"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,15 @@ AGREED_SECONDS = 1.0
 ROOM = 3
 UIDS = 12
 SLEEP = ["sleep", "1000"]
+AT_ONCE = 200
+SERVED = 8
+"""Of these, the ones that serve something."""
+PROGRAM = """
+import os
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), SimpleHTTPRequestHandler).serve_forever()
+"""
+START = {"args": [sys.executable, "-c", PROGRAM], "port": {"mode": "assign"}}
 
 
 @asynccontextmanager
@@ -86,3 +96,31 @@ async def test_jobs_and_agents_are_the_same_at_both_within_a_second(fleet: Fleet
             await agree()
         assert len((await told(one))["jobs"]) == 2
         assert (await told(one))["agents"][0]["jobs"] == 2
+
+
+async def test_a_job_made_through_one_is_a_job_of_the_other_at_once(fleet: Fleet) -> None:
+    async with two_routers(fleet) as (one, other, agent):
+        named, numbers = {"type": "uid", "uid": agent.uid}, iter(range(AT_ONCE))
+
+        async def ask(client: Client, verb: str, path: str, body: object = None) -> None:
+            async with client.session.request(verb, client.url + path, json=body) as answer:
+                assert answer.status == 200, (verb, path, await answer.text())
+
+        async def whole_lives() -> None:
+            for number in numbers:
+                maker, asked = (one, other) if number % 2 else (other, one)
+                job = await maker.create(named)
+                path = job.path if number % 4 < 2 else f"/jobs/{job.info['uid']}"
+                serves = number < SERVED
+                if serves:
+                    by = maker if number % 4 < 2 else asked  # the other one has not heard of the start
+                    await ask(by, "POST", f"{path}/start", START)
+                    await ask(asked, "GET", f"{path}/http/")
+                    await ask(maker, "GET", f"{path}/http/")
+                elif number % 3:
+                    await ask(asked, "GET", f"{path}/info")
+                await ask(asked, "DELETE", path)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(whole_lives())

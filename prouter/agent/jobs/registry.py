@@ -89,6 +89,10 @@ class JobRegistry:
             raise JobNotFound(job)
         return found
 
+    def is_made(self, job: JobUid) -> bool:
+        """Whether anybody may see a job that there is."""
+        return job not in self._made
+
     def get(self, job: JobUid) -> JobRecord:
         return self.find(job).record
 

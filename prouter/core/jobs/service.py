@@ -321,7 +321,7 @@ class JobsService:
     async def open_job(self, ref: JobRef, port: str | None = None) -> AsyncIterator[JobStream]:
         entry, link = self._directory.entry(ref.agent), self._directory.connected(ref.agent)
         record = entry.mirror.get(ref.job)
-        found = record.default_port() if port is None else record.ports.get(port)
+        found = record.find_port(port)
         if found is None:
             raise PortNotFound(f"job {ref.job!r} is {record.state.value} and serves no such port; port not found")
         async with link.pool.stream(JobBinding(ref.job, found.name, link.hello.link).line()) as stream:
