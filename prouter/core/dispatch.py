@@ -328,7 +328,10 @@ class ControlDispatcher:
             key = idempotency_key(head) if match.route.gone_ok else None
             gone = self._directory.removed_job(job, match.agent, key) if key is not None else None
             if gone is None:
-                raise
+                unqueued = self._queue.removed(job, key) if key is not None and match.route.queued_ok else None
+                if unqueued is None:
+                    raise
+                return None, unqueued.labels, unqueued
             return gone[0], gone[1].labels, None
         except (JobQueued, JobInvalidState):
             queued = self._queue.find(job) if match.route.queued_ok else None

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory
+from prouter.core.agents.would_dial import WouldDial
 from prouter.core.jobs.service import JobsService
-from prouter.core.services import WouldDial
 from prouter.errors import InvalidRequest, NotPossible, ProuterError
 from prouter.model.access import Principal
 from prouter.model.agents import EXPLAIN

@@ -47,6 +47,20 @@ class Provisioning:
         self._most = most
         self._under_way: set[asyncio.Timeout] = set()
         self._ending = False
+        self._room = asyncio.Event()
+        """Less than the most are under way."""
+        self._room.set()
+
+    @property
+    def full(self) -> bool:
+        """As many wait for agents to be started as may."""
+        return len(self._under_way) >= self._most
+
+    async def until_room(self) -> None:
+        """Those who came first are the first to see it."""
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
 
     @property
     def under_way(self) -> int:
@@ -71,7 +85,7 @@ class Provisioning:
         if trail is not None and trail.dry:
             trail.would_provision = plugins
             raise refused
-        if len(self._under_way) >= self._most:
+        if self.full:
             detail = (
                 f"{refused.detail}; {self._most} jobs wait for agents to be started already, which is the limit "
                 "(selection.max_provisioning)"
@@ -85,6 +99,7 @@ class Provisioning:
                     await self._ask(attempt, plugins, principal, refused, not_taken)
                 finally:
                     self._under_way.discard(deadline)
+                    self._room.set()
                     attempt.over = True
         except TimeoutError:
             if self._ending:

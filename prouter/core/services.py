@@ -9,7 +9,8 @@ from typing import Any
 from prouter.core.agents.dialer import Dialer
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.halves import Halves
-from prouter.errors import NotPossible, ProuterError, RemoteProtocolError
+from prouter.core.agents.would_dial import WouldDial, may_dial
+from prouter.errors import NotPossible, RemoteProtocolError
 from prouter.model.access import Secret
 from prouter.model.agents import DRAIN, AgentInfo, Drain, this_platform
 from prouter.model.contributions import Metric
@@ -68,6 +69,8 @@ class AgentsService:
         trail = current.get()
         if trail is not None and trail.dry:
             return await self._as_if_dialed(trail, address, named)
+        if not may_dial() and await self._dialer.linked(address, named) is None:
+            raise WouldDial(address)
         return await self._dialer.dial(address, named)
 
     async def _as_if_dialed(self, trail: Trail, address: str, named: Secret | None) -> AgentUid:
@@ -92,15 +95,6 @@ class AgentsService:
         max_bytes: int = 1024 * 1024,
     ) -> AgentAnswer:
         return await self._halves.http(uid, head, body, timeout_seconds=timeout_seconds, max_bytes=max_bytes)
-
-
-class WouldDial(ProuterError):
-    """A dry run came to the point at which an agent has to be dialed. Never leaves the core."""
-
-    code = "would-dial"
-
-    def __init__(self, address: str) -> None:
-        super().__init__(f"{address} would be dialed")
 
 
 class Description:

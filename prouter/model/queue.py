@@ -131,9 +131,12 @@ class Queue(Protocol):
         Raises JobNotFound, Unavailable (the router ends).
         """
 
-    async def remove(self, job: JobUid) -> QueuedJob | JobRef:
+    async def remove(self, job: JobUid, key: str | None = None) -> QueuedJob | JobRef:
         """It gives up its place, as it was before; one that was given up is forgotten. A JobRef: it was being made, and
-        is made now. Raises JobNotFound."""
+        is made now. The same key again has the same answer, for a while. Raises JobNotFound."""
+
+    def removed(self, job: JobUid, key: str) -> QueuedJob | None:
+        """What a request with this key removed, as it was."""
 
     def look_again(self) -> None:
         """Something changed that agents do not tell of: a filter of a plugin would let another job pass now."""

@@ -235,7 +235,7 @@ class JobsApi:
 
     async def _remove(self, call: Call) -> Reply:
         if call.queued is not None:
-            found = await self.router.queue.remove(call.queued.uid)
+            found = await self.router.queue.remove(call.queued.uid, idempotency_key(call.head))
             if isinstance(found, QueuedJob):
                 return Reply.json(found.shown())
             ref = found

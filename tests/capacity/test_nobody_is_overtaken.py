@@ -12,8 +12,9 @@ import pytest
 from queueing import ANY, ask, create, info, placed, position, waiting
 
 from prouter.core.agents.directory import AgentDirectory
+from prouter.core.queue.holds import View
 from prouter.core.queue.line import Line, Place
-from prouter.core.queue.looking import Looking, View
+from prouter.core.queue.looking import Looking
 from prouter.errors import NoAgent, ProuterError
 from prouter.model.access import ANONYMOUS
 from prouter.model.agents import AgentInfo
@@ -152,8 +153,7 @@ class Rule:
             self.line,
             cast("AgentDirectory", machines),
             cast("Any", self),
-            make=self._make,
-            refused=self._refused,
+            cast("Any", self),
             trail_bytes=0,
         )
 
@@ -164,11 +164,14 @@ class Rule:
                 return machine.uid
         raise NoAgent("none")
 
-    def _make(self, place: Any, agent: AgentUid, trail: Any) -> None:
+    def is_made(self, place: Any) -> bool:
+        return False
+
+    def begin_to_make(self, place: Any, agent: AgentUid, trail: Any) -> None:
         place.agent = agent
         self.making.append(place)
 
-    def _refused(self, place: Any, error: ProuterError) -> None:
+    def refused(self, place: Any, error: ProuterError) -> None:
         """It waits."""
 
     async def comes(self, resources: Mapping[str, int]) -> Place:

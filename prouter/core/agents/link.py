@@ -113,7 +113,7 @@ class AgentLink:
                         check_size(record, taken, self.mirrored_bytes)
                         snapshot.append(record)
                     complete = not item["more"]
-                except (KeyError, ValueError, TypeError, AttributeError) as error:
+                except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
                     raise RemoteProtocolError(f"agent {self.hello.uid!r} sent a job record that is none") from error
                 if complete:
                     yield snapshot

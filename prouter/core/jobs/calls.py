@@ -120,5 +120,5 @@ def record_of(answer: Mapping[str, Any]) -> JobRecord:
     """Raises RemoteProtocolError: an agent is not trusted to be well-formed."""
     try:
         return JobRecord.from_wire(answer)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise RemoteProtocolError("the agent answered with a job record that is none") from error

@@ -35,7 +35,7 @@ from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, Reason, StartRequest, job_info
 from prouter.model.queue import QueuedJob
-from prouter.model.selection import reasons
+from prouter.model.selection import no_agent, reasons
 from prouter.model.services import JobStream
 from prouter.model.telling import one_line, refusal
 from prouter.model.trail import Trail, current, recorded
@@ -45,6 +45,7 @@ from prouter.pluginkit.repeats import Repeats
 log = logging.getLogger(__name__)
 
 Made = tuple[AgentUid, JobRecord]
+ORIGINAL = "it speaks the original protocol only, in which it can not be told the uid that a job in the queue has"
 NEWS_SECONDS = 2.0
 """How long the news of a removal, which travels beside the answer, is waited for."""
 
@@ -116,6 +117,9 @@ class JobsService:
             try:
                 return await self._made(request, asked, principal, provides=self._queue.full)
             except (NoAgent, TooManyRequests) as error:
+                before = await self._as_before(request, asked)  # meanwhile, by whoever asked for the same
+                if before is not None:
+                    return before
                 return self._queue.join(request, asked, principal, seconds, priority, error)
             except (JobQueued, JobInvalidState):  # it has a place by the same request, asked at the same time
                 known = self._queue.known(request.uid, asked)
@@ -179,6 +183,7 @@ class JobsService:
 
     async def _made(self, request: CreateRequest, asked: str, principal: Principal, *, provides: bool = True) -> Made:
         """`provides`: plugins may start an agent for it, which is waited for."""
+        self._queue.unwanted.wanted(request.uid)
         before = await self._as_before(request, asked)
         if before is not None:
             return before
@@ -200,10 +205,12 @@ class JobsService:
                     raise
                 crowded.note(agent, error)
 
-    async def make_queued(self, agent: AgentUid, request: CreateRequest, asked: str) -> Made:
-        """For a job that waited; where it is being made meanwhile by the same request, it is made there."""
-        agent = self._made_before(request.uid) or self._unsure_of(request.uid) or agent
-        return agent, await self.make(agent, request, asked)
+    def place_of(self, job: JobUid | None, chosen: AgentUid) -> AgentUid:
+        """Where a job that waited is to be made: where the same request has made it meanwhile, or may have.
+
+        Raises AgentAway while it can not be found out whether that one made it.
+        """
+        return self._made_before(job) or self._unsure_of(job) or chosen
 
     async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
         """On that agent, in the same step in which there was room; raises what it says."""
@@ -222,10 +229,15 @@ class JobsService:
     ) -> AgentUid:
         """For a job that waits: an agent with room, nothing is started for it. Raises as `create` does."""
         unsure = self._unsure_of(request.uid)
+        if unsure is not None and unsure in not_taken:
+            raise no_agent({unsure: not_taken[unsure]})
         if unsure is not None:
             return unsure
         crowded = _Crowded()
         self._note_full(crowded)
+        for entry in self._directory:
+            if entry.hello.original:
+                crowded.turned_down[entry.uid] = ORIGINAL
         try:
             agent = await self._selection.choose(request, principal, {**crowded.turned_down, **not_taken}, view)
             _link(self._directory.entry(agent))

@@ -5,12 +5,15 @@ Belongs here: those counts and how an agent looks with them. Does not: which age
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid
-from prouter.model.resources import asked_by, shortage
+from prouter.model.resources import JOBS, asked_by
+
+View = Callable[[AgentInfo], AgentInfo]
+"""How an agent looks to who chooses."""
 
 
 class Holds:
@@ -42,11 +45,28 @@ class Holds:
         held = self._held.get(agent.uid, {})
         return replace(agent, jobs=0, waiting=self._jobs.get(agent.uid, 0), used=dict(held))
 
+    def has_room(self, resources: Mapping[str, int], agent: AgentInfo) -> bool:
+        """Whether a job may have what it asks for there beside all these, as far as counting goes."""
+        return self._fits(resources, agent, agent.used)
 
+    def could(self, resources: Mapping[str, int], agent: AgentInfo) -> bool:
+        """As if only these were there."""
+        return self._fits(resources, agent, _NONE)
+
+    def _fits(self, resources: Mapping[str, int], agent: AgentInfo, used: Mapping[str, int]) -> bool:
+        """As model.resources.shortage of `beside` or `alone`, for no more than it takes: it is asked very often."""
+        if not agent.connected or agent.draining:
+            return False
+        held = self._held.get(agent.uid, _NONE)
+        for name, asked in asked_by(resources).items():
+            total = agent.capacity.get(name)
+            if total is None and name == JOBS:
+                continue
+            if total is None or asked > total - used.get(name, 0) - held.get(name, 0):
+                return False
+        return True
+
+
+_NONE: Mapping[str, int] = {}
 NOTHING = Holds()
 """Nobody waits."""
-
-
-def fits(resources: Mapping[str, int], agent: AgentInfo) -> bool:
-    """Whether a job may have what it asks for there, as far as counting goes."""
-    return agent.connected and not agent.draining and shortage(resources, agent.capacity, agent.used) is None

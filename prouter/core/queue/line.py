@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,17 @@ from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
 from prouter.model.queue import QueuedJob
 from prouter.model.telling import clipped
 from prouter.model.trail import Decision, Trail
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """That an agent did not take a job."""
+
+    heard: int
+    """After how many news of it."""
+    why: str
+    until: float = math.inf
+    """When it may be asked again though nothing was heard of it, as the loop tells the time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,15 +57,23 @@ class Place:
     detail: str = ""
     agent: AgentUid | None = None
     """Where it is being made now."""
+    unsure: AgentUid | None = None
+    """Which agent may have made it, and could not be heard any more."""
     home: AgentUid | None = None
     """For which it waits: those behind it leave it what it needs there."""
     looked_home: int = -1
     """At which state of the fleet a home was last looked for."""
-    turned_down: dict[AgentUid, tuple[int, str]] = field(default_factory=dict)
-    """Agents that had less room than was known, after how many news of theirs, and why."""
+    turned_down: dict[AgentUid, Down] = field(default_factory=dict)
+    """Agents that had less room than was known, or could not."""
+    failures: int = 0
+    """That no news end."""
+    again_at: float = 0.0
+    """When it is looked again because of them, as the loop tells the time."""
     timer: asyncio.TimerHandle | None = None
     provider: asyncio.Task[None] | None = None
     """Asks plugins to start an agent for it."""
+    dialer: asyncio.Task[None] | None = None
+    """Dials the agent that it names."""
     ends_as: tuple[JobState, Reason | None, str] | None = None
     """It was removed, or its time was over, while it was being made: what becomes of it when that fails."""
     told: int = 0
@@ -62,6 +82,12 @@ class Place:
     @property
     def order(self) -> tuple[int, int]:
         return -self.priority, self.number
+
+    def stop(self) -> None:
+        """It leaves: nothing more happens on its behalf."""
+        for what in (self.timer, self.provider, self.dialer):
+            if what is not None:
+                what.cancel()
 
     def trail(self, keep_bytes: int) -> Trail:
         """For one attempt."""

@@ -11,26 +11,27 @@ however small, and what it does not need is free to be taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.queue.holds import Holds, fits
+from prouter.core.agents.would_dial import WouldDial, only_linked
+from prouter.core.queue.again import passes
+from prouter.core.queue.holds import Holds, View
 from prouter.core.queue.line import Line, Place
-from prouter.errors import ProuterError
+from prouter.errors import ProuterError, TimedOut
 from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
-from prouter.model.ids import AgentUid
-from prouter.model.jobs import CreateRequest, JobRecord
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef
 from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit import context
 
 LOOK_SECONDS = 10.0
 """For a selector and the filters of one job that waits: all behind it wait for them."""
-PLACES_A_TURN = 32
-"""After so many that nothing was asked about, others have their turn of the loop."""
-View = Callable[[AgentInfo], AgentInfo]
-"""How an agent looks to who chooses."""
+TURN_SECONDS = 0.005
+"""After a look held the loop for so long, others have their turn of it."""
 
 
 class Placing(Protocol):
@@ -41,29 +42,41 @@ class Placing(Protocol):
     ) -> AgentUid:
         """Raises as `Selection.choose` does, TooManyRequests where only too many jobs are in the way."""
 
-    async def make_queued(self, agent: AgentUid, request: CreateRequest, asked: str) -> tuple[AgentUid, JobRecord]:
-        """There, or where it is being made already. Raises what the agent says."""
+    def place_of(self, job: JobUid | None, chosen: AgentUid) -> AgentUid:
+        """Where it is to be made: the one that was chosen, unless it is being made elsewhere already."""
+
+    async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:
+        """There. Raises what the agent says."""
+
+    async def remove(self, ref: JobRef) -> JobRecord: ...
+
+
+class Waiters(Protocol):
+    """What a look tells of places."""
+
+    def is_made(self, place: Place) -> bool:
+        """Whether an agent has that job already; then it leaves the line."""
+
+    def begin_to_make(self, place: Place, agent: AgentUid, trail: Trail) -> None:
+        """Returns at once."""
+
+    def begin_to_dial(self, place: Place) -> None:
+        """Its agent has no link. Returns at once."""
+
+    def refused(self, place: Place, error: ProuterError) -> None:
+        """None could be chosen."""
 
 
 class Looking:
     """Looks, again and again; what it keeps from one look to the next stands in the places."""
 
     def __init__(
-        self,
-        line: Line,
-        directory: AgentDirectory,
-        placing: Placing,
-        *,
-        make: Callable[[Place, AgentUid, Trail], None],
-        refused: Callable[[Place, ProuterError], None],
-        trail_bytes: int,
+        self, line: Line, directory: AgentDirectory, placing: Placing, waiters: Waiters, *, trail_bytes: int
     ) -> None:
-        """`make` begins to make a job and returns, `refused` is told why none could be."""
         self._line = line
         self._directory = directory
         self._placing = placing
-        self._make = make
-        self._refused = refused
+        self._waiters = waiters
         self._trail_bytes = trail_bytes
         self.fleet = 0
         """Grows whenever another agent could be a home: one came, went, drains, or is waited for by one job less."""
@@ -72,71 +85,126 @@ class Looking:
 
     async def all(self) -> Holds:
         """What is kept from those who come behind all that wait now."""
-        holds, agents = Holds(), self._agents()
+        loop = asyncio.get_running_loop()
+        look = _Look(self._agents())
         for place in self._line:
             if place.agent is not None:
-                holds.add(place.agent, place.request.resources)
-        for number, place in enumerate(self._line, 1):
-            if number % PLACES_A_TURN == 0:
+                look.holds.add(place.agent, place.request.resources)
+        began = loop.time()
+        for place in self._line:
+            if loop.time() - began >= TURN_SECONDS:
                 await asyncio.sleep(0)
-            if place.agent is not None or place.done.done():
+                began = loop.time()
+            if place.agent is not None or place.done.done() or self._waiters.is_made(place):
                 continue
             with context.about(request=place.request_id, job=place.uid):
-                await self._place(place, holds, agents)
-        return holds
+                await self._place(place, look)
+        return look.holds
 
-    async def _place(self, place: Place, holds: Holds, agents: Sequence[AgentInfo]) -> None:
+    async def _place(self, place: Place, look: _Look) -> None:
         resources = place.request.resources
-        if any(fits(resources, holds.beside(agent)) for agent in agents):
+        if look.has_room(resources) and not look.is_slow(place):
             with recorded(place.trail(self._trail_bytes)) as trail:
                 try:
-                    not_taken = self._turned_down(place)
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        agent = await self._placing.choose(place.request, place.principal, holds.beside, not_taken)
-                except TimeoutError:
+                    agent = await self._choose(place, look, look.holds.beside, self._turned_down(place))
+                except WouldDial:
                     trail.close()
+                    if not place.done.done():
+                        self._waiters.begin_to_dial(place)
+                    return
                 except ProuterError as error:
                     trail.close()
                     if not place.done.done():
-                        self._refused(place, error)
+                        self._waiters.refused(place, error)
                 else:
                     if not place.done.done():
-                        holds.add(agent, resources)
-                        self._make(place, agent, trail)
+                        look.holds.add(agent, resources)
+                        self._waiters.begin_to_make(place, agent, trail)
                     return
         if place.done.done():
             return
-        home = await self._home(place, holds, agents)
+        home = await self._home(place, look)
         if home is not None:
-            holds.add(home, resources)
+            look.holds.add(home, resources)
 
-    async def _home(self, place: Place, holds: Holds, agents: Sequence[AgentInfo]) -> AgentUid | None:
+    async def _home(self, place: Place, look: _Look) -> AgentUid | None:
         resources = place.request.resources
-        known = next((agent for agent in agents if agent.uid == place.home), None)
-        if known is not None and fits(resources, holds.alone(known)):
+        known = next((agent for agent in look.agents if agent.uid == place.home), None)
+        if known is not None and look.holds.could(resources, known):
             return place.home
         place.home = None
-        if place.looked_home == self.fleet:
+        if place.looked_home == self.fleet or look.is_slow(place):
             return None
         place.looked_home = self.fleet
-        if not any(fits(resources, holds.alone(agent)) for agent in agents):
+        if not look.could(resources):
             return None
         token = current.set(None)  # nobody wants to know how
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                place.home = await self._placing.choose(place.request, place.principal, holds.alone, {})
-        except (ProuterError, TimeoutError):
-            return None
+            place.home = await self._choose(place, look, look.holds.alone, {})
+        except WouldDial:
+            place.looked_home = -1
+            if not place.done.done():
+                self._waiters.begin_to_dial(place)
+        except ProuterError as error:
+            if passes(error) and not place.done.done():
+                place.looked_home = -1
+                self._waiters.refused(place, error)
         finally:
             current.reset(token)
         return place.home
 
+    async def _choose(self, place: Place, look: _Look, view: View, not_taken: Mapping[AgentUid, str]) -> AgentUid:
+        """Raises WouldDial, TimedOut beside what `Placing.choose` does."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                with only_linked():
+                    return await self._placing.choose(place.request, place.principal, view, not_taken)
+        except TimeoutError:
+            look.slow.add(_locator(place))
+            raise TimedOut(f"no agent was chosen within {LOOK_SECONDS:g} s; it is tried again") from None
+
     def _turned_down(self, place: Place) -> Mapping[AgentUid, str]:
-        """Agents of which nothing was heard since."""
+        """Agents of which nothing was heard since, and that are not to be asked again for the time that passed."""
+        now = asyncio.get_running_loop().time()
         place.turned_down = {
-            agent: (heard, why) for agent, (heard, why) in place.turned_down.items() if self.news.get(agent, 0) == heard
+            agent: down
+            for agent, down in place.turned_down.items()
+            if self.news.get(agent, 0) == down.heard and down.until > now
         }
-        return {agent: why for agent, (_, why) in place.turned_down.items()}
+        return {agent: down.why for agent, down in place.turned_down.items()}
 
     def _agents(self) -> Sequence[AgentInfo]:
         return [entry.info() for entry in self._directory if entry.link is not None]
+
+
+class _Look:
+    """What one look found out; holds only grow in it, so what had no room once has none in the rest of it."""
+
+    def __init__(self, agents: Sequence[AgentInfo]) -> None:
+        self.agents = agents
+        self.holds = Holds()
+        self.slow: set[str] = set()
+        """Locators whose selector took too long: that is waited for once."""
+        self._full: set[frozenset[tuple[str, int]]] = set()
+        self._never: set[frozenset[tuple[str, int]]] = set()
+
+    def has_room(self, resources: Mapping[str, int]) -> bool:
+        """Whether any agent has, beside what is kept for those before."""
+        key = frozenset(resources.items())
+        if key not in self._full and not any(self.holds.has_room(resources, agent) for agent in self.agents):
+            self._full.add(key)
+        return key not in self._full
+
+    def could(self, resources: Mapping[str, int]) -> bool:
+        """Whether any agent could have it if only those before were there."""
+        key = frozenset(resources.items())
+        if key not in self._never and not any(self.holds.could(resources, agent) for agent in self.agents):
+            self._never.add(key)
+        return key not in self._never
+
+    def is_slow(self, place: Place) -> bool:
+        return bool(self.slow) and _locator(place) in self.slow
+
+
+def _locator(place: Place) -> str:
+    return json.dumps(place.request.locator, sort_keys=True, default=str)

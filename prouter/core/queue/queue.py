@@ -9,38 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.provisioning import HOOK as PROVISION
 from prouter.core.provisioning import Provisioning
+from prouter.core.queue.again import Again, is_unknown, passes
+from prouter.core.queue.dialing import Dialing
 from prouter.core.queue.gone import Gone
-from prouter.core.queue.holds import NOTHING
-from prouter.core.queue.line import Line, Place
-from prouter.core.queue.looking import Looking, Placing, View
+from prouter.core.queue.holds import NOTHING, View
+from prouter.core.queue.line import Down, Line, Place
+from prouter.core.queue.looking import Looking, Placing
 from prouter.core.queue.news import QueueNews
+from prouter.core.queue.providing import Providing
 from prouter.core.queue.settings import QueueSettings
+from prouter.core.queue.unwanted import Unwanted
 from prouter.core.selection import Selection
 from prouter.errors import (
     Conflict,
+    Internal,
     JobInvalidState,
     JobQueued,
     NoAgent,
-    NotFound,
     ProuterError,
     RequestError,
     TooManyRequests,
     Unavailable,
 )
+from prouter.model import unexpected
 from prouter.model.access import Principal
 from prouter.model.agents import Identity
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid, new_uid
-from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Reason, Sender
+from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
 from prouter.model.queue import MAX_PRIORITY, QueuedJob
-from prouter.model.selection import reasons
 from prouter.model.telling import clipped, one_line
 from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit import context
@@ -50,10 +54,10 @@ from prouter.pluginkit.tasks import TaskOwner
 log = logging.getLogger(__name__)
 
 PRIORITY = "prouter_job_priority"
-AGAIN_SECONDS = 1.0
-"""After an agent did not answer, or could not."""
 SETTLE_SECONDS = 2.0
 """For which a create that does not wait lets those that wait go first; a plugin may take longer over them."""
+PAUSE_SECONDS = 0.25
+"""Between two looks, as long as the first took, up to that: each job that ends begins one."""
 FULL_RETRY_SECONDS = 10
 
 
@@ -73,13 +77,15 @@ class JobQueue:
         self._hooks = hooks
         self._directory = directory
         self._selection = selection
-        self._provisioning = provisioning
         self._tasks = tasks
         self._sender = Sender("", identity.uid, identity.name)
         self._settings = settings
         self.line = Line()
         self.gone = Gone(settings.most, settings.kept_seconds)
         self.news = QueueNews(hooks, self.line)
+        self.unwanted = Unwanted(directory, tasks, identity.uid)
+        self._providing = Providing(hooks, provisioning, tasks)
+        self._again = Again(self.look)
         self._numbers = 0
         self._holds = NOTHING
         self._looking: Looking | None = None
@@ -91,15 +97,8 @@ class JobQueue:
     def places_by(self, placing: Placing, *, trail_bytes: int) -> None:
         """Who makes the jobs."""
         self._placing = placing
-        self._trail_bytes = trail_bytes
-        self._looking = Looking(
-            self.line,
-            self._directory,
-            placing,
-            make=self._begin_to_make,
-            refused=self._refused,
-            trail_bytes=trail_bytes,
-        )
+        self._dialing = Dialing(placing, self._tasks, look=self.look, refused=self.refused)
+        self._looking = Looking(self.line, self._directory, placing, self, trail_bytes=trail_bytes)
 
     # --- who asks ---
 
@@ -154,8 +153,7 @@ class JobQueue:
         self.line.add(place)
         log.info("job %s waits for an agent, position %s: %s", place.uid, self.line.position(place), place.detail)
         self.news.joined(place)
-        if self._hooks.implemented(PROVISION):
-            self._tasks.start(f"an agent for queued job {place.uid}", self._provide(place, refused))
+        self._providing.begin(place, refused)
         self.look()
         return self.line.as_it_is(place)
 
@@ -171,6 +169,7 @@ class JobQueue:
         """Whatever agents told: all of them may be asked again."""
         for place in self.line:
             place.turned_down.clear()
+            place.again_at = 0.0
         self.look()
 
     # --- who makes jobs without waiting ---
@@ -205,13 +204,16 @@ class JobQueue:
 
     def note(self, event: Event) -> None:
         """From the directory, whatever it tells."""
-        if not self.line or self._looking is None:
+        if self._looking is None:
+            return
+        self.unwanted.note(event, self._placing.remove)
+        if not self.line:
             return
         match event:
             case JobChanged(agent, record):
                 place = self.line.get(record.uid)
-                if place is not None and place.agent is None:  # by another router, or when nobody knew
-                    self._placed(place, agent.uid, record)
+                if place is not None and place.agent is None and record.state is not JobState.CLOSED:
+                    self._placed(place, agent.uid)  # by another router, or when nobody knew
                 elif record.ended:
                     self._heard(agent.uid)
             case AgentConnected(agent) | AgentDisconnected(agent) | AgentDraining(agent):
@@ -236,11 +238,15 @@ class JobQueue:
         assert self._looking is not None
         current.set(None)
         context.begin_about("")
+        loop = asyncio.get_running_loop()
         try:
             while self._look_due and self.line and not self._ending:
                 self._look_due = False
+                began = loop.time()
                 holds = await self._looking.all()
                 self._holds = holds if self.line else NOTHING
+                if self._look_due:
+                    await asyncio.sleep(min(loop.time() - began, PAUSE_SECONDS))
         finally:
             self._idle.set()
 
@@ -265,26 +271,30 @@ class JobQueue:
             decisions=list(trail.decisions) if trail is not None else [],
         )
 
-    def _refused(self, place: Place, error: ProuterError) -> None:
+    def is_made(self, place: Place) -> bool:
+        """Whether an agent has that job: of one that was being made just then nobody tells again."""
+        agent = self._directory.owner(place.uid)
+        if agent is None:
+            return False
+        self._placed(place, agent)
+        return True
+
+    def refused(self, place: Place, error: ProuterError) -> None:
         """No agent has room, or it went wrong: what can not become right ends it."""
         place.detail = clipped(error.detail)
-        if isinstance(error, RequestError) and not isinstance(error, NotFound | TooManyRequests):
+        if passes(error):
+            self._again.after_failure(place)
+        elif isinstance(error, RequestError) and not isinstance(error, TooManyRequests):
             self._end(place, JobState.FINISHED, Reason.START_FAILED, place.detail)
+        else:
+            until = min((down.until for down in place.turned_down.values()), default=math.inf)
+            if until < math.inf:
+                self._again.at(until)
 
-    async def _provide(self, place: Place, refused: NoAgent | TooManyRequests) -> None:
-        """Once for each; whoever is the next gets the agent."""
-        if place.done.done():
-            return
-        current.set(None)
-        place.provider = asyncio.current_task()
-        try:
-            await self._provisioning.provide(place.request, place.principal, refused, reasons(refused))
-        except ProuterError as error:
-            place.detail = clipped(error.detail)
-        finally:
-            place.provider = None
+    def begin_to_dial(self, place: Place) -> None:
+        self._dialing.begin(place, self._again)
 
-    def _begin_to_make(self, place: Place, agent: AgentUid, trail: Trail) -> None:
+    def begin_to_make(self, place: Place, agent: AgentUid, trail: Trail) -> None:
         place.agent = agent
         self._tasks.start(f"queued job {place.uid}", self._make(place, agent, trail))
 
@@ -293,30 +303,38 @@ class JobQueue:
         heard = self._looking.news.get(agent, 0)
         try:
             with context.about(request=place.request_id, job=place.uid, agent=agent), recorded(trail):
-                agent, record = await self._placing.make_queued(agent, place.request, place.asked)
+                place.agent = agent = self._placing.place_of(place.uid, agent)
+                heard = self._looking.news.get(agent, 0)
+                await self._placing.make(agent, place.request, place.asked)
         except ProuterError as error:
-            place.agent = None
             self._not_made(place, agent, heard, error)
+        except Exception as error:
+            log.exception("queued job %s was not made on agent %s", place.uid, agent)
+            unexpected.tell(error, f"queued job {place.uid}")
+            self._not_made(place, agent, heard, Internal("it could not be made, for a reason that nobody expected"))
         else:
-            self._placed(place, agent, record)
+            self._placed(place, agent)
         finally:
             trail.close()
 
     def _not_made(self, place: Place, agent: AgentUid, heard: int, error: ProuterError) -> None:
-        if place.done.done():
+        place.agent = None
+        if place.done.done() or self.is_made(place):
             return
+        place.unsure = agent if is_unknown(error) else None
         if place.ends_as is not None:
             self._end(place, *place.ends_as)
             return
         if isinstance(error, NoAgent | TooManyRequests):
-            place.turned_down[agent] = (heard, error.detail)
+            place.turned_down[agent] = Down(heard, error.detail)
             self.look()
             return
-        self._refused(place, error)
-        if not place.done.done():
-            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.look)
+        self.refused(place, error)
+        if not place.done.done():  # others may have room meanwhile
+            place.turned_down[agent] = Down(heard, error.detail, self._again.after_failure(place))
+            self.look()
 
-    def _placed(self, place: Place, agent: AgentUid, record: JobRecord) -> None:
+    def _placed(self, place: Place, agent: AgentUid) -> None:
         if place.done.done():
             return
         self._leave(place)
@@ -339,6 +357,8 @@ class JobQueue:
 
     def _end(self, place: Place, state: JobState, reason: Reason | None, why: str) -> None:
         self._leave(place)
+        if place.unsure is not None:
+            self.unwanted.add(place.uid, place.unsure)
         place.detail = clipped(why)
         ended = place.ended(state, reason, time.time())
         if state is JobState.FINISHED:
@@ -352,9 +372,7 @@ class JobQueue:
         assert self._looking is not None
         self.line.remove(place)
         self._looking.fleet += 1
-        for what in (place.timer, place.provider):
-            if what is not None:
-                what.cancel()
+        place.stop()
         if not self.line:
             self._holds = NOTHING
             self._looking.news.clear()
@@ -365,11 +383,11 @@ class JobQueue:
         """The router is about to end: nobody waits any longer, and it forgets who did."""
         self._ending = True
         self.news.end()
+        self._again.end()
         for place in self.line:
             self.line.remove(place)
             ending = Unavailable("the router is ending; ask again when it is back")
-            if place.timer is not None:
-                place.timer.cancel()
+            place.stop()
             place.done.set_result(ending)
 
     def _turned_away(self, error: NoAgent | TooManyRequests) -> NoAgent:

@@ -17,6 +17,9 @@ from prouter.model.ids import JobUid
 from prouter.model.jobs import CreateRequest, JobRef
 from prouter.model.queue import QueuedJob, Waiting
 
+UNQUEUE = "unqueue"
+"""The first word of what is remembered of removals."""
+
 
 class QueueService:
     """Implements model.queue.Queue."""
@@ -42,7 +45,16 @@ class QueueService:
             return self._found(job)
         return await self._ended(place, timeout_seconds)
 
-    async def remove(self, job: JobUid) -> QueuedJob | JobRef:
+    async def remove(self, job: JobUid, key: str | None = None) -> QueuedJob | JobRef:
+        if key is None:
+            return await self._remove(job)
+        return await self._directory.repeats.do((UNQUEUE, job, key), None, lambda: self._remove(job))
+
+    def removed(self, job: JobUid, key: str) -> QueuedJob | None:
+        found = self._directory.repeats.outcome((UNQUEUE, job, key))
+        return found if isinstance(found, QueuedJob) else None
+
+    async def _remove(self, job: JobUid) -> QueuedJob | JobRef:
         place = self._queue.line.get(job)
         if place is None:
             found = self._found(job)
