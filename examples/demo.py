@@ -45,8 +45,13 @@ def prouter_up(place: Path) -> Iterator[dict[str, Any]]:
     """`prouter up` as a process of its own; what its ready file says."""
     ready = place / "ready.json"
     command = [sys.executable, "-m", "prouter", "up", "--state", str(place), "--ready-file", str(ready)]
+    asked_to_end: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: asked_to_end.append(number))  # nobody had the process else
     with subprocess.Popen([*command, "--log-level", "warning"], start_new_session=True) as process:
         try:
+            signal.signal(signal.SIGINT, usual)
+            if asked_to_end:
+                raise KeyboardInterrupt
             deadline = time.monotonic() + START_SECONDS
             while not ready.exists():
                 if process.poll() is not None:

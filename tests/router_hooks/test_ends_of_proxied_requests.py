@@ -126,7 +126,7 @@ async def test_what_was_refused_before_it_was_planned_is_none(heard: Heard, job:
 
 async def test_a_job_that_dies_an_agent_that_is_away_and_a_router_that_ends(fleet, tmp_path: Path) -> None:
     heard = Heard(tmp_path, "proxy_finished")
-    make = joined(fleet, f"plugins.load=[{str(heard.plugin)!r}]")
+    make = joined(fleet, f"plugins.load=[{str(heard.plugin)!r}]", "shutdown.websocket_timeout=0")
     dying, living = make(), make()
     dying.says("half", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
     async with dying.wired() as wire:

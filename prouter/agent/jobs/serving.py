@@ -19,6 +19,8 @@ TAKEN_LOOKS = 5
 """In a row, until a port on which somebody listens that does not belong to the job counts as taken."""
 READY_SECONDS = 5.0
 """For one answer of the job's ready path."""
+ASKED_AT_ONCE = 16
+"""Ports of one job that may be the one which serves: who does not answer holds up nobody else."""
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Open = Callable[[], Awaitable[Stream]]
@@ -73,9 +75,11 @@ async def until_detected(running: Running, excepted: frozenset[int]) -> tuple[in
                 reachable.append((number, host))
         if len(reachable) == 1:
             return reachable[0]
-        for number, host in reachable:
-            if await status(tcp(number, host), "/"):
-                return number, host
+        asked = reachable[:ASKED_AT_ONCE]
+        answers = await asyncio.gather(*[status(tcp(number, host), "/") for number, host in asked])
+        for where, answer in zip(asked, answers, strict=True):
+            if answer:
+                return where
         await asyncio.sleep(pause)
     raise AssertionError("pauses never end")
 

@@ -46,6 +46,10 @@ CONTRACTS: dict[str, dict[str, Sequence[str]]] = {
         "idle_culling": ["idle/test_culling.py::test_an_open_connection_that_carries_nothing_keeps_no_job_alive"],
         "events_api": ["looking_around/test_events.py::test_the_life_of_a_job_is_told_and_can_be_resumed"],
         "metrics": ["looking_around/test_metrics.py::test_requests_jobs_links_and_pipes_are_counted"],
+        "debug_state": ["seeing/test_debug_state.py::test_who_may_only_read_may_not_see_it"],
+        "clean_up": [
+            "agent/life/test_a_full_agent_cleans_up.py::test_who_may_not_see_jobs_is_not_told_which_would_go",
+        ],
         "explain": [
             "explaining/test_explained_jobs.py::test_a_job_that_runs_tells_why_it_is_there_and_whom_a_request_meets"
         ],
