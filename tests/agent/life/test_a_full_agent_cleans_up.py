@@ -4,7 +4,6 @@ And what would go can be asked before."""
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,5 +104,6 @@ async def test_the_oldest_finished_go_while_all_take_too_much_and_nothing_else(f
         await eventually(lambda: not any(place.there(second, third)), what="the end of all that have finished")
         await eventually(lambda: "they stay" in agent.log, what="a word about those that stay")
         assert [(await job.refresh()).info["state"] for job in (new, holds, more)] == ["NEW", "RUNNING", "RUNNING"]
-        assert Path(agent.sandbox(more) / "data").stat().st_size == 9 * MIB
+        data = agent.sandbox(more) / "data"
+        await eventually(lambda: data.stat().st_size == 9 * MIB, what="all that it writes")
         assert agent.log.count("they stay") == 1
