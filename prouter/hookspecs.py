@@ -599,8 +599,9 @@ def prouter_provision_agent(
     `selection.provision_timeout` (seconds, for everything; 300), and lets the selector choose again, which is final.
     Beyond that time you are cancelled and the job is refused (503), as when you return a Refusal, with its reason; you
     are cancelled, too, when the client goes away. For a job that waits in the queue you are asked in the background: it
-    keeps its place whatever you answer, and whoever is the next gets the agent. `progress` tells whoever watches
-    /events, in a sentence, how far it is. None: I start none for such a job. Not asked in a dry run, nor while
+    keeps its place whatever you answer, and whoever is the next gets the agent; after a Refusal, a failure or a time
+    that was over you are asked again, after 5 s, later after up to a minute, while it waits. `progress` tells whoever
+    watches /events, in a sentence, how far it is. None: I start none for such a job. Not asked in a dry run, nor while
     `selection.max_provisioning` jobs wait.
 
     Example::
