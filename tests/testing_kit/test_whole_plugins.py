@@ -89,7 +89,7 @@ class Misspelt:
 
 BROKEN: dict[type[Any], str] = {
     Thread: r"there are threads of it \(good\)",
-    Task: r"its life left tasks behind \(forgotten\)",
+    Task: r"its life left tasks behind \(forgotten of sleep\)",
     NoStart: "it does not start: .*RuntimeError",
     Complains: "it left something or failed: ERROR lines in the log",
     Misspelt: "prouter_start_up",

@@ -39,7 +39,7 @@ class Housekeeping:
                 self._directory.forget_lost()
                 known = self._known()
                 if known != self._written:
-                    writing = asyncio.ensure_future(asyncio.to_thread(self._memory.write, *known))
+                    writing = asyncio.get_running_loop().run_in_executor(None, self._memory.write, *known)
                     if await asyncio.shield(writing):
                         self._written = known
                 with contextlib.suppress(TimeoutError):

@@ -113,7 +113,7 @@ async def no_task_left(who: str, before: set[asyncio.Task[Any]], what: str = "th
         if not left:
             return
         await asyncio.sleep(0.005)
-    names = ", ".join(sorted(f"{task.get_name()} of {task.get_coro()!r}" for task in left))
+    names = ", ".join(sorted(f"{task.get_name()} of {_work(task)}" for task in left))
     broken(who, f"{what} left tasks behind ({names}); await them, or start them with the services' `tasks`")
 
 
@@ -188,3 +188,8 @@ def _sender(steps: Any, value: Any) -> Callable[[], Any]:
 
 def _thrower(steps: Any, error: BaseException) -> Callable[[], Any]:
     return lambda: steps.throw(error)
+
+
+def _work(task: asyncio.Task[Any]) -> str:
+    """What it runs, by its name."""
+    return getattr(task.get_coro(), "__qualname__", type(task.get_coro()).__name__)
