@@ -42,6 +42,11 @@ class Selection:
         self._directory = directory
         self._selectors: dict[str, tuple[str, Selector]] = {}
 
+    @property
+    def filters(self) -> bool:
+        """Whether plugins look at a job and who wants it when they say which agents it may have."""
+        return self._hooks.implemented("prouter_filter_agent")
+
     def collect(self) -> None:
         """Once, after start-up, when each locator type has one owner."""
         for plugin, selectors in self._hooks.collect("prouter_selectors"):

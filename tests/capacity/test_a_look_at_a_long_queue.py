@@ -45,6 +45,8 @@ class Agents:
 class Jobs:
     """Makes jobs, by what a test says."""
 
+    treats_alike = False
+
     def __init__(self) -> None:
         self.chosen: list[CreateRequest] = []
         self.not_taken: list[set[str]] = []
@@ -142,6 +144,20 @@ async def test_agents_without_room_are_gone_through_once_in_a_look_for_all_that_
         join(queue)
     await eventually(lambda: asked > 0 and not queue.busy)
     assert asked == 20
+    queue.end()
+
+
+async def test_jobs_with_the_same_wishes_are_refused_together(tasks: TaskOwner) -> None:
+    async def nobody(request: CreateRequest) -> AgentUid:
+        raise NoAgent("not for those of " + request.locator["of"])
+
+    jobs = Jobs()
+    jobs.treats_alike, jobs.choosing = True, nobody
+    queue = queue_of(Agents(1, full=False), jobs, tasks)
+    places = [join(queue, of=of) for of in "aabab"]
+    await eventually(lambda: jobs.chosen and not queue.busy)
+    assert [request.locator["of"] for request in jobs.chosen] == ["a", "a", "b", "b"], "for now, and for a home"
+    assert [place.detail for place in places] == [f"not for those of {of}" for of in "aabab"]
     queue.end()
 
 

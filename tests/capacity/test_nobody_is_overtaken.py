@@ -164,6 +164,8 @@ class Rule:
                 return machine.uid
         raise NoAgent("none")
 
+    treats_alike = True
+
     def is_made(self, place: Any) -> bool:
         return False
 

@@ -205,11 +205,12 @@ class JobsService:
                     raise
                 crowded.note(agent, error)
 
-    def place_of(self, job: JobUid | None, chosen: AgentUid) -> AgentUid:
-        """Where a job that waited is to be made: where the same request has made it meanwhile, or may have.
+    @property
+    def treats_alike(self) -> bool:
+        return not self._selection.filters
 
-        Raises AgentAway while it can not be found out whether that one made it.
-        """
+    def place_of(self, job: JobUid | None, chosen: AgentUid) -> AgentUid:
+        """Where the same request has made it meanwhile, or may have. Raises AgentAway while nobody knows."""
         return self._made_before(job) or self._unsure_of(job) or chosen
 
     async def make(self, agent: AgentUid, request: CreateRequest, asked: str) -> JobRecord:

@@ -20,7 +20,7 @@ from prouter.core.agents.would_dial import WouldDial, only_linked
 from prouter.core.queue.again import passes
 from prouter.core.queue.holds import Holds, View
 from prouter.core.queue.line import Line, Place
-from prouter.errors import ProuterError, TimedOut
+from prouter.errors import NoAgent, ProuterError, TimedOut
 from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
@@ -32,10 +32,15 @@ LOOK_SECONDS = 10.0
 """For a selector and the filters of one job that waits: all behind it wait for them."""
 TURN_SECONDS = 0.005
 """After a look held the loop for so long, others have their turn of it."""
+_Wish = tuple[frozenset[tuple[str, int]], str]
 
 
 class Placing(Protocol):
     """What the queue asks of those that make jobs."""
+
+    @property
+    def treats_alike(self) -> bool:
+        """Whether two jobs with the same locator and resources have the same agents to choose from."""
 
     async def choose(
         self, request: CreateRequest, principal: Principal, view: View, not_taken: Mapping[AgentUid, str]
@@ -103,7 +108,10 @@ class Looking:
 
     async def _place(self, place: Place, look: _Look) -> None:
         resources = place.request.resources
-        if look.has_room(resources) and not look.is_slow(place):
+        refused = self._refused_before(place, look)
+        if refused is not None:
+            self._waiters.refused(place, refused)
+        elif look.has_room(resources) and not look.is_slow(place):
             with recorded(place.trail(self._trail_bytes)) as trail:
                 try:
                     agent = await self._choose(place, look, look.holds.beside, self._turned_down(place))
@@ -114,6 +122,8 @@ class Looking:
                     return
                 except ProuterError as error:
                     trail.close()
+                    if isinstance(error, NoAgent) and not place.turned_down:
+                        look.refused[_wish(place)] = error
                     if not place.done.done():
                         self._waiters.refused(place, error)
                 else:
@@ -129,14 +139,14 @@ class Looking:
 
     async def _home(self, place: Place, look: _Look) -> AgentUid | None:
         resources = place.request.resources
-        known = next((agent for agent in look.agents if agent.uid == place.home), None)
+        known = look.by_uid.get(place.home) if place.home is not None else None
         if known is not None and look.holds.could(resources, known):
             return place.home
         place.home = None
         if place.looked_home == self.fleet or look.is_slow(place):
             return None
         place.looked_home = self.fleet
-        if not look.could(resources):
+        if not look.could(resources) or (self._placing.treats_alike and _wish(place) in look.homeless):
             return None
         token = current.set(None)  # nobody wants to know how
         try:
@@ -146,12 +156,20 @@ class Looking:
             if not place.done.done():
                 self._waiters.begin_to_dial(place)
         except ProuterError as error:
-            if passes(error) and not place.done.done():
+            if isinstance(error, NoAgent):
+                look.homeless.add(_wish(place))
+            elif passes(error) and not place.done.done():
                 place.looked_home = -1
                 self._waiters.refused(place, error)
         finally:
             current.reset(token)
         return place.home
+
+    def _refused_before(self, place: Place, look: _Look) -> NoAgent | None:
+        """Why one with the same wishes got no agent in this look, where that holds for this one, too."""
+        if place.turned_down or place.unsure is not None or not self._placing.treats_alike:
+            return None
+        return look.refused.get(_wish(place))
 
     async def _choose(self, place: Place, look: _Look, view: View, not_taken: Mapping[AgentUid, str]) -> AgentUid:
         """Raises WouldDial, TimedOut beside what `Placing.choose` does."""
@@ -183,6 +201,9 @@ class _Look:
     def __init__(self, agents: Sequence[AgentInfo]) -> None:
         self.agents = agents
         self.holds = Holds()
+        self.by_uid = {agent.uid: agent for agent in agents}
+        self.refused: dict[_Wish, NoAgent] = {}
+        self.homeless: set[_Wish] = set()
         self.slow: set[str] = set()
         """Locators whose selector took too long: that is waited for once."""
         self._full: set[frozenset[tuple[str, int]]] = set()
@@ -204,6 +225,11 @@ class _Look:
 
     def is_slow(self, place: Place) -> bool:
         return bool(self.slow) and _locator(place) in self.slow
+
+
+def _wish(place: Place) -> _Wish:
+    """All that counts for whether there is an agent for it, unless plugins look at more."""
+    return frozenset(place.request.resources.items()), _locator(place)
 
 
 def _locator(place: Place) -> str:
