@@ -38,8 +38,9 @@ async def tasks() -> Any:
 
 async def test_who_breaks_it_off_waits_for_its_guardian(tasks: TaskOwner, tmp_path: Path) -> None:
     keeper = GuardKeeper(tasks, cgroups=False, patience=PATIENCE)
+    before = set(trees.children(os.getpid()))
     await keeper.start()
-    (keeping,) = trees.children(os.getpid())
+    (keeping,) = set(trees.children(os.getpid())) - before
     (tmp_path / "sandbox").mkdir()
     sleeps = Command((sys.executable, "-c", "import time; time.sleep(600)"), dict(os.environ), str(tmp_path))
     os.kill(keeping, signal.SIGSTOP)
