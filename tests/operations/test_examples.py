@@ -57,6 +57,12 @@ def test_systemd_understands_the_units(unit, tmp_path: Path) -> None:
     assert not mistakes
 
 
+def test_systemd_leaves_the_guardians_of_an_agents_jobs_alone() -> None:
+    """With jobs.survive_agent they keep jobs for the next agent; without, they end them when the agent has gone."""
+    lines = (EXAMPLES / "prouter-agent.service").read_text().splitlines()
+    assert [line for line in lines if line.startswith("KillMode=")] == ["KillMode=process"]
+
+
 async def test_the_services_of_the_compose_file_join_with_their_own_settings(fleet, tmp_path: Path) -> None:
     services = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())["services"]
     (tmp_path / "agents").write_text("a-token-of-all-agents-0123456789abcdefghij")
