@@ -14,13 +14,15 @@ from figures import LONG, Figures
 
 from prouter.client import Client, Job
 from prouter.model.ids import new_uid
-from prouter.testing import Fleet, eventually
+from prouter.testing import Fleet, RouterDaemon, eventually
 from prouter.testing.fleet import serving_job
 
 PROGRAM = (Path(__file__).parent / "leaving_job.py").read_text()
 RESTARTS, EVERY_SECONDS = (30, 20.0) if LONG else (3, 0.0)
 ROOM = 3.0
 AGREE_SECONDS = 1.0
+CARRIED = 10
+"""Requests that each router has under way when one dies."""
 ENOUGH_SECONDS = 1.0
 """After a router was killed: its connections are cut by then, and HAProxy has seen it."""
 WRITES = ["/bin/sh", "-c", "i=0; while ! test -e over; do i=$((i+1)); echo line $i; sleep 0.02; done"]
@@ -89,11 +91,17 @@ async def test_one_dies_and_only_what_it_carried_is_cut(fleet: Fleet, tmp_path: 
         waited = asyncio.create_task(wait(client, writer))
         async with load.of(get, post, slow), direct.of(own(job, other)):
             await eventually(lambda: len(direct.asked) > 20 and len(load.asked) > 20, seconds=60)
+            carried = [[asyncio.create_task(held(router, job)) for _ in range(CARRIED)] for router in both.routers]
+            await eventually(lambda: begun(other, job), what="all that is held at the job")
             both.routers[0].kill()
             died = time.monotonic()
             await eventually(lambda: sum(began > died + ENOUGH_SECONDS for began in load.asked) > 20, seconds=60)
             both.agent.sandbox(writer).joinpath("over").touch()
+            both.agent.sandbox(job).joinpath("go").touch()
             ended = await waited
+            cut, whole = [await asyncio.gather(*each, return_exceptions=True) for each in carried]
+        assert all(isinstance(answer, aiohttp.ClientError) for answer in cut), "what it carried is cut"
+        assert whole == [200] * CARRIED, "what the other one carried is not"
         late = [why for began, why in load.failed if began > died + ENOUGH_SECONDS]
         figures.record("R12", "requests that were cut when a router died", len(load.failed))
         figures.record("R12", "requests that failed behind its death", len(late), goal=0)
@@ -104,6 +112,17 @@ async def test_one_dies_and_only_what_it_carried_is_cut(fleet: Fleet, tmp_path: 
         lines = (await followed).decode().splitlines()
         assert lines == [f"line {number}" for number in range(1, len(lines) + 1)]
         assert (await job.refresh()).info["pid"] == before, "no job noticed"
+
+
+async def held(router: RouterDaemon, job: Job) -> int:
+    """Asked of this router itself; answered once the job may."""
+    async with aiohttp.ClientSession() as session, session.get(f"{router.url()}{job.path}/http/held") as answer:
+        return answer.status
+
+
+async def begun(client: Client, job: Job) -> bool:
+    async with client.session.get(f"{client.url}{job.path}/http/begun") as answer:
+        return int(await answer.text()) == 2 * CARRIED
 
 
 def own(job: Job, client: Client) -> Any:
