@@ -63,7 +63,11 @@ def fits(then: object, now: object) -> bool:
     """Whether `now` has all that `then` had, of the same kinds; it may have more."""
     if isinstance(then, Mapping):
         return isinstance(now, Mapping) and all(key in now and fits(then[key], now[key]) for key in then)
-    return then is None or now is None or isinstance(now, type(then)) or isinstance(then, int | float)
+    if isinstance(then, list):
+        return isinstance(now, list) and all(any(fits(each, one) for one in now) for each in (then if now else ()))
+    if isinstance(then, int | float) and not isinstance(then, bool):
+        return now is None or isinstance(now, int | float)
+    return then is None or now is None or isinstance(now, type(then))
 
 
 def test_something_is_recorded() -> None:
