@@ -15,6 +15,8 @@ OK, UNKNOWN, PENDING = "ok", "unknown", "pending"
 NOT_FOUND = ("job-not-found", "agent-not-found")
 LOST = "agent-lost"
 OVER = ("FINISHED", "CLOSED")
+ORDER = ("NEW", "PENDING", "RUNNING", *OVER)
+"""Of a job's states within a run."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class Asked:
     router: str
     """Which run of which router was asked."""
     begun: float
+    place: str = ""
+    """Which router that was, through all of its runs; empty: its runs are not compared."""
     key: str | None = None
     value: Any = None
     """What was uploaded, or was found by a download (None: no such file)."""
@@ -67,7 +71,7 @@ class Truth:
     files: Mapping[str, Any] = field(default_factory=dict)
     """What the uploaded file of each job holds."""
     hurt: Iterable[str] = ()
-    """Jobs whose agent or guardian died at some time: they may be lost, if they say so."""
+    """Jobs whose agent or guardian died at some time: they may be lost, if they say so, and only then their files."""
     brief: Iterable[str] = ()
     """Jobs whose program ends by itself."""
     failing: Iterable[str] = ()
@@ -142,6 +146,7 @@ def broken_promises(history: History, truth: Truth) -> list[str]:
         calls = history.of(job)
         told = [*existence(job, calls, truth), *starts(job, calls, truth), *file(job, calls, truth)]
         told += [*ends(job, calls, truth), *answers(calls)]
+        told += list(order(job, calls, truth))
         broken += [f"job {job[-4:]}: {each}" for each in told]
     for job in truth.records.keys() - set(history.jobs()):
         broken.append(f"job {job[-4:]} was never asked for")
@@ -240,7 +245,7 @@ def file(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
     for read in found:
         overwritten = [each for each in uploads if each.acked and each.before(read)]
         if read.value is None:
-            if overwritten and read.reason != LOST and job not in set(truth.hurt):
+            if overwritten and not _files_may_be_lost(read, job, calls, truth):
                 yield f"what was uploaded is gone: {read}"
             continue
         possible = [
@@ -250,6 +255,44 @@ def file(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
         ]
         if read.value not in [each.value for each in possible]:
             yield f"the file holds {read.value!r}, which is none of {[each.value for each in possible]}: {read}"
+
+
+def _files_may_be_lost(read: Asked, job: str, calls: OfJob, truth: Truth) -> bool:
+    """Whether it is said to be lost, or nobody can be told any more that it was: it is removed or began anew."""
+    there = truth.records.get(job, [])
+    if LOST in [reason for _, reason in there] + [each.reason for each in calls.calls if each.acked]:
+        return True
+    if job not in set(truth.hurt):
+        return False
+    if any(each.begun < read.ended for each in calls.of("restart", "remove")):
+        return True
+    return not there and not any(each.acked and each.state in OVER and each.before(read) for each in calls.calls)
+
+
+def order(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
+    """Within a run a job goes on and never back, as one router tells it and as it is in the end; and it ends once."""
+    told = [asked for asked in calls.calls if asked.acked and asked.state in ORDER]
+    last = [
+        Asked("list", job, "the end", float("inf"), outcome=OK, ended=float("inf"), state=state, reason=reason)
+        for state, reason in truth.records.get(job, [])
+    ]
+    for later in [*told, *last]:
+        if later.key is not None:  # repeated, it is answered as it was answered first
+            continue
+        for earlier in told:
+            at_one = later in last or (later.place or later.router) == (earlier.place or earlier.router)
+            if not at_one or not earlier.before(later) or _began_anew(calls, earlier, later):
+                continue
+            if ORDER.index(str(later.state)) < ORDER.index(str(earlier.state)):
+                yield f"it was {earlier.state}, and {later.state} after that: {later}, after {earlier}"
+            elif earlier.state in OVER and later.state in OVER and later.reason != earlier.reason != LOST:
+                yield f"it ended as {earlier.reason}, and as {later.reason} after that: {later}, after {earlier}"
+
+
+def _began_anew(calls: OfJob, earlier: Asked, later: Asked) -> bool:
+    """Whether another run can have begun between the two: by a restart, or by a create after a removal."""
+    again = calls.of("restart") + (calls.of("create") if calls.of("remove") else [])
+    return any(each.begun < later.ended and not (each.acked and each.before(earlier)) for each in again)
 
 
 def answers(calls: OfJob) -> Iterable[str]:

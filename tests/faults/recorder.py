@@ -22,7 +22,8 @@ REMOVED = 0.9 if LONG else 0.4
 """How many of the jobs: those of an hour would be so many that an agent needs seconds for its start."""
 CALL_SECONDS = 60.0
 """After which a call counts as one that never ends: a start's patience and room."""
-
+KEYED = ("start", "stop", "remove")
+"""What is told again as it was told first."""
 NOBODY_THERE = ("urn:prouter:job-not-found", "urn:prouter:agent-not-found")
 """A download that is told so has learned nothing of its file."""
 
@@ -47,24 +48,37 @@ class Recorder:
             self.agent_of[job] = self._random.choice(agents)
             for verb in ("create", "start", *self._random.choices(("upload", "download", "info", "wait"), k=4)):
                 await self._until_told(verb, job, over)
-            if self._random.random() < 0.5:
-                await self._until_told("stop", job, over)
+            await self._to_its_end(job, over)
             if self._random.random() < REMOVED:
                 await self._until_told("remove", job, over)
 
-    async def _until_told(self, verb: str, job: str, over: asyncio.Event) -> None:
-        """A client that is told to retry does, with the same key, a few times."""
+    async def _to_its_end(self, job: str, over: asyncio.Event) -> None:
+        """Waits for it without a timeout, where it ends by itself or is stopped meanwhile."""
+        if job in self.brief and self.history.of(job).acked("start"):
+            await self._until_told("wait", job, over, endless=True)
+        elif self._random.random() < 0.5:
+            waiting = asyncio.create_task(self.ask("wait", job, endless=True))
+            if await self._until_told("stop", job, over):
+                await waiting
+            elif not waiting.done():
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+
+    async def _until_told(self, verb: str, job: str, over: asyncio.Event, endless: bool = False) -> bool:
+        """A client that is told to retry does, with the same key, a few times. Whether it was acknowledged."""
         value = f"{self._random.getrandbits(64):x}" * 4096 if verb == "upload" else None
         for _ in range(8):
-            asked = await self.ask(verb, job, value)
+            asked = await self.ask(verb, job, value, endless)
             if asked.acked or over.is_set():
-                return
+                return asked.acked
             await asyncio.sleep(self._random.uniform(0.02, 0.2))
+        return False
 
-    async def ask(self, verb: str, job: str, value: str | None = None) -> Asked:
-        """Once."""
-        path, key = f"/jobs/{self.agent_of[job]}/{job}", f"{verb} {job}"
-        options: dict[str, Any] = {"headers": {"Idempotency-Key": key}}
+    async def ask(self, verb: str, job: str, value: str | None = None, endless: bool = False) -> Asked:
+        """Once. A wait that is `endless` has no timeout."""
+        path = f"/jobs/{self.agent_of[job]}/{job}"
+        key = f"{verb} {job}" if verb in KEYED else None
+        options: dict[str, Any] = {"headers": {"Idempotency-Key": key}} if key else {}
         method, where = "POST", f"{path}/{verb}"
         match verb:
             case "create":
@@ -84,10 +98,10 @@ class Recorder:
                 options = {"data": io.BytesIO(value.encode())} if value is not None else {}
             case "info":
                 method = "GET"
-                options = {}
-            case "wait":
+            case "wait" if not endless:
                 where += "?timeout=0.5"
-        facts = {"key": key, "timeout": True} | ({"value": value} if verb == "upload" else {})
+        facts = {"place": "the router", "key": key} | ({"value": value} if verb == "upload" else {})
+        facts |= {"timeout": not endless} if verb == "wait" else {}
         asked = self.history.begin(verb, job, self.run, **facts)
         try:
             async with (
@@ -98,6 +112,9 @@ class Recorder:
                 found = await answer.json(content_type=None) if verb != "download" or answer.status != 200 else {}
         except TimeoutError:
             return asked  # pending: it did not end
+        except asyncio.CancelledError:
+            self.history.end(asked, UNKNOWN)
+            raise
         except (aiohttp.ClientError, ValueError):
             self.history.end(asked, UNKNOWN)
             return asked

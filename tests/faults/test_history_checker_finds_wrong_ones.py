@@ -23,7 +23,7 @@ def made(*calls: Mapping[str, Any]) -> History:
 
 CREATE, START = {"verb": "create", "state": "NEW"}, {"verb": "start", "key": "k", "state": "RUNNING"}
 STOP = {"verb": "stop", "state": "FINISHED", "reason": "stopped"}
-REMOVE, WAIT = {"verb": "remove"}, {"verb": "wait", "state": "FINISHED", "reason": "exited"}
+REMOVE, WAIT = {"verb": "remove"}, {"verb": "wait", "state": "FINISHED", "reason": "exited", "place": "one"}
 
 
 def upload(value: str, **facts: Any) -> dict[str, Any]:
@@ -36,6 +36,16 @@ def download(value: str | None, **facts: Any) -> dict[str, Any]:
 
 def told(state: str, revision: int, **facts: Any) -> dict[str, Any]:
     return {"verb": "info", "state": state, "revision": revision, "boots": (1, 1), **facts}
+
+
+def info(state: str, **facts: Any) -> dict[str, Any]:
+    """As the real API tells it: without a revision, by one router in whatever run."""
+    return {"verb": "info", "state": state, "place": "one", **facts}
+
+
+ANEW = {"verb": "restart", "key": "r", "state": "RUNNING"}
+ENDED = Truth({JOB: [("FINISHED", "exited")]}, {JOB: 1}, files={JOB: None}, hurt=[JOB], brief=[JOB])
+"""By itself, on an agent that was killed at some time; its file is gone."""
 
 
 @pytest.mark.parametrize(
@@ -69,6 +79,16 @@ def told(state: str, revision: int, **facts: Any) -> dict[str, Any]:
         ([CREATE, WAIT | {"state": "RUNNING"}], Truth(RUNS, {}, [JOB]), "ended before the job"),
         ([CREATE, WAIT | {"reason": None}], Truth(RUNS, {}, [JOB]), "an end without a reason"),
         ([CREATE, told("RUNNING", 4), told("NEW", 1)], Truth(RUNS, {}, [JOB]), "revision 1 was told after 4"),
+        ([CREATE, info("RUNNING"), info("NEW")], Truth(RUNS, {}, [JOB]), "it was RUNNING, and NEW after"),
+        ([CREATE, WAIT, info("NEW")], ENDED, "it was FINISHED, and NEW after"),
+        ([CREATE, START, WAIT, info("RUNNING", router="r2")], ENDED, "it was FINISHED, and RUNNING after"),
+        ([CREATE, START, WAIT], Truth(RUNS, {JOB: 1}, [JOB], hurt=[JOB]), "it was FINISHED, and RUNNING after"),
+        ([CREATE, ANEW, WAIT, info("RUNNING")], ENDED, "it was FINISHED, and RUNNING after"),
+        ([CREATE, START, WAIT, info("FINISHED", reason=LOST)], ENDED, f"ended as exited, and as {LOST}"),
+        ([CREATE, START, WAIT], Truth({JOB: [("FINISHED", LOST)]}, {JOB: 1}, hurt=[JOB]), f"exited, and as {LOST}"),
+        ([CREATE, upload("a"), START, WAIT], ENDED, "uploaded is gone"),
+        ([CREATE, upload("a"), START, WAIT, download(None)], Truth({}, {JOB: 1}, hurt=[JOB]), "uploaded is gone"),
+        ([CREATE, upload("a")], Truth({JOB: [("NEW", None)]}, {}, files={JOB: None}, hurt=[JOB]), "uploaded is gone"),
         ([CREATE | {"outcome": PENDING}], Truth({}, {}), "has not ended"),
     ],
 )
@@ -112,6 +132,12 @@ def test_what_can_not_have_happened_is_found(calls: list[Any], truth: Truth, wor
         ([CREATE, WAIT | {"state": "RUNNING", "timeout": True}], Truth(RUNS, {}, [JOB])),
         ([CREATE, told("NEW", 4), told("NEW", 1, boots=(2, 2))], Truth({JOB: [("NEW", None)]}, {})),
         ([CREATE, told("NEW", 4), told("NEW", 1, router="r2")], Truth({JOB: [("NEW", None)]}, {})),
+        ([CREATE, START, info("FINISHED", reason="exited"), START], ENDED),
+        ([CREATE, START, WAIT, ANEW, info("RUNNING")], Truth(RUNS, {JOB: 2}, [JOB])),
+        ([CREATE, START, WAIT, info("RUNNING", place="other", router="r2")], ENDED),
+        ([CREATE, START, WAIT, info("RUNNING", begun=2.2)], ENDED),
+        ([CREATE, upload("a"), REMOVE, download(None)], Truth({}, {}, hurt=[JOB])),
+        ([CREATE, upload("a"), download(None)], Truth({JOB: [("FINISHED", LOST)]}, {}, hurt=[JOB])),
     ],
 )
 def test_what_may_have_happened_is_taken(calls: list[Any], truth: Truth) -> None:
