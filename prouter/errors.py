@@ -14,7 +14,8 @@ Tree::
     ├── RequestError                 the caller's fault, 4xx
     │   ├── InvalidRequest           400   SchemaMismatch
     │   ├── Unauthorized 401, Forbidden 403
-    │   ├── NotFound                 404   RouteNotFound, AgentNotFound, JobNotFound, PortNotFound, FileMissing
+    │   ├── NotFound                 404   RouteNotFound, AgentNotFound (AgentNotHere), JobNotFound, PortNotFound,
+    │   │                                  FileMissing
     │   ├── MethodNotAllowed 405, NotAcceptable 406, TooSlow 408
     │   ├── Conflict                 409   JobInvalidState
     │   ├── PreconditionFailed 412, TooLarge 413, TargetTooLong 414, UnsupportedMediaType 415
@@ -136,6 +137,16 @@ class AgentNotFound(NotFound):
     def __init__(self, agent: str, detail: str = "", **more: Any) -> None:
         self.agent = agent
         super().__init__(detail or f"agent connection {agent!r} is not found", **more)
+
+
+class AgentNotHere(AgentNotFound):
+    """On create: an agent that is away and may still return. The same create with the same uid may be asked again."""
+
+    retryable = True
+
+    def __init__(self, agent: str, detail: str = "", **more: Any) -> None:
+        more.setdefault("headers", {"Retry-After": "1"})
+        super().__init__(agent, detail or f"agent connection {agent!r} is not found: it is away for the moment", **more)
 
 
 class JobNotFound(NotFound):

@@ -1,4 +1,4 @@
-"""Comparing agents: what selectors share. Pure; which agents are compared is each selector's own.
+"""Comparing agents: what selectors share. Which agents are compared is each selector's own.
 
 Called by selectors, shipped and third-party.
 """
@@ -8,13 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prouter.errors import NoAgent, ProuterError
+from prouter.errors import AgentAway, AgentNotFound, NoAgent, ProuterError
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate
+from prouter.model.services import Agents
 from prouter.model.trail import current, tell_ranking
 
 AWAY = "it is away for the moment"
 """Why an agent is not taken that was connected not long ago."""
+
+
+def is_connected(agents: Agents, uid: AgentUid) -> bool | None:
+    """False: it is away and may still return, to a router that was started again, too. None: nobody knows it."""
+    try:
+        return agents.get(uid).connected
+    except AgentAway:
+        return False
+    except AgentNotFound:
+        return None
 
 
 def least_loaded(candidates: Sequence[Candidate], not_taken: Mapping[AgentUid, str]) -> AgentUid:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.errors import AgentNotFound
+from prouter.errors import AgentNotFound, AgentNotHere
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate, Selector
-from prouter.model.selection import AWAY, considered, least_loaded
+from prouter.model.selection import AWAY, considered, is_connected, least_loaded
 from prouter.model.services import Router
 
 MAX_UIDS = 1000
@@ -49,12 +49,14 @@ class SelectSelector:
     async def choose(self, locator: Mapping[str, Any], candidates: Sequence[Candidate]) -> AgentUid:
         wanted = [AgentUid(uid) for uid in dict.fromkeys(locator["uids"])]
         assert self._router is not None
-        known = {agent.uid: agent.connected for agent in self._router.agents.list()}
+        connected = {uid: is_connected(self._router.agents, uid) for uid in wanted}
         offered = {candidate.uid: candidate for candidate in candidates}
-        not_taken = {uid: _why_not(known.get(uid)) for uid in wanted if uid not in offered}
-        if not any(known.get(uid) for uid in wanted):
+        not_taken = {uid: _why_not(connected[uid]) for uid in wanted if uid not in offered}
+        if not any(connected.values()):
+            away = [uid for uid in wanted if connected[uid] is not None]
+            found = AgentNotHere if away else AgentNotFound
             detail = f"agent connection not found: none of {wanted[:20]} is connected"
-            raise AgentNotFound(wanted[0], detail, extra=considered(not_taken))
+            raise found((away or wanted)[0], detail, extra=considered(not_taken))
         return least_loaded([offered[uid] for uid in wanted if uid in offered], not_taken)
 
 

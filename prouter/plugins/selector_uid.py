@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prouter import hookimpl
-from prouter.errors import AgentNotFound
+from prouter.errors import AgentNotFound, AgentNotHere
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate, Selector
-from prouter.model.selection import no_agent
+from prouter.model.selection import is_connected, no_agent
 from prouter.model.services import Router
 
 
@@ -43,6 +43,7 @@ class UidSelector:
         if any(candidate.uid == uid for candidate in candidates):
             return uid
         assert self._router is not None
-        if any(agent.uid == uid and agent.connected for agent in self._router.agents.list()):
+        connected = is_connected(self._router.agents, uid)
+        if connected:
             raise no_agent({uid: "it may not take this job"})
-        raise AgentNotFound(uid)
+        raise AgentNotFound(uid) if connected is None else AgentNotHere(uid)

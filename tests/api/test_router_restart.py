@@ -68,7 +68,7 @@ async def test_after_its_own_start_the_router_waits_for_those_it_knew(fleet) -> 
     router.start()
     for form in (path, f"/jobs/{path.rpartition('/')[2]}"):
         away(await ask(router, "GET", f"{form}/info"))
-    (await ask(router, "POST", "/jobs/create", on(agent))).problem(404, "agent-not-found")
+    assert (await ask(router, "POST", "/jobs/create", on(agent))).problem(404, "agent-not-found")["retryable"]
     (await ask(router, "GET", "/jobs/never-seen/x/info")).problem(404, "agent-not-found")
 
     async def given_up() -> bool:

@@ -26,11 +26,15 @@ class Kept(Exception):
 
 
 class Calls:
-    """Counts outcomes; `broken` are promises that were not kept, in words. Its session keeps connections."""
+    """Counts outcomes; `broken` are promises that were not kept, in words. Its session keeps connections.
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    `never_refused`: nothing that is asked about is lost, so every error is to say that asking again is right.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, *, never_refused: bool = False) -> None:
         self.session = session
         self.url = url
+        self._never_refused = never_refused
         self.outcomes: Counter[tuple[str, int]] = Counter()
         self.broken: list[str] = []
         self.slowest: dict[str, float] = {}
@@ -41,7 +45,7 @@ class Calls:
         """Status and body. `retry`: until it is no error that may be retried; a call that was cut has the status 0."""
         while True:
             status, body = await self._once(name, verb, path, seconds, options)
-            if not retry or 0 < status < 500:
+            if not retry or not may_be_retried(status, body):
                 return status, body
             await asyncio.sleep(0.02)
 
@@ -69,19 +73,33 @@ class Calls:
             pass  # cut, and visibly so
         self.outcomes[name, status] += 1
         self.slowest[name] = max(self.slowest.get(name, 0.0), time.monotonic() - begun)
-        if status >= 500:
+        if status >= 400:
             self._look_at(name, status, body)
         return status, body
 
     def _look_at(self, name: str, status: int, body: bytes) -> None:
-        try:
-            problem = json.loads(body)
-        except ValueError:
-            self.broken.append(f"{name}: {status} {body[:200]!r} is no problem document")
-            return
+        """An error says whether to ask again; that it is right to where it is not the client's own."""
+        problem = problem_in(body)
+        told = problem.get("retryable")
         begun = name == "proxied" and problem.get("type") == "urn:prouter:upstream"  # nobody knows whether it was done
-        if problem.get("retryable") is not True and not begun:
+        if not isinstance(told, bool):
+            self.broken.append(f"{name}: {status} {body[:200]!r} does not say whether to ask again")
+        elif not told and not begun and (status >= 500 or self._never_refused):
             self.broken.append(f"{name}: {status} {problem}")
+
+
+def problem_in(body: bytes) -> dict[str, Any]:
+    """Empty where there is none."""
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def may_be_retried(status: int, body: bytes) -> bool:
+    """Whether a client that follows what it is told asks again; what was cut it does."""
+    return status == 0 or (status >= 400 and problem_in(body).get("retryable") is True)
 
 
 @asynccontextmanager

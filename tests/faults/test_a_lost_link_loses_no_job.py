@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from callers import Calls, calling
+from callers import Calls, calling, may_be_retried
 from figures import LONG, Figures
 
 from prouter.client import Client, Job
@@ -61,7 +61,7 @@ async def test_cuts_lose_no_job_and_every_call_ends(fleet, figures: Figures) -> 
 
 
 def failed(outcomes: Counter[tuple[str, int]]) -> Counter[tuple[str, int]]:
-    return Counter({what: count for what, count in outcomes.items() if not 0 < what[1] < 500})
+    return Counter({what: count for what, count in outcomes.items() if not 0 < what[1] < 400})
 
 
 class Seen:
@@ -81,7 +81,7 @@ async def cut_off_again_and_again(fleet, router: RouterDaemon, number: int) -> S
         agent = fleet.agent(router, f"client.address='{line.authority}'", "client.reconnect_delay=0.1")
         await router.agent_is_there(agent)
         jobs = await jobs_of(client, agent)
-        seen = Seen(Calls(client.session, router.url()))
+        seen = Seen(Calls(client.session, router.url(), never_refused=True))
         followers = Followers(client, jobs)
         async with followers.following():
             async with calling(*callers(seen.calls, agent, jobs), pause_seconds=CALLS_PAUSE):
@@ -151,7 +151,8 @@ def callers(calls: Calls, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[
     server, talker = jobs[0], jobs[1]
 
     async def asks() -> None:
-        await calls("info", "GET", f"{talker.path}/info", seconds=2)
+        status, answer = await calls("info", "GET", f"{talker.path}/info", seconds=2)
+        assert status == 200 or may_be_retried(status, answer), answer
         await calls("list", "GET", "/jobs", seconds=2)
         await asyncio.sleep(0.02)
 
@@ -162,11 +163,8 @@ def callers(calls: Calls, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[
     async def makes() -> None:
         uid = new_uid()
         body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "short", "uid": uid}
-        while True:
-            status, answer = await calls("create", "POST", "/jobs/create", json=body, seconds=2)
-            if status == 200:
-                break
-            await asyncio.sleep(0.02)
+        status, answer = await calls("create", "POST", "/jobs/create", json=body, seconds=2, retry=True)
+        assert status == 200, answer
         path = json.loads(answer)["path"]
         start = {"args": ["/bin/sh", "-c", "echo x >> started"], "port_expected_count": 0}
         key = {"Idempotency-Key": uid}

@@ -19,6 +19,7 @@ from prouter.core.selection import Selection, View
 from prouter.errors import (
     AgentAway,
     AgentNotFound,
+    AgentNotHere,
     Conflict,
     InvalidRequest,
     JobInvalidState,
@@ -389,7 +390,7 @@ class _Crowded:
 
 def _link(entry: AgentEntry) -> AgentLink:
     if entry.link is None:
-        raise AgentNotFound(entry.uid, f"agent connection {entry.uid!r} is not found: it is away for the moment")
+        raise AgentNotHere(entry.uid)
     return entry.link
 
 
