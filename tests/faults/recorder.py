@@ -46,15 +46,17 @@ class Recorder:
         while not over.is_set():
             job = f"{self._random.getrandbits(128):032x}"
             self.agent_of[job] = self._random.choice(agents)
-            for verb in ("create", "start", *self._random.choices(("upload", "download", "info", "wait"), k=4)):
+            await self._until_told("create", job, over)
+            began = await self._until_told("start", job, over)
+            for verb in self._random.choices(("upload", "download", "info", "wait"), k=4):
                 await self._until_told(verb, job, over)
-            await self._to_its_end(job, over)
+            await self._to_its_end(job, over, began)
             if self._random.random() < REMOVED:
                 await self._until_told("remove", job, over)
 
-    async def _to_its_end(self, job: str, over: asyncio.Event) -> None:
+    async def _to_its_end(self, job: str, over: asyncio.Event, began: bool) -> None:
         """Waits for it without a timeout, where it ends by itself or is stopped meanwhile."""
-        if job in self.brief and self.history.of(job).acked("start"):
+        if began and job in self.brief:
             await self._until_told("wait", job, over, endless=True)
         elif self._random.random() < 0.5:
             waiting = asyncio.create_task(self.ask("wait", job, endless=True))
