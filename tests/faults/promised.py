@@ -16,6 +16,15 @@ ROOM, SLACK_SECONDS = 3.0, 1.0
 NEVER_ASSERTED = ("%", "ms", "MB/s")
 """Units of what other work on the machine changes: ratios, latencies, throughput. The gate writes them down only."""
 Figure = Mapping[str, Any]
+CGROUPS = ("auto", "off")
+"""Jobs with groups of their own, and without."""
+STANDS = ("router", "agent", "job")
+"""Who is stopped and goes on."""
+
+
+def _each(name: str, words: Sequence[str]) -> list[str]:
+    """The name with each of the words in its place."""
+    return [name.format(word) for word in words]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,14 @@ ROWS: Mapping[str, Row] = {
         ),
     ),
     "R3": Row(
-        "an agent that comes from elsewhere", {"test_a_newer_link_takes_over": 0.6}, ("takeover*", "mixed messages")
+        "an agent that comes from elsewhere",
+        {"test_a_newer_link_takes_over": 0.6, "test_who_is_cut_off_is_known_in_time": 14},
+        (
+            "takeovers",
+            "takeover, slowest",
+            "mixed messages",
+            "an agent with another address: from its new dial until it is registered",
+        ),
     ),
     "R4": Row(
         "a router that is killed and started again",
@@ -65,7 +81,18 @@ ROWS: Mapping[str, Row] = {
             "test_what_is_over_ends_nothing_later": 0.5,
             "test_ports_outlive_their_agent": 0.3,
         },
-        ("jobs that were not adopted*", "* trees are gone after", "* is away after", "sandboxes of unfinished jobs*"),
+        (
+            "jobs that were not adopted, of *",
+            "jobs that were not adopted by an upgraded agent",
+            "jobs of the previous version's guardians adopted",
+            *_each("jobs that went on whoever died beside them (cgroups {})", CGROUPS),
+            "jobs adopted whose last run's guardian was slow to go",
+            "ports of adopted jobs that others were given",
+            "runs after a stop that failed that the next agent left alone",
+            "a killed agent's trees are gone after",
+            "a killed agent is away after",
+            "sandboxes of unfinished jobs after the restart",
+        ),
     ),
     "R6": Row(
         "the end of a tree of processes",
@@ -76,7 +103,42 @@ ROWS: Mapping[str, Row] = {
             "test_guardians_and_keepers_may_die": 1,
             "test_no_end_is_told_too_early": 0.5,
         },
-        ("a tree of 50 is gone, *", "processes that were left", "storm of forks*"),
+        (
+            *_each(
+                "a tree of 50 is gone, {}",
+                (
+                    "removed",
+                    "stopped",
+                    "main_killed",
+                    "timed_out",
+                    "agent_killed",
+                    "agent_terminated",
+                    "agent_interrupted",
+                ),
+            ),
+            "trees that were ended",
+            "processes that were left",
+            *(
+                name
+                for who in (
+                    "agent and guardian killed at once",
+                    "agent and keeper killed at once",
+                    "agent and keeper and guardian killed at once",
+                    "guardian killed after its agent",
+                    "guardian of the second keeper killed",
+                    "two guardians killed at once",
+                )
+                for name in _each(f"{who}: until the tree was gone (cgroups {{}})", CGROUPS)
+            ),
+            "agent killed amid a start: longest until the tree was gone",
+            *_each("guardian, or keeper too, killed amid a start: longest until the tree was gone ({})", CGROUPS),
+            *(
+                name
+                for who in ("guardian", "keeper and guardian", "agent and guardian")
+                for name in _each(f"storm of forks, {who} killed: until it was gone (cgroups {{}})", CGROUPS)
+            ),
+            *_each("processes of jobs that were told to have ended, guardians hanging (cgroups {})", CGROUPS),
+        ),
     ),
     "R7": Row(
         "who stands still",
@@ -85,6 +147,15 @@ ROWS: Mapping[str, Row] = {
             "test_who_stands_still_keeps_nobody_waiting": 1,
             "test_frozen_trees_end_in_time": 3,
         },
+        (
+            *_each("well after the {} stood", STANDS),
+            *_each("the router grew while the {} stood", STANDS),
+            *_each("the agent grew while the {} stood", STANDS),
+            *_each("p99 of others while {} stands", ("the router", "the agent", "the job", "a client")),
+            "the longest call to an agent that stands still",
+            *_each("{}: until a stop or a removal is done", ("all stopped", "group frozen")),
+            "a tree that nobody can end: until that is told",
+        ),
     ),
     "R8": Row(
         "streams that stall",
@@ -111,7 +182,14 @@ ROWS: Mapping[str, Row] = {
             "test_a_failing_disk_loses_no_job": 0.3,
             "test_a_router_with_a_full_disk_lives": 0.3,
         },
-        ("uploads that were cut", "files that were neither*", "temporary files*", "until an upload*", "until 507*"),
+        (
+            "uploads that were cut",
+            "files that were neither old nor new",
+            "temporary files that were left",
+            "until an upload is told that there is no room",
+            *_each("until 507 on a disk that is {}", ("filled", "without_names")),
+            *_each("uploads that EIO of {} left half", ("write", "fsync")),
+        ),
     ),
     "R14": Row(
         "more connections than descriptors",
@@ -120,9 +198,15 @@ ROWS: Mapping[str, Row] = {
             *(
                 f"{what}, {loop}"
                 for loop in ("uvloop", "asyncio")
-                for what in ("log lines*", "most desc*", "until all*")
+                for what in (
+                    "log lines a second with too many clients",
+                    "router's CPU with too many clients",
+                    "most descriptors of the router",
+                    "until all was well again",
+                )
             ),
             "requests that an agent without descriptors answered 503",
+            "requests to an agent without descriptors that may be repeated",
         ),
     ),
     "R15": Row(
@@ -131,7 +215,7 @@ ROWS: Mapping[str, Row] = {
     "R16": Row(
         "clocks that jump",
         {"test_clocks_that_jump_change_nothing": 1},
-        ("disconnects while clocks jump", "latest end of a timeout"),
+        ("disconnects while clocks jump", "latest end of a timeout", "a finished job goes late by"),
     ),
     "R17": Row("spoiled input", {"test_spoiled_input_hurts_nobody_else": 20}),
     "R18": Row("sizes of messages", {"test_sizes_do_not_matter": 5}),
@@ -141,7 +225,12 @@ ROWS: Mapping[str, Row] = {
     "R20": Row(
         "a soak",
         {"test_a_soak_leaves_nothing_behind": 62},
-        ("counts that are not as before*", "processes that nobody waited for", "* growth of its memory*", "faults"),
+        (
+            "counts that are not as before a soak",
+            "processes that nobody waited for",
+            *_each("{}: growth of its memory in the second half", ("router", "agent", "killed agent")),
+            "faults",
+        ),
     ),
     "R22": Row(
         "every history explained",
