@@ -161,6 +161,7 @@ def callers(calls: Calls, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[
         assert status != 200 or body == b"ok"
 
     async def makes() -> None:
+        await asyncio.sleep(random.uniform(0, 0.1))  # the link was up for the removal before: now it may be away
         uid = new_uid()
         body = {"agent": {"type": "uid", "uid": agent.uid}, "name": "short", "uid": uid}
         status, answer = await calls("create", "POST", "/jobs/create", json=body, seconds=2, retry=True)
