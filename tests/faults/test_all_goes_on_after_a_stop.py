@@ -1,5 +1,5 @@
-"""R7: a router, an agent, a job or a client that stands still for a while costs nobody else anything; once it goes on,
-all does: jobs, downloads, uploads and tunnels that were under way, and soon new requests."""
+"""R7: a router, an agent, a job, its guardian or a client that stands still for a while costs nobody else anything;
+once it goes on, all does: jobs, downloads, uploads and tunnels that were under way, output and ends, new requests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from asked_streams import JOB, asked, sending, waiting
 from figures import LONG
+from held_trees import parent_of
 from pressing_job import MOST, digest, part
 from proxied import Proxied, call, new_job
 from sampling import Growth, percentile
@@ -41,6 +43,18 @@ with urllib.request.urlopen(sys.argv[1], timeout=600) as answer:
         found.update(data)
 print(found.hexdigest())
 """
+WRITES = """
+import os, sys, time
+number = 0
+while not os.path.exists("go"):
+    print(number, "x" * int(sys.argv[1]), flush=True)
+    number += 1
+    time.sleep(float(sys.argv[2]))
+print("end", number, flush=True)
+sys.exit(7)
+"""
+A_LITTLE, MUCH = ("10", "0.05"), ("1000", "0.002")
+"""Within a stop: less than a pipe holds, and more, so that it has to wait."""
 
 
 class Place:
@@ -63,7 +77,8 @@ class Place:
         return new_job(self.router, agent, "", JOB)
 
     def pid(self, who: str) -> int:
-        return {"router": self.router.pid, "agent": self.agents[0].pid, "job": self.job.info["pid"]}[who]
+        job = self.job.info["pid"]
+        return {"router": self.router.pid, "agent": self.agents[0].pid, "job": job, "guardian": parent_of(job)}[who]
 
     def unharmed(self, who: str) -> list[Proxied]:
         """Jobs that answer while it stands still."""
@@ -150,7 +165,7 @@ async def sent(up) -> None:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("who", ["router", "agent", "job"])
+@pytest.mark.parametrize("who", ["router", "agent", "job", "guardian"])
 async def test_what_was_under_way_goes_on_after_a_stop(fleet, figures, who: str) -> None:
     place = Place(fleet)
     jobs = (place.job, place.beside, place.elsewhere)
@@ -212,3 +227,41 @@ async def test_a_client_that_stands_holds_nobody_up_and_gets_all_in_the_end(flee
             await client.wait()
     figures.record("R7", "p99 of others while a client stands", percentile(times, 0.99) * 1000, unit="ms")
     assert max(growth.mib() for growth in growths) <= MOST_MIB
+
+
+async def test_a_job_whose_guardian_stands_loses_no_output_and_no_end(fleet) -> None:
+    """Both write meanwhile: one a little, and ends then, the other more than a pipe holds."""
+    place = Place(fleet)
+    async with place.router.client() as client, asyncio.timeout(STOPPED_SECONDS + 60):
+        jobs = [await client.create({"type": "uid", "uid": place.agents[0].uid}, "writes") for _ in range(2)]
+        for job, size in zip(jobs, (A_LITTLE, MUCH), strict=True):
+            await job.start([sys.executable, "-c", WRITES, *size], port_expected_count=0)
+        pids = [job.info["pid"] for job in jobs]
+        ends = [asyncio.create_task(job.wait()) for job in jobs]
+        sandboxes = [place.agents[0].sandbox(job) for job in jobs]
+        await eventually(lambda: all(written(each) for each in sandboxes), what="output of both")
+        with contextlib.ExitStack() as guardians:
+            for pid in pids:
+                guardians.enter_context(stopped(parent_of(pid)))
+            await asyncio.sleep(STOPPED_SECONDS)
+            (sandboxes[0] / "go").touch()
+            await eventually(lambda: has_ended(pids[0]), what="an end that the guardian does not see")
+            assert not any(end.done() for end in ends), "an end that nobody can have seen was told"
+        (sandboxes[1] / "go").touch()
+        for end, job in zip(ends, jobs, strict=True):
+            info = (await end).info
+            assert (info["state"], info["reason"], info["exit_code"]) == ("FINISHED", "exited", 7)
+            lines = b"".join([chunk async for chunk in job.output()]).decode().splitlines()
+            numbers = [line.split()[0] for line in lines[:-1]]
+            assert numbers == [str(number) for number in range(len(numbers))]
+            assert lines[-1] == f"end {len(numbers)}"
+
+
+def has_ended(pid: int) -> bool:
+    """Its parent does not know yet."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def written(sandbox: Path) -> int:
+    place = sandbox / ".pagent.stdout"
+    return place.stat().st_size if place.exists() else 0
