@@ -215,7 +215,12 @@ ROWS: Mapping[str, Row] = {
     "R16": Row(
         "clocks that jump",
         {"test_clocks_that_jump_change_nothing": 1},
-        ("disconnects while clocks jump", "latest end of a timeout", "a finished job goes late by"),
+        (
+            "disconnects while clocks jump",
+            "latest end of a timeout",
+            "an idle job is stopped late by",
+            "a finished job goes late by",
+        ),
     ),
     "R17": Row("spoiled input", {"test_spoiled_input_hurts_nobody_else": 20}),
     "R18": Row("sizes of messages", {"test_sizes_do_not_matter": 5}),
