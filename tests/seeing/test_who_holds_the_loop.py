@@ -39,6 +39,6 @@ async def test_who_holds_an_event_loop_is_named_and_how_late_it_was_is_told(flee
         await eventually(told)
         found = await scraped(client)
     assert found["prouter_loop_slow_callbacks_total",] == 1
-    assert found["prouter_loop_delay_seconds_count",] - found["prouter_loop_delay_seconds_bucket", "0.5"] == 1
+    assert found["prouter_loop_delay_seconds_count",] - found["prouter_loop_delay_seconds_bucket", "0.5"] >= 1
     assert found["prouter_agent_loop_slow_callbacks_total", agent.uid] == 1
     assert found["prouter_agent_loop_delay_seconds", agent.uid] > 0.5
