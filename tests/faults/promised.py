@@ -18,7 +18,7 @@ NEVER_ASSERTED = ("%", "ms", "MB/s")
 Figure = Mapping[str, Any]
 CGROUPS = ("auto", "off")
 """Jobs with groups of their own, and without."""
-STANDS = ("router", "agent", "job")
+STANDS = ("router", "agent", "job", "guardian")
 """Who is stopped and goes on."""
 
 
@@ -151,7 +151,7 @@ ROWS: Mapping[str, Row] = {
             *_each("well after the {} stood", STANDS),
             *_each("the router grew while the {} stood", STANDS),
             *_each("the agent grew while the {} stood", STANDS),
-            *_each("p99 of others while {} stands", ("the router", "the agent", "the job", "a client")),
+            *_each("p99 of others while {} stands", (*(f"the {who}" for who in STANDS), "a client")),
             "the longest call to an agent that stands still",
             *_each("{}: until a stop or a removal is done", ("all stopped", "group frozen")),
             "a tree that nobody can end: until that is told",
