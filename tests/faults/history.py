@@ -78,6 +78,8 @@ class Truth:
     """Jobs whose program can not be started."""
     orphaned: Iterable[str] = ()
     """Jobs that nobody asked for so long that they were ended."""
+    tell_themselves: bool = False
+    """Whether it is the processes that tell that they began: one that is ended at once may not come to it."""
 
 
 class History:
@@ -185,8 +187,15 @@ def starts(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:
     at_least = len({(asked.verb, asked.key) for asked in done})
     if calls.of("restart"):  # one that is told of by an older key may be of another run
         at_least = min(at_least, 1)
-    if really < at_least:
+    if really < at_least and not (truth.tell_themselves and _ended_by_us(job, calls, truth)):
         yield f"{at_least} starts of it were acknowledged, its process began {really} times"
+
+
+def _ended_by_us(job: str, calls: OfJob, truth: Truth) -> bool:
+    """Whether its process may have been killed as soon as it began, and nobody was told that it ended by itself."""
+    if any(asked.acked and asked.reason == "exited" for asked in calls.calls):
+        return False
+    return job in truth.hurt or bool(calls.of("stop", "remove", "restart"))
 
 
 def ends(job: str, calls: OfJob, truth: Truth) -> Iterable[str]:

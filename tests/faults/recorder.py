@@ -145,4 +145,4 @@ class Recorder:
         for job in records:
             place = sandboxes[self.agent_of[job]] / job / "sandbox" / "some" / "file"
             files[job] = place.read_text() if place.exists() else None
-        return Truth(records, started, running, files, hurt, self.brief)
+        return Truth(records, started, running, files, hurt, self.brief, tell_themselves=True)

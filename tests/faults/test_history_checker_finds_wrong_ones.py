@@ -89,6 +89,8 @@ ENDED = Truth({JOB: [("FINISHED", "exited")]}, {JOB: 1}, files={JOB: None}, hurt
         ([CREATE, upload("a"), START, WAIT], ENDED, "uploaded is gone"),
         ([CREATE, upload("a"), START, WAIT, download(None)], Truth({}, {JOB: 1}, hurt=[JOB]), "uploaded is gone"),
         ([CREATE, upload("a")], Truth({JOB: [("NEW", None)]}, {}, files={JOB: None}, hurt=[JOB]), "uploaded is gone"),
+        ([CREATE, START, STOP, REMOVE], Truth({}, {JOB: 0}), "began 0 times"),
+        ([CREATE, START, WAIT, REMOVE], Truth({}, {JOB: 0}, tell_themselves=True), "began 0 times"),
         ([CREATE | {"outcome": PENDING}], Truth({}, {}), "has not ended"),
     ],
 )
@@ -100,6 +102,7 @@ def test_what_can_not_have_happened_is_found(calls: list[Any], truth: Truth, wor
 @pytest.mark.parametrize(
     ("calls", "truth"),
     [
+        ([CREATE, START, STOP, REMOVE], Truth({}, {JOB: 0}, tell_themselves=True)),
         ([CREATE], Truth({JOB: [("NEW", None)]}, {})),
         ([CREATE | {"outcome": UNKNOWN}], Truth({}, {})),
         ([CREATE | {"outcome": UNKNOWN}], Truth({JOB: [("NEW", None)]}, {})),
