@@ -38,8 +38,18 @@ def make_parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def ask(given: argparse.Namespace, question: Callable[[Client], Awaitable[str]]) -> int:
     """Prints the answer. Exit status: 1 when the router refuses or does not answer, 2 for a token that is none."""
-    try:
+
+    def answered() -> int:
         print(asyncio.run(_asked(given.url, token(given.token_file), question)))
+        return 0
+
+    return told(answered)
+
+
+def told(work: Callable[[], int], *, interrupted: int = 130) -> int:
+    """The exit status of `work`; what went wrong is told in a line, and is 2 for what was given, else 1."""
+    try:
+        return work()
     except ConfigError as error:
         print(f"prouter: {error.detail}", file=sys.stderr)
         return 2
@@ -47,8 +57,7 @@ def ask(given: argparse.Namespace, question: Callable[[Client], Awaitable[str]])
         print(f"prouter: {error.detail}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return interrupted
 
 
 async def _asked(url: str, secret: str | None, question: Callable[[Client], Awaitable[str]]) -> str:

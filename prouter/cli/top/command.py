@@ -15,7 +15,7 @@ from prouter.cli import asking
 from prouter.cli.top import tables
 from prouter.cli.top.asked import REFUSED, Moment, moment
 from prouter.cli.top.rates import Rates
-from prouter.errors import ConfigError, ProuterError
+from prouter.errors import ProuterError
 
 if TYPE_CHECKING:
     from prouter.cli.top.screen import Screen
@@ -46,16 +46,11 @@ def run(words: Sequence[str]) -> int:
     except ImportError:
         print(f"prouter: {NO_RICH}", file=sys.stderr)
         return 2
-    try:
+
+    def shown() -> int:
         return asyncio.run(_Top(given.url, asking.token(given.token_file), given.interval).run())
-    except ConfigError as error:
-        print(f"prouter: {error.detail}", file=sys.stderr)
-        return 2
-    except ProuterError as error:
-        print(f"prouter: {error.detail}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 0
+
+    return asking.told(shown, interrupted=0)
 
 
 def _seconds(text: str) -> float:
