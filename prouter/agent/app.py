@@ -165,15 +165,7 @@ class AgentApp:
         undo.push_async_callback(guarded.close)
         opener = SandboxOpener(settings.path_resolution, threads)
         admission = Admission(who.capacity, who.draining)
-        registry = JobRegistry(
-            Records(jobs_directory(state)),
-            opener,
-            admission,
-            self._job_hooks,
-            await asyncio.to_thread(Removals, state.path / "removed"),
-            max_jobs=settings.max_jobs,
-            stop_grace_seconds=settings.stop_grace_seconds,
-        )
+        registry = await self._make_registry(state, opener, admission)
         who.draining.told = registry.wake
         feedback = PortFeedback()
         orphans = Orphans(registry, settings.orphan_seconds)
@@ -208,6 +200,17 @@ class AgentApp:
         undo.callback(self._pulse.end)
         if self._ready_file is not None:
             write_ready_file(self._ready_file, ready_document(who.identity.uid, self.endpoints))
+
+    async def _make_registry(self, state: StateDirectory, opener: SandboxOpener, admission: Admission) -> JobRegistry:
+        return JobRegistry(
+            Records(jobs_directory(state)),
+            opener,
+            admission,
+            self._job_hooks,
+            await asyncio.to_thread(Removals, state.path / "removed"),
+            max_jobs=self._settings.max_jobs,
+            stop_grace_seconds=self._settings.stop_grace_seconds,
+        )
 
     async def _look_around(self, who: Self) -> None:
         """What plugins find out about the machine becomes part of what the agent says of itself."""
