@@ -168,8 +168,8 @@ class Faults:
         self.all = (
             self.kill_an_agent,
             self.restart_the_router,
-            self.cut_the_line,
             self.kill_the_router,
+            self.cut_the_line,  # last: it is among the mild ones, too, and a short soak may not come to it here
         )
 
     async def befall(self, which: Sequence[Callable[[], Awaitable[None]]], every_seconds: float, until: float) -> None:
