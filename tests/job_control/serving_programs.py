@@ -78,14 +78,18 @@ class Shown(Handler):
         super().do_GET()
 class Six(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
-server = Six(("::1", int(sys.argv[1])), Shown)
+beside = socket.socket()
+beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+beside.bind(("127.0.0.1", int(sys.argv[1])))
+server = Six(("::1", beside.getsockname()[1]), Shown)
 if "DA__PAGENT__JOB_ENDPOINT" in os.environ:
     query = "?job_id=%s&port=%d" % (os.environ["DA__PAGENT__JOB_ID"], server.server_port)
     urllib.request.urlopen(os.environ["DA__PAGENT__JOB_ENDPOINT"] + query).read()
 server.serve_forever()
 """
 )
-"""Listens on ::1 only; says which Host it was sent."""
+"""Listens on ::1 only; says which Host it was sent. The same number on 127.0.0.1 it keeps free for a stranger: without
+that a connection of anybody may have it."""
 NOT_YET = (
     TCP
     + """
@@ -126,6 +130,9 @@ asyncio.run(main())
 """
 ON_ANOTHER_ADDRESS = """
 import socket, sys, time
+beside = socket.socket()
+beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+beside.bind(("127.0.0.1", int(sys.argv[1])))
 other = socket.create_server(("127.0.0.2", int(sys.argv[1])))
 print("I am elsewhere", flush=True)
 open("port", "w").write(sys.argv[1])

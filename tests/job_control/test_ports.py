@@ -314,6 +314,9 @@ async def test_a_port_that_somebody_else_took_in_between_is_told_at_once(fleet) 
     router, agent = await fleet.pair()
     waits = (
         "import socket, sys, time\n"
+        "beside = socket.socket()\n"
+        "beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+        "beside.bind(('127.0.0.1', int(sys.argv[1])))\n"
         "open('port', 'w').write(sys.argv[1])\n"
         "print('slow to start', flush=True)\n"
         "time.sleep(600)\n"
