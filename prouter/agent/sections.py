@@ -177,6 +177,15 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "description": "Jobs that may be here at the same time, from their creation until they have finished: "
                 "a further one is refused, and routers that choose among agents compare by it. None: not full ever.",
             },
+            "ports": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1, "maximum": 65535},
+                "minItems": 2,
+                "maxItems": 2,
+                "default": [20000, 31999],
+                "description": "First and last port that jobs are given (mode `assign`). Those that systems give to "
+                "connections begin above; where all are taken the system picks another.",
+            },
             "resources": {
                 "type": "object",
                 "propertyNames": {"pattern": NAME_PATTERN},

@@ -6,7 +6,7 @@ Does not belong here: keys, defaults and what they mean (sections.py).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class AgentSettings:
     path_resolution: str
     max_jobs: int
     capacity: int | None
+    ports: range
     resources: Mapping[str, int]
     limits: Mapping[str, int | None]
     max_limits: Mapping[str, int | None]
@@ -134,6 +135,7 @@ class AgentSettings:
             path_resolution=jobs["path_resolution"],
             max_jobs=jobs["max_count"],
             capacity=jobs["capacity"],
+            ports=_ports(jobs["ports"]),
             resources=_resources(jobs["resources"]),
             limits=_without_sections(section("jobs.limits")),
             max_limits=section("jobs.limits.max"),
@@ -189,6 +191,13 @@ def _resources(declared: Mapping[str, int]) -> Mapping[str, int]:
     if JOBS in declared:
         raise ConfigError([f"jobs.resources.{JOBS}: how many jobs there may be is said by jobs.capacity"])
     return dict(declared)
+
+
+def _ports(first_and_last: Sequence[int]) -> range:
+    first, last = first_and_last
+    if first > last:
+        raise ConfigError([f"jobs.ports: the first, {first}, is above the last, {last}"])
+    return range(first, last + 1)
 
 
 def _client(section: Mapping[str, Any]) -> ClientSettings:

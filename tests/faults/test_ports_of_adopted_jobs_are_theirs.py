@@ -40,10 +40,10 @@ class SystemThatRepeatsItself:
     def prouter_startup(self) -> None:
         plain, place = ports.free_port, Path(os.environ[OFFERS])
 
-        def free_port() -> int:
+        def free_port(numbers: range) -> int:
             offers = json.loads(place.read_text()) if place.exists() else []
             if not offers:
-                return plain()
+                return plain(numbers)
             place.write_text(json.dumps(offers[1:]))
             return int(offers[0])
 

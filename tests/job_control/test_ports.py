@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from prouter.agent.guard import ports
 from prouter.client import Client, Job
 from prouter.client.client import RequestFailed
 from prouter.testing import AgentDaemon, eventually
+from prouter.testing.network import reserved_port
 
 pytestmark = pytest.mark.as_user
 
@@ -300,6 +302,30 @@ async def test_a_stranger_on_the_address_that_is_connected_to_is_not_taken_for_t
         alone = await refusal(await made(client, agent), ON_ANOTHER_ADDRESS, "{port}", port=port | {"ready_timeout": 1})
         assert "within 1 s; it listens on" in str(alone)
         assert "neither 127.0.0.1 nor ::1" in str(alone)
+
+
+async def test_assigned_ports_are_those_that_no_system_gives_away_while_one_is_free(fleet) -> None:
+    router = fleet.router()
+    with reserved_port() as taken:
+        shipped, crowded = fleet.agent(router), fleet.agent(router, f"jobs.ports={[taken, taken]}")
+        numbers = []
+        async with router.client() as client:
+            for agent in (shipped, crowded):
+                await router.agent_is_there(agent)
+                job = await made(client, agent)
+                await job.start([sys.executable, "-c", PLAIN, "{port}"], port={"mode": "assign", "ready_timeout": 20})
+                numbers.append(job.info["ports"]["http"])
+    assert 20000 <= numbers[0] <= 31999
+    assert numbers[1] not in (taken, *range(20000, 32000))
+
+
+def test_a_range_of_ports_that_ends_before_it_begins_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prouter", "agent", "--set", "jobs.ports=[9000, 8999]"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "jobs.ports: the first, 9000, is above the last, 8999" in done.stderr
 
 
 async def test_of_many_ports_a_sentence_names_some(fleet) -> None:

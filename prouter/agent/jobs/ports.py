@@ -7,6 +7,7 @@ port_modes.py, and a line in `PortFinders.finder`.
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -25,6 +26,8 @@ from prouter.model.plugin import Running
 
 MAX_READY_TIMEOUT_SECONDS = 3600.0
 MAX_PORTS = 16
+LOOKED_AT = 64
+"""How many ports of the range are tried before the system picks one."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 SocketOpener = Callable[[Path, str], Open]
@@ -99,10 +102,16 @@ def _check(request: PortRequest) -> None:
 
 
 class PortFinders:
-    """Makes the finder for a request, and remembers which ports were picked for jobs that are not over."""
+    """Makes the finder for a request, and remembers which ports were picked for jobs that are not over.
 
-    def __init__(self, feedback: PortFeedback, open_socket: SocketOpener, clear_socket: SocketClearer) -> None:
+    `numbers` are those that jobs are given.
+    """
+
+    def __init__(
+        self, feedback: PortFeedback, open_socket: SocketOpener, clear_socket: SocketClearer, numbers: range
+    ) -> None:
         self._feedback = feedback
+        self._numbers = numbers
         self._open_socket = open_socket
         self._clear_socket = clear_socket
         self._reserved: set[int] = set()
@@ -156,7 +165,7 @@ class PortFinders:
     @contextmanager
     def _assigned(self, request: PortRequest, first: bool, number: int | None) -> Iterator[PortFinder]:
         while number is None or number in self._reserved:
-            number = free_port()
+            number = free_port(self._numbers)
         named = _variable(request.name)
         with self.kept(number):
             yield AssignedPort(request, number, ("PORT", named) if first else (named,))
@@ -171,9 +180,25 @@ class PortFinders:
         yield SocketPort(request, str(sandbox / request.path), self._open_socket(sandbox, request.path))
 
 
-def free_port() -> int:
-    """A loopback port on which nobody listens. Somebody may take it before the job does: then the job says so."""
+def free_port(numbers: range) -> int:
+    """A loopback port on which nobody listens, of `numbers` unless those that were looked at are taken.
+
+    Somebody may take it before the job does: then the job says so. That is rare where no system gives ports of
+    `numbers` to connections and to servers that ask for any.
+    """
+    for number in random.sample(numbers, min(LOOKED_AT, len(numbers))):
+        if _is_free(number):
+            return number
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
-        number: int = probe.getsockname()[1]
-        return number
+        picked: int = probe.getsockname()[1]
+        return picked
+
+
+def _is_free(number: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((LOOPBACK, number))
+        except OSError:
+            return False
+    return True
