@@ -1,8 +1,9 @@
 """What an agent removes by itself: finished jobs, once they are older than `jobs.finished_ttl`, and the oldest of them
-while all jobs together take more of the disk than `jobs.disk_quota`. Nothing else is ever removed so.
+while all jobs together take more of the disk than `jobs.disk_quota`. Those that were set aside with a torn record count
+as finished since then. Nothing else is ever removed so.
 
 Belongs here: which jobs go, and why. Does not: when that is looked at, and the removal (finished.py), how old a job is
-(kept.py), how much it takes (measuring.py).
+(kept.py), how much it takes (measuring.py), what was set aside (set_aside.py).
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prouter.agent.jobs.job import Job
-from prouter.agent.jobs.measuring import NOT_MEASURED, Measuring, Sizes
+from prouter.agent.jobs.measuring import NOT_MEASURED, Measured, Measuring, Sizes
 from prouter.model.jobs import JobRecord
 from prouter.model.times import rfc3339
 
@@ -38,7 +38,7 @@ class Limits:
 class Doomed:
     """A job that goes."""
 
-    job: Job
+    job: Measured
     record: JobRecord
     """As it was looked at: with another one it has run anew since."""
     why: str
@@ -79,7 +79,7 @@ class Outlook:
 
 
 async def look(
-    jobs: Iterable[Job],
+    jobs: Iterable[Measured],
     limits: Limits,
     measuring: Measuring,
     *,

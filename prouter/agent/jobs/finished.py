@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prouter.agent.jobs.clean_up import QUOTA, Doomed, Limits, look
-from prouter.agent.jobs.measuring import Measuring, Sizes
+from prouter.agent.jobs.measuring import Measured, Measuring, Sizes
 from prouter.agent.jobs.registry import JobRegistry
 from prouter.errors import ProuterError
 
@@ -38,6 +38,11 @@ class Finished:
         self._at_once = asyncio.Semaphore(REMOVED_AT_ONCE)
         self._is_full = False
 
+    def __iter__(self) -> Iterator[Measured]:
+        """All jobs, and what was set aside of earlier ones."""
+        yield from self._jobs
+        yield from self._jobs.aside
+
     async def run(self) -> None:
         """Until it is cancelled, or for no time where nothing is ever removed."""
         ttl_seconds = self._limits.finished_seconds
@@ -54,7 +59,8 @@ class Finished:
 
     async def _look(self) -> float:
         """And remove what is to go. How long measuring took."""
-        found = await look(self._jobs, self._limits, self._measuring, patience_seconds=PATIENCE_SECONDS)
+        await self._jobs.aside.look()
+        found = await look(self, self._limits, self._measuring, patience_seconds=PATIENCE_SECONDS)
         async with asyncio.TaskGroup() as group:
             for doomed in found.doomed:
                 name = f"removal of {doomed.job.record.uid}, finished for long"
@@ -72,17 +78,18 @@ class Finished:
             self._limits.finished_seconds if finished_seconds is None else finished_seconds,
             self._limits.disk_bytes if disk_bytes is None else disk_bytes,
         )
-        return (await look(self._jobs, limits, self._measuring, measured=True)).shown()
+        await self._jobs.aside.look()
+        return (await look(self, limits, self._measuring, measured=True)).shown()
 
     async def _remove(self, doomed: Doomed, sizes: Sizes) -> None:
         job = doomed.job
         async with self._at_once:
             if job.record != doomed.record:  # it has run anew: the next look says what becomes of it
                 return
-            if doomed.why == QUOTA and sizes.of(self._jobs) <= (self._limits.disk_bytes or 0):  # others gave room
+            if doomed.why == QUOTA and sizes.of(self) <= (self._limits.disk_bytes or 0):  # others gave room
                 return
             age = job.kept.age_seconds(job.record)
-            log.info("job %s goes: it finished %g s ago (jobs.%s)", job.record.uid, age, doomed.why)
+            log.info("job %s goes: it finished or was set aside %g s ago (jobs.%s)", job.record.uid, age, doomed.why)
             try:
                 await job.remove()
             except ProuterError as error:

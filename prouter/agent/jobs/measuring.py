@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 from prouter.agent.guard.held.measure import TOO_DEEP, File, Measure
 from prouter.agent.jobs.job import Job
+from prouter.agent.jobs.set_aside import SetAside
 from prouter.model.ids import JobUid
 
+Measured = Job | SetAside
 SLICE_SECONDS, REST_SECONDS = 0.005, 0.005
 """Walked in one go, and left to others behind that."""
 
@@ -32,7 +34,7 @@ class Sizes:
     seconds: float
     """It took."""
 
-    def of(self, jobs: Iterable[Job]) -> int:
+    def of(self, jobs: Iterable[Measured]) -> int:
         """Together, without those that are being removed or came since."""
         return sum(self.by_job.get(job.record.uid, 0) for job in jobs if not job.removing)
 
@@ -47,7 +49,7 @@ class Measuring:
         self._under_way: asyncio.Future[Sizes] | None = None
         self._closed = threading.Event()
 
-    async def sizes(self, jobs: Iterable[Job]) -> Sizes:
+    async def sizes(self, jobs: Iterable[Measured]) -> Sizes:
         """Raises what the walk failed with."""
         if self._under_way is None:
             self._begin(_last_to_go_first(jobs))
@@ -102,10 +104,10 @@ class Measuring:
         return Sizes(found, time.monotonic() - begun)
 
 
-def _last_to_go_first(jobs: Iterable[Job]) -> list[tuple[JobUid, str]]:
+def _last_to_go_first(jobs: Iterable[Measured]) -> list[tuple[JobUid, str]]:
     """So that what a job takes is what its removal gives back."""
 
-    def order(job: Job) -> tuple[bool, float]:
+    def order(job: Measured) -> tuple[bool, float]:
         return job.record.ended, job.kept.age_seconds(job.record)
 
     return [(job.record.uid, str(job.directory.path)) for job in sorted(jobs, key=order)]

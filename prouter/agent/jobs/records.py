@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,6 @@ MAKING = "making"
 """There while plugins prepare the sandbox: what was cut short there was acknowledged to nobody."""
 REMOVED, TORN = ".removed-", "torn-"
 """Begin the names of directories that are no job any more."""
-MAX_TORN = 32
-"""Jobs that are kept set aside."""
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
 MAX_TRAIL_BYTES = 65536
@@ -284,7 +282,6 @@ class Records:
                     found.append((directory.read(), directory.read_beside()))
                 except ValueError as error:
                     self._set_aside(directory, str(error))
-        self._forget_oldest(entries)
         return found
 
     def _set_aside(self, directory: JobDirectory, why: str) -> None:
@@ -312,14 +309,6 @@ class Records:
             RECORD,
             directory.job,
         )
-
-    def _forget_oldest(self, entries: Sequence[Path]) -> None:
-        """Of what was set aside by runs before, the newest stay."""
-        torn = [entry for entry in entries if entry.name.startswith(TORN)]
-        with contextlib.suppress(OSError):
-            torn.sort(key=lambda entry: entry.lstat().st_ctime)
-        for entry in torn[: max(0, len(torn) - MAX_TORN)]:
-            _delete(entry)
 
 
 def _delete(path: Path) -> None:

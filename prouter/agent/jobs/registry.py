@@ -29,6 +29,7 @@ from prouter.agent.jobs.records import Records
 from prouter.agent.jobs.recovering import UNTIL_LINK_ENDS, recovered
 from prouter.agent.jobs.removed import Removals
 from prouter.agent.jobs.room import save_what_is_behind
+from prouter.agent.jobs.set_aside import Aside
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model.access import Refusal
@@ -64,6 +65,7 @@ class JobRegistry:
         stop_grace_seconds: float,
     ) -> None:
         self._records = records
+        self.aside = Aside(records.root)
         self._admission = admission
         self._files = files
         self._hooks = hooks

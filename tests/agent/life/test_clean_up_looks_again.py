@@ -185,3 +185,47 @@ async def test_an_answer_names_some_and_counts_all(fleet: Fleet) -> None:
         line, more, total = clean.shown(told).splitlines()
         assert line.startswith(first.info["uid"])
         assert (more, total.partition(",")[0]) == ("and 1 more", "2 jobs would go")
+
+
+class LooksOften:
+    @hookimpl
+    def prouter_startup(self) -> None:
+        finished.MAX_PAUSE_SECONDS, finished.COST = 0.1, 1
+
+
+async def test_what_was_set_aside_goes_as_a_job_that_finished_then(fleet: Fleet) -> None:
+    fleet.expected_errors.append("is lost")
+    router = fleet.router()
+    agent = fleet.agent(router, f"jobs.disk_quota={4 * MIB}", plugins=(LooksOften,))
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        place = Place(agent, client)
+        torn, mended, whole = [await place.finished(1) for _ in range(3)]
+        agent.kill()
+        for job in (torn, mended):
+            (agent.jobs / job.info["uid"] / "record.json").write_text("")
+        many = [agent.jobs / f"torn-{number:032x}" for number in range(40)]
+        for earlier in many:
+            earlier.mkdir()
+        agent.start()
+        await router.agent_is_there(agent)
+        assert all(earlier.exists() for earlier in many), "no number of them is too many"
+        for earlier in many:
+            earlier.rmdir()
+        there, taken_away = [agent.jobs / f"torn-{job.info['uid']}" for job in (torn, mended)]
+        told: dict[str, Any] = await client.clean_up(agent.uid, finished_seconds=0)
+        assert {job["uid"] for job in told["jobs"]} == {there.name, taken_away.name, whole.info["uid"]}
+        assert f"{there.name}  finished 2" in clean.shown(told)
+        assert 3 * MIB <= told["freed_bytes"] <= told["total_bytes"]
+        assert (await client.clean_up(agent.uid, finished_seconds=3600))["jobs"] == []
+        taken_away.rename(agent.jobs / "looked at")
+        told = await client.clean_up(agent.uid, finished_seconds=0)
+        assert {job["uid"] for job in told["jobs"]} == {there.name, whole.info["uid"]}
+        await whole.restart()
+        await whole.wait(20)  # later than that was set aside
+        assert there.exists()
+        last = await place.finished(3)
+        await eventually(lambda: not there.exists(), what="the end of the oldest")
+        assert (agent.jobs / "looked at").is_dir()
+        assert place.there(last)
+    assert f"job {there.name} goes: " in agent.log
