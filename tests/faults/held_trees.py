@@ -13,7 +13,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,18 @@ class QuickToReplace:
 
 def marked(mark: str) -> list[int]:
     """Processes with the mark among their arguments."""
+    return [pid for pid, _ in marked_with([mark])]
+
+
+def marked_with(marks: Iterable[str]) -> list[tuple[int, str]]:
+    """Processes with one of the marks among their arguments, and which."""
+    wanted = {mark.encode() for mark in marks}
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if mark.encode() in words and (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                found.append(int(entry.name))
+            mark = wanted.intersection((entry / "cmdline").read_bytes().split(b"\0"))
+            if mark and (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                found.append((int(entry.name), mark.pop().decode()))
     return found
 
 
