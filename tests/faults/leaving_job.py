@@ -11,15 +11,23 @@ from aiohttp import web
 
 GO = Path("go")
 BEGUN: list[str] = []
+WAITING: list[asyncio.Task[None]] = []
+"""The one that looks for the file: thousands that did would have a processor for themselves."""
 
 
 async def held(request: web.Request) -> web.Response:
     """Once the file is there; the answer is what the request carried."""
     body = await request.read()
     BEGUN.append(request.path)
+    if not WAITING or WAITING[0].done():
+        WAITING[:] = [asyncio.create_task(until_it_is_there())]
+    await asyncio.wait(WAITING)
+    return web.Response(body=body or b"held")
+
+
+async def until_it_is_there() -> None:
     while not GO.exists():
         await asyncio.sleep(0.05)
-    return web.Response(body=body or b"held")
 
 
 async def begun(request: web.Request) -> web.Response:
