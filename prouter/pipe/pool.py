@@ -6,42 +6,31 @@ losing the link closes what is unbound or idle, while busy pipes finish what the
 
 How pools follow use. Of the idle pipes of a target the youngest is taken first, and one that nobody took for
 `idle_seconds` closes: so there are as many as were in use at the same time within these seconds, without counting.
-Unbound ones double when one was wanted and none was there, and of them closes what nobody took within these seconds.
+How many unbound ones there should be is decided in warm.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prouter.errors import ProuterError, RemoteProtocolError, TimedOut, Unavailable, UpstreamFailed
+from prouter.errors import TimedOut, Unavailable, UpstreamFailed
 from prouter.model.services import Tasks
 from prouter.pipe.alive import probe_peer
-from prouter.pipe.bind import parse_verdict
+from prouter.pipe.asking import Asking, PipeSource
 from prouter.pipe.outlived import Busy, Outlived
 from prouter.pipe.shelf import Opened, Shelf, Shelves, Waiter
 from prouter.pipe.steps import in_a_task
 from prouter.pipe.stream import PipeStream
 from prouter.pipe.total import PipeTotal, Pool
 from prouter.pipe.upstream import UpstreamPipe
+from prouter.pipe.warm import WarmPipes
 from prouter.pipe.websocket import over
-
-log = logging.getLogger(__name__)
-
-Place = Callable[[asyncio.Transport, bytes], None]
-"""Takes a pipe that opened: reading is paused, and what came already."""
-PipeSource = Callable[[int, Place], Awaitable[None]]
-"""Get so many pipes, or fewer, and place each as it opens; returns when no more will come. Raises LinkError when the
-agent can not be asked."""
-
-AT_ONCE = 64
-"""Pipes asked for in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +68,11 @@ class PipePool:
         is_back: Callable[[], bool] = lambda: False,
     ) -> None:
         """`is_back`: whether the agent, once the link has ended, has another one."""
-        self._source = source
-        self._tasks = tasks
         self._limits = limits
         self._agent = agent
         self._total = total or PipeTotal(limits.total)
         self._is_back = is_back
-        self._warm: dict[_Warm, None] = {}
-        self._target = limits.warm
-        """Unbound pipes that there should be."""
-        self._spare = 0
-        """The fewest of them that there were since `_spare_since`: nobody needed these."""
-        self._spare_since = 0.0
+        self._warm = WarmPipes(limits.warm, limits.warm_most, self._gone)
         self._shelves = Shelves()
         self._bound: dict[UpstreamPipe, Shelf] = {}
         """Every bound pipe, busy or idle, and where it is when it is idle."""
@@ -99,10 +81,7 @@ class PipePool:
         self._helped: deque[tuple[bytes, Shelf]] = deque()
         """Targets of those who waited for a new pipe, which is still to come, and have one that came back instead."""
         self._open = 0
-        self._asked = 0
-        self._fetches: set[asyncio.Task[Any]] = set()
-        self._failing = False
-        """The last time none came."""
+        self._asking = Asking(source, tasks, agent, self._place, self._asked)
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         """While anything is bound, or more is warm than always: one timer for all."""
@@ -219,10 +198,9 @@ class PipePool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for fetch in self._fetches:
-            fetch.cancel()
-        for warm in list(self._warm):
-            self._drop_warm(warm)
+        self._asking.close()
+        while self._warm.drop():
+            pass
         for pipe in self._bound:
             pipe.keep_on(None)
         while self._close_an_idle():
@@ -244,18 +222,16 @@ class PipePool:
 
     async def _waited(self, shelf: Shelf | None) -> Opened | UpstreamPipe:
         """A pipe that is not bound, or one that came back to the shelf first."""
-        if self._warm:
-            warm = next(iter(self._warm))
-            del self._warm[warm]
-            self._spare = min(self._spare, len(self._warm))
+        warm = self._warm.take()
+        if warm is not None:
             self._ask()
-            return warm.hand_over()
+            return warm
         await in_a_task()
         if self._closed:  # by now
             raise Unavailable(f"the link to agent {self._agent!r} ended")
-        if self._open or self._asked:  # the first one of all says nothing of how many are used
-            self._target = max(self._target, min(2 * self._target or 1, self._limits.warm_most))
-        if len(self._waiters) >= self._asked:
+        if self._open or self._asking.count:  # the first one of all says nothing of how many are used
+            self._warm.grow()
+        if len(self._waiters) >= self._asking.count:
             self._make_room()
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -298,7 +274,7 @@ class PipePool:
     def _make_room(self) -> None:
         """For one more pipe: at a limit one that nobody uses goes first. Raises Unavailable."""
         limits = self._limits
-        if self._open + self._asked >= limits.per_agent and not self.close_unused(self):
+        if self._open + self._asking.count >= limits.per_agent and not self.close_unused(self):
             raise Unavailable(
                 f"agent {self._agent!r} has {self._open} open pipes, and the limit is {limits.per_agent} "
                 "(pipes.per_agent)"
@@ -313,58 +289,27 @@ class PipePool:
         """PipeTotal: close a pipe that nobody uses, so that `whose` pool can have one more; whether there was one."""
         if self._close_an_idle():
             return True
-        if whose is self or not self._warm:
-            return False
-        self._drop_warm(next(iter(self._warm)))
-        return True
+        return whose is not self and self._warm.drop()
 
     def _ask(self) -> None:
         """Ask for what is missing: a pipe for each waiter and the warm target, less what is under way."""
-        missing = len(self._waiters) + self._target - len(self._warm) - self._asked
-        missing = min(missing, self._limits.per_agent - self._open - self._asked, self._total.free)
-        while missing > 0 and not self._closed:
-            count = min(missing, AT_ONCE)
-            missing -= count
-            self._asked += count
-            self._total.count(self, count)
-            self._tasks.start(f"pipes of {self._agent}", self._fetch(count))
+        asked = self._asking.count
+        missing = len(self._waiters) + self._warm.target - len(self._warm) - asked
+        missing = min(missing, self._limits.per_agent - self._open - asked, self._total.free)
+        if missing > 0 and not self._closed:
+            self._total.count(self, missing)
+            self._asking.ask(missing, self._never_came)
 
-    async def _fetch(self, count: int) -> None:
-        left = count
+    def _never_came(self, count: int) -> None:
+        self._total.count(self, -count)
+        if not self._asking.count:
+            self._helped.clear()
 
-        def place(transport: asyncio.Transport, leftover: bytes) -> None:
-            nonlocal left
-            if left == 0 or transport.is_closing():
-                transport.abort()  # nobody asked for this one
-                return
-            left -= 1
-            self._asked -= 1
-            self._open += 1
-            self._place(transport, leftover)
-
-        why = "none came"
-        task = asyncio.current_task()
-        assert task is not None
-        self._fetches.add(task)
-        try:
-            if not self._closed:
-                await self._source(count, place)
-        except ProuterError as error:
-            why = error.detail
-        finally:
-            self._fetches.discard(task)
-            self._asked -= left
-            self._total.count(self, -left)
-            if not self._asked:
-                self._helped.clear()
-        if left < count:
-            self._failing = False
+    def _asked(self, came: bool, why: str) -> None:
+        """A call for pipes has ended."""
+        if came:
             self._ask()
-        elif not self._closed:
-            level = logging.DEBUG if self._failing else logging.WARNING  # once, however often it is asked again
-            log.log(level, "agent %s opened no pipes: %s", self._agent, why)
-            self._failing = True
-        self._fail_waiters(self._asked, f"agent {self._agent!r} opened no pipe: {why}")
+        self._fail_waiters(self._asking.count, f"agent {self._agent!r} opened no pipe: {why}")
 
     def _fail_waiters(self, left: int, why: str) -> None:
         """All but `left` of them, for which pipes are still to come."""
@@ -374,10 +319,11 @@ class PipePool:
                 waiter.set_exception(Unavailable(why))
 
     def _place(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        self._open += 1
         self._over = over(transport)
         self._hand_out(transport, leftover)
-        if self._target > self._limits.warm and self._sweeper is None:
-            self._count_spare()
+        if self._warm.grown and self._sweeper is None:
+            self._warm.count_spare()
             self._sweep_in(self._limits.idle_seconds)
 
     def _hand_out(self, transport: asyncio.Transport, leftover: bytes) -> None:
@@ -388,9 +334,9 @@ class PipePool:
             if not waiter.done():
                 waiter.set_result((transport, leftover))
                 return
-        if not self._closed and len(self._warm) < self._target:
-            self._warm[_Warm(self, transport, leftover)] = None
-        elif not self._closed and self._helped:
+        if not self._closed and self._warm.keep((transport, leftover)):
+            return
+        if not self._closed and self._helped:
             pipe = self._bind((transport, leftover), *self._helped.popleft())
             if not transport.is_closing():  # it may be a refusal
                 self.returned(pipe)
@@ -403,18 +349,6 @@ class PipePool:
     def _gone(self) -> None:
         self._open -= 1
         self._total.count(self, -1)
-
-    def warm_lost(self, warm: _Warm) -> None:
-        """A warm pipe closed by itself."""
-        if warm in self._warm:
-            del self._warm[warm]
-            self._spare = min(self._spare, len(self._warm))
-            self._gone()
-
-    def _drop_warm(self, warm: _Warm) -> None:
-        del self._warm[warm]
-        self._gone()
-        warm.transport.abort()
 
     def _close_an_idle(self) -> bool:
         """The one that was idle for longest; whether there was one."""
@@ -437,49 +371,11 @@ class PipePool:
                 oldest = idle[0]
                 self.lost(oldest)
                 oldest.close()
-        if self._spare_since <= begun_by:
-            self._target = max(self._limits.warm, self._target - self._spare)
-            while len(self._warm) > self._target:
-                self._drop_warm(next(iter(self._warm)))
-            self._count_spare()
+        spare_in = self._warm.shrink(begun_by)
         due = [idle[0].idle_since - begun_by for idle in self._shelves]
         if self._bound:
             due.append(self._limits.idle_seconds)
-        if self._target > self._limits.warm:
-            due.append(self._spare_since - begun_by)
+        if spare_in is not None:
+            due.append(spare_in)
         if due:
             self._sweep_in(max(min(due), 0.01))
-
-    def _count_spare(self) -> None:
-        self._spare, self._spare_since = len(self._warm), time.monotonic()
-
-
-class _Warm(asyncio.Protocol):
-    """Holds an unbound pipe and watches that it stays open and silent."""
-
-    def __init__(self, pool: PipePool, transport: asyncio.Transport, leftover: bytes) -> None:
-        self.transport = transport
-        self._pool = pool
-        transport.set_protocol(self)
-        if not transport.is_reading():
-            transport.resume_reading()
-        if leftover:
-            self.data_received(leftover)
-
-    def hand_over(self) -> Opened:
-        self.transport.pause_reading()
-        return self.transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            refused = parse_verdict(data.partition(b"\n")[0])
-        except RemoteProtocolError:
-            refused = None
-        if refused is not None:  # it has as many as it may have, which whoever needs one is told
-            log.debug("an agent takes no more pipes: %s", refused.text)
-        else:
-            log.warning("an agent spoke on a pipe that was not bound yet; closing it")
-        self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.warm_lost(self)

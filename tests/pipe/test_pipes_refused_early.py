@@ -7,7 +7,8 @@ import socket
 from typing import Any
 
 from prouter.errors import ProuterError, Unavailable
-from prouter.pipe.pool import PipePool, Place, PoolLimits
+from prouter.pipe.asking import Place
+from prouter.pipe.pool import PipePool, PoolLimits
 from prouter.pluginkit.tasks import TaskOwner
 
 

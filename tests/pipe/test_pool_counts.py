@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from prouter.errors import LinkClosed, ProuterError
-from prouter.pipe.pool import PipePool, Place, PoolLimits
+from prouter.pipe.asking import Place
+from prouter.pipe.pool import PipePool, PoolLimits
 from prouter.pipe.total import PipeTotal
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit.tasks import TaskOwner

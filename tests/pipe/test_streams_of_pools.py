@@ -10,7 +10,8 @@ import struct
 import pytest
 
 from prouter.errors import TimedOut, Unavailable, UpstreamFailed
-from prouter.pipe.pool import PipePool, Place, PoolLimits
+from prouter.pipe.asking import Place
+from prouter.pipe.pool import PipePool, PoolLimits
 from prouter.pipe.steps import begin
 from prouter.pluginkit.tasks import TaskOwner
 

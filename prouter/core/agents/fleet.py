@@ -24,7 +24,8 @@ from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello, Identity, L
 from prouter.model.ids import AgentUid, new_uid
 from prouter.model.jobs import JobRecord
 from prouter.model.skew import NEEDED, why_apart
-from prouter.pipe.pool import PipePool, PipeSource, PoolLimits
+from prouter.pipe.asking import PipeSource
+from prouter.pipe.pool import PipePool, PoolLimits
 from prouter.pipe.tickets import TicketBook
 from prouter.pipe.total import PipeTotal
 from prouter.pluginkit import context

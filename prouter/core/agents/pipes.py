@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from prouter.core.agents.link import AgentLink
 from prouter.errors import LinkClosed, ProuterError, RemoteProtocolError
+from prouter.pipe.asking import Place
 from prouter.pipe.dialing import PipeDialer
-from prouter.pipe.pool import Place
 from prouter.pipe.tickets import TicketBook
 
 

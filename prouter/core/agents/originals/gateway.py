@@ -22,8 +22,8 @@ from prouter.errors import Internal, LinkClosed, NotPossible, ProuterError, Remo
 from prouter.http1.request import HeadLimits
 from prouter.model import unexpected
 from prouter.model.ids import JobUid, new_uid
+from prouter.pipe.asking import Place
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, Binding, BindRefused, JobBinding, parse_binding
-from prouter.pipe.pool import Place
 from prouter.web.problem import problem
 from prouter.web.serve import begun, response
 
