@@ -51,7 +51,7 @@ ROWS: Mapping[str, Row] = {
         {"test_who_is_cut_off_is_known_in_time": 14, "test_a_bad_line_fails_no_call": 11},
         tuple(
             f"{way}: {what}"
-            for way in ("both ways", "to the agent", "back", "unplugged")
+            for way in ("both ways", "to the agent", "back", "unplugged", "30 s apart as shipped")
             for what in ("until both ends know", "the longest call", "well after it healed")
         ),
     ),
@@ -97,7 +97,7 @@ ROWS: Mapping[str, Row] = {
     "R6": Row(
         "the end of a tree of processes",
         {
-            "test_trees_end_in_time": 20,
+            "test_trees_end_in_time": 12,
             "test_no_storm_outlives_who_held_it": 3,
             "test_a_kill_amid_a_start_leaves_nothing": 1,
             "test_guardians_and_keepers_may_die": 1,
@@ -239,8 +239,26 @@ ROWS: Mapping[str, Row] = {
     ),
     "R22": Row(
         "every history explained",
-        {"test_history_is_explained": 60, "test_an_agent_may_die_at_any_write": 5},
-        ("promises broken", "calls acknowledged", "faults", "boundaries at which an agent died*"),
+        {
+            "test_history_is_explained": 60,
+            "test_an_agent_may_die_at_any_write": 5,
+            "../proved/test_nothing_is_lost_in_any_order": 17,
+            "../proved/test_anything_may_break_at_any_moment": 3,
+            "../proved/test_the_model_finds_mistakes": 0.3,
+        },
+        (
+            "promises broken",
+            "calls acknowledged",
+            "faults",
+            "boundaries at which an agent died*",
+            *(
+                f"{what} in the model, jobs that {jobs}"
+                for jobs in ("end with their agent", "outlive their agent")
+                for what in ("histories", "steps", "promises broken")
+            ),
+            "mistakes that the model finds",
+            "histories without a mistake that the model blames",
+        ),
     ),
 }
 

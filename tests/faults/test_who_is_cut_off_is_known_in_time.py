@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from asked_streams import JOB
@@ -22,28 +23,42 @@ from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 pytestmark = needs_namespaces
 
-PING_SECONDS = 5.0 if LONG else 0.5
-SETTINGS = (f"links.ping_interval={PING_SECONDS}",)
-KNOWN_SECONDS = 3 * PING_SECONDS
-ANSWERED_SECONDS = 16.0 if LONG else 5.0
-"""Compressed, the kernel's own probes, of a second at least, take longest."""
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often links are pinged, and what is promised then."""
+
+    ping_seconds: float
+    answered_seconds: float
+    settings: tuple[str, ...] = ()
+
+    @property
+    def known_seconds(self) -> float:
+        return 3 * self.ping_seconds
+
+
+SHIPPED = Pace(5.0, 16.0)
+QUICK = Pace(0.5, 5.0, ("links.ping_interval=0.5",))
+"""The kernel's own probes, of a second at least, take longest."""
+PACE = SHIPPED if LONG else QUICK
 WELL_SECONDS = 3.0
 MOVED = "an agent with another address: from its new dial until it is registered"
 ROOM = 3
 FOLLOWS = "output?follow"
 """Stays open, and goes on where it was."""
 APART_SECONDS = 600.0 if LONG else 0.0
-"""Beyond the time after which everybody knows it."""
+"""From the first lost packet on, or for as long as it takes until everybody knows."""
+SHIPPED_APART_SECONDS = 30.0
 
 
 class Place:
     """A router at the near host, where the clients are, an agent at the far one, and jobs there."""
 
-    def __init__(self, fleet: Fleet, cable: Cable) -> None:
-        self.cable = cable
-        self.router: RouterDaemon = fleet.router(f"server.interface={cable.near_address}", *SETTINGS)
+    def __init__(self, fleet: Fleet, cable: Cable, pace: Pace) -> None:
+        self.cable, self.pace = cable, pace
+        self.router: RouterDaemon = fleet.router(f"server.interface={cable.near_address}", *pace.settings)
         with inside(cable.far):
-            self.agent: AgentDaemon = fleet.agent(self.router, *SETTINGS)
+            self.agent: AgentDaemon = fleet.agent(self.router, *pace.settings)
         deadline = time.monotonic() + 20
         while not self.linked():
             assert time.monotonic() < deadline
@@ -78,10 +93,10 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(fleet: Fleet) -> Iterator[Place]:
+def place(fleet: Fleet, pace: Pace = PACE) -> Iterator[Place]:
     with two_hosts() as cable:
         try:
-            yield Place(fleet, cable)
+            yield Place(fleet, cable, pace)
         finally:
             cable.heal()
             fleet.close()
@@ -107,7 +122,7 @@ async def begin_before(place: Place, calls: Calls) -> None:
     await eventually(lambda: calls.came.get(FOLLOWS), what="output for who follows it")
     calls.begin("a request that the job has", "GET", f"{job.prefix}/hang")
     calls.begin("an upload that the job reads", "POST", f"{job.prefix}/sink?after=never", body=bytes(MIB))
-    calls.begin("wait?timeout", "POST", f"{path}/wait?timeout={PING_SECONDS}")
+    calls.begin("wait?timeout", "POST", f"{path}/wait?timeout={place.pace.ping_seconds}")
 
 
 def begin_behind(place: Place, calls: Calls, new: str) -> None:
@@ -135,6 +150,15 @@ async def test_who_is_cut_off_is_known_in_time_and_all_is_well_soon_after(fleet:
         await moved(here, figures)
 
 
+@pytest.mark.timeout(180)
+async def test_half_a_minute_without_a_packet_passes_as_promised_with_what_is_shipped(
+    fleet: Fleet, figures: Figures
+) -> None:
+    with place(fleet, SHIPPED) as here:
+        name = f"{SHIPPED_APART_SECONDS:g} s apart as shipped"
+        await cut_off(here, figures, name, here.cable.drop, here.cable.heal, apart_seconds=SHIPPED_APART_SECONDS)
+
+
 async def cut_off(
     here: Place,
     figures: Figures,
@@ -144,7 +168,7 @@ async def cut_off(
     apart_seconds: float = 0,
 ) -> None:
     """Of every call that is made just before or behind it: its end; of both daemons: that they know."""
-    calls = Calls(here.job)
+    calls, pace = Calls(here.job), here.pace
     new = await asyncio.to_thread(here.new)
     await begin_before(here, calls)
     assert (await here.job.ask("/")).status == 200  # its pipe is kept
@@ -155,25 +179,27 @@ async def cut_off(
     known: dict[str, float] = {}
 
     async def until_known(who: str, probe: Callable[[], bool]) -> None:
-        await eventually(probe, seconds=ROOM * KNOWN_SECONDS, what=f"the end of the link, as the {who} sees it, {name}")
+        await eventually(
+            probe, seconds=ROOM * pace.known_seconds, what=f"the end of the link, as the {who} sees it, {name}"
+        )
         known[who] = time.monotonic() - begun
 
     await asyncio.gather(
         until_known("router", lambda: not here.linked()), until_known("agent", lambda: here.ends_seen() > ends)
     )
-    ended = await calls.all_ended(begun, ROOM * ANSWERED_SECONDS, but=FOLLOWS)
+    ended = await calls.all_ended(begun, ROOM * pace.answered_seconds, but=FOLLOWS)
     hanging = calls.hanging(but=FOLLOWS)
-    assert not hanging, f"{name}: without an end after {ROOM * ANSWERED_SECONDS} s: {hanging}"
+    assert not hanging, f"{name}: without an end after {ROOM * pace.answered_seconds} s: {hanging}"
     wrong = {what: how for what, how in ended.items() if not how.tells}
     assert not wrong, f"{name}: {wrong}"
-    await asyncio.sleep(apart_seconds)
+    await asyncio.sleep(max(0.0, begun + apart_seconds - time.monotonic()))
     heal()
     well = await until_well(here.job, here.other)
-    await follower_goes_on(calls)
+    await follower_goes_on(calls, here.pace)
     slowest = max(how.seconds for how in ended.values())
     for what, value, goal in (
-        ("until both ends know", max(known.values()), KNOWN_SECONDS),
-        ("the longest call", slowest, ANSWERED_SECONDS),
+        ("until both ends know", max(known.values()), pace.known_seconds),
+        ("the longest call", slowest, pace.answered_seconds),
         ("well after it healed", well, WELL_SECONDS),
     ):
         figures.record("R2", f"{name}: {what}", value, goal=goal, unit="s", holds=value <= goal)
@@ -190,30 +216,32 @@ async def moved(here: Place, figures: Figures) -> None:
     here.cable.move("10.77.0.3")
     calls.begin("a request on a kept pipe", "GET", f"{here.job.prefix}/")
     ended, seconds = await asyncio.gather(
-        calls.all_ended(begun, ROOM * ANSWERED_SECONDS, but=FOLLOWS), from_dial_until_there(here, ends, comes)
+        calls.all_ended(begun, ROOM * here.pace.answered_seconds, but=FOLLOWS), from_dial_until_there(here, ends, comes)
     )
     assert not calls.hanging(but=FOLLOWS)
     assert all(how.tells for how in ended.values()), ended
     figures.record("R3", MOVED, seconds, goal=WELL_SECONDS, unit="s")
     await until_well(here.job, here.other)
-    await follower_goes_on(calls)
+    await follower_goes_on(calls, here.pace)
     here.check_jobs()
 
 
 async def from_dial_until_there(here: Place, ends: int, comes: int) -> float:
     """Seconds from when the agent knows that its link is over, and dials anew, until the router has registered it."""
-    await eventually(lambda: here.ends_seen() > ends, seconds=ROOM * KNOWN_SECONDS, what="the end of the old link")
+    await eventually(
+        lambda: here.ends_seen() > ends, seconds=ROOM * here.pace.known_seconds, what="the end of the old link"
+    )
     begun = time.monotonic()
     await eventually(lambda: here.comes() > comes, seconds=ROOM * WELL_SECONDS, what="the agent over a new link")
     return time.monotonic() - begun
 
 
-async def follower_goes_on(calls: Calls) -> None:
+async def follower_goes_on(calls: Calls, pace: Pace) -> None:
     """Or it was cut; who follows output does not see that there is none any more."""
     before = calls.came[FOLLOWS]
     await eventually(
         lambda: calls.is_over(FOLLOWS) or calls.came[FOLLOWS] > before,
-        seconds=ROOM * ANSWERED_SECONDS,
+        seconds=ROOM * pace.answered_seconds,
         what="output for who follows it, or the end of his connection",
     )
     await calls.leave()
