@@ -22,34 +22,49 @@ PipeSource = Callable[[int, Place], Awaitable[None]]
 """Get so many pipes, or fewer, and place each as it opens; returns when no more will come. Raises LinkError when the
 agent can not be asked."""
 AT_ONCE = 64
-"""Pipes asked for in one call."""
+"""Pipes asked for in one call, at most."""
 
 
 class Asking:
-    """`place` gets each pipe; `over` is told when a call has ended, whether any pipe came and if not why."""
+    """`place` gets each pipe. `never_came` is told how many of a call's did not come, however it ended; `over` when one
+    has ended by itself, whether any came, and if not why.
+
+    Requests come many at once, and each wants one more: what is wanted in one turn of the loop is asked for together.
+    """
 
     def __init__(
-        self, source: PipeSource, tasks: Tasks, agent: str, place: Place, over: Callable[[bool, str], None]
+        self,
+        source: PipeSource,
+        tasks: Tasks,
+        agent: str,
+        place: Place,
+        never_came: Callable[[int], None],
+        over: Callable[[bool, str], None],
     ) -> None:
         self._source = source
         self._tasks = tasks
         self._agent = agent
         self._place = place
+        self._never_came = never_came
         self._over = over
         self.count = 0
         """Pipes that are to come."""
+        self._wanted = 0
+        """Those of them for which no call has begun."""
         self._calls: set[asyncio.Task[Any]] = set()
         self._failing = False
         """The last time none came."""
         self._closed = False
 
-    def ask(self, count: int, gone: Callable[[int], None]) -> None:
-        """Ask for so many; `gone` is told how many of them never came, however the asking ends."""
-        while count > 0:
-            some = min(count, AT_ONCE)
-            count -= some
-            self.count += some
-            self._tasks.start(f"pipes of {self._agent}", self._call(some, gone))
+    def ask(self, count: int) -> None:
+        """Ask for so many more."""
+        self.count += count
+        self._wanted += count
+        if self._wanted == count:  # else the call that is to begin in the next turn takes them along
+            self._start()
+
+    def _start(self) -> None:
+        self._tasks.start(f"pipes of {self._agent}", self._call())
 
     def close(self) -> None:
         """Nobody wants them any more."""
@@ -57,8 +72,11 @@ class Asking:
         for call in self._calls:
             call.cancel()
 
-    async def _call(self, count: int, gone: Callable[[int], None]) -> None:
-        left = count
+    async def _call(self) -> None:
+        left = count = min(self._wanted, AT_ONCE)
+        self._wanted -= count
+        if self._wanted:
+            self._start()
 
         def place(transport: asyncio.Transport, leftover: bytes) -> None:
             nonlocal left
@@ -81,7 +99,7 @@ class Asking:
         finally:
             self._calls.discard(task)
             self.count -= left
-            gone(left)
+            self._never_came(left)
         came = left < count
         if came:
             self._failing = False

@@ -81,7 +81,7 @@ class PipePool:
         self._helped: deque[tuple[bytes, Shelf]] = deque()
         """Targets of those who waited for a new pipe, which is still to come, and have one that came back instead."""
         self._open = 0
-        self._asking = Asking(source, tasks, agent, self._place, self._asked)
+        self._asking = Asking(source, tasks, agent, self._place, self._never_came, self._asked)
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         """While anything is bound, or more is warm than always: one timer for all."""
@@ -298,7 +298,7 @@ class PipePool:
         missing = min(missing, self._limits.per_agent - self._open - asked, self._total.free)
         if missing > 0 and not self._closed:
             self._total.count(self, missing)
-            self._asking.ask(missing, self._never_came)
+            self._asking.ask(missing)
 
     def _never_came(self, count: int) -> None:
         self._total.count(self, -count)

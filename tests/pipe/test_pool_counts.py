@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from prouter.errors import LinkClosed, ProuterError
-from prouter.pipe.asking import Place
+from prouter.pipe.asking import AT_ONCE, Place
 from prouter.pipe.pool import PipePool, PoolLimits
 from prouter.pipe.total import PipeTotal
 from prouter.pipe.upstream import UpstreamPipe
@@ -252,5 +252,24 @@ async def test_who_wants_a_new_pipe_has_none_that_comes_back() -> None:
     await asyncio.sleep(0)
     pool.returned(first)
     assert await waiting is not first
+    pool.close()
+    await play.end()
+
+
+async def test_what_many_want_at_once_is_asked_for_together() -> None:
+    play = Play(1)
+    limits = replace(LIMITS, warm=0, warm_most=0, per_agent=200, wait_seconds=10, idle_seconds=10)
+    asked: list[int] = []
+
+    async def source(count: int, place: Place) -> None:
+        asked.append(count)
+        for _ in range(count):
+            place(FakeTransport(play.ways[0].there), b"")
+
+    pool = PipePool(source, play.tasks, limits, "agent", PipeTotal(300))
+    await asyncio.gather(*(pool.take(LINES[0], max_idle_seconds=1.0) for _ in range(100)))
+    assert asked == [AT_ONCE, 100 - AT_ONCE]
+    await pool.take(LINES[0], max_idle_seconds=1.0)
+    assert asked == [AT_ONCE, 100 - AT_ONCE, 1]
     pool.close()
     await play.end()
