@@ -29,6 +29,7 @@ from prouter.plugins.job_output.agent import JobOutput
 from prouter.plugins.ws_bridge.router import WsBridge
 from prouter.rpc.limits import Limits
 from prouter.rpc.websocket import CONNECT_SECONDS, SEND_SECONDS
+from prouter.web.acceptor import LOOK_SECONDS
 from prouter.web.exchange import ONCE_MORE_SECONDS
 from prouter.web.limits import WebLimits
 
@@ -50,6 +51,7 @@ FIXED: Mapping[str, float] = {
     "fixed: connect": CONNECT_SECONDS,
     "fixed: unheard of": ASK_SECONDS,
     "fixed: asked a second": MOST_A_SECOND,
+    "fixed: looks": LOOK_SECONDS,
     "fixed: once more": ONCE_MORE_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
     "fixed: the end": END_SECONDS,

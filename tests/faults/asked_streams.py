@@ -133,6 +133,11 @@ async def waiting(job: Proxied) -> int:
     return int(json.loads((await job.ask("/")).body)["waiting"])
 
 
+async def taken(job: Proxied) -> int:
+    """How many bytes of streams have been taken from the job until now; the connection that asks is not kept."""
+    return int(json.loads((await job.ask("/?as=close")).body)["taken"])
+
+
 async def sending(job: Proxied) -> int:
     """On how many connections the job is amid a request's body."""
     return int(json.loads((await job.ask("/")).body)["sending"])

@@ -7,8 +7,8 @@ It runs as a job, in the job's sandbox; tests import `part`. A path says what ha
     POST /sink?after=NAME                      reads the body, not before the file NAME is there; answers its SHA-256
     GET  /asked                                a tunnel: for each line with a number comes so much of the stream
     GET  /hang                                 no answer
-    GET  /                                     how many connections wait for their peer to read, and how many send
-                                               a body, as JSON
+    GET  /                                     how many connections wait for their peer to read, how many send a
+                                               body, and how many bytes were taken of all, as JSON
 
 `?name=X` names the connection: its end is a line in the file `ended`, with the time (CLOCK_MONOTONIC).
 """
@@ -56,6 +56,8 @@ class Visit:
     """Those whose peer does not take what is written."""
     sending: ClassVar[set[Visit]] = set()
     """Those that are amid a request's body."""
+    taken: ClassVar[int] = 0
+    """Bytes of streams."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -104,13 +106,15 @@ class Visit:
         for start in range(0, size, piece):
             data = part(start, min(piece, size - start))
             await self.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            Visit.taken += len(data)
         if chunked:
             await self.write(b"0\r\n\r\n")
 
     # --- what the paths do ---
 
     async def do_(self, head: str, asked: dict[str, str]) -> None:
-        await self.say(json.dumps({"waiting": len(self.waiting), "sending": len(self.sending)}))
+        told = {"waiting": len(self.waiting), "sending": len(self.sending), "taken": self.taken}
+        await self.say(json.dumps(told))
 
     async def do_big(self, head: str, asked: dict[str, str]) -> None:
         size, form = int(asked["bytes"]), asked.get("as", "length")
