@@ -51,27 +51,30 @@ FOUND_BY: dict[str, Scenario] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def the_same_each_time() -> None:
-    """What dials again does so after a random pause."""
-    random.seed(1)
-
-
-def test_each_mistake_has_its_scenario(figures: Figures) -> None:
+@pytest.mark.timeout(300)
+def test_each_mistake_is_found(figures: Figures, tmp_path: Path) -> None:
     assert FOUND_BY.keys() == MISTAKES.keys()
-    figures.record("R22", "mistakes that the model finds", len(FOUND_BY))
+    found, blamed = [], []
+    for number, (mistake, scenario) in enumerate(FOUND_BY.items()):
+        if broken := tried(scenario, tmp_path / f"{number} without"):
+            blamed += [f"without any mistake, {scenario.happens.__name__}:", *broken]
+        with MISTAKES[mistake]():
+            if tried(scenario, tmp_path / f"{number} with"):
+                found.append(mistake)
+    figures.record(
+        "R22", "mistakes that the model finds", len(found), goal=len(MISTAKES), holds=len(found) == len(MISTAKES)
+    )
+    figures.record("R22", "histories without a mistake that the model blames", len(blamed), goal=0)
+    assert not blamed, "\n".join(blamed)
+    assert not MISTAKES.keys() - set(found), f"nobody notices: {MISTAKES.keys() - set(found)}"
 
 
-@pytest.mark.parametrize("mistake", FOUND_BY)
-def test_a_mistake_is_found(mistake: str, tmp_path: Path) -> None:
-    for place in ("without", "with"):
-        (tmp_path / place).mkdir()
-    assert FOUND_BY[mistake].broken(tmp_path / "without") == []
-    with MISTAKES[mistake]():
-        found = FOUND_BY[mistake].broken(tmp_path / "with")
-    print("\n".join(found))
-    assert found, f"nobody notices: {mistake}"
+def tried(scenario: Scenario, disk: Path) -> list[str]:
+    """The same each time: what dials again does so after a random pause."""
+    random.seed(1)
+    disk.mkdir()
+    return scenario.broken(disk)
 
 
 def test_what_nobody_comes_for_ends(tmp_path: Path) -> None:
-    assert Scenario(staged.nobody_comes_for_what_an_agent_left, survive=True).broken(tmp_path) == []
+    assert tried(Scenario(staged.nobody_comes_for_what_an_agent_left, survive=True), tmp_path / "disk") == []
