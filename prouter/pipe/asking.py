@@ -23,13 +23,17 @@ PipeSource = Callable[[int, Place], Awaitable[None]]
 agent can not be asked."""
 AT_ONCE = 64
 """Pipes asked for in one call, at most."""
+UNDER_WAY = 256
+"""Pipes that an agent is asked for at the same time. Who wants more waits until some have come: of thousands that open
+side by side all open too late, and calls for them would leave the agent none for anything else."""
 
 
 class Asking:
     """`place` gets each pipe. `never_came` is told how many of a call's did not come, however it ended; `over` when one
     has ended by itself, whether any came, and if not why.
 
-    Requests come many at once, and each wants one more: what is wanted in one turn of the loop is asked for together.
+    Requests come many at once, and each wants one more: what is wanted in one turn of the loop is asked for together,
+    and so is what had to wait.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Asking:
         """Pipes that are to come."""
         self._wanted = 0
         """Those of them for which no call has begun."""
+        self._beginning = False
+        """A call, in the next turn."""
         self._calls: set[asyncio.Task[Any]] = set()
         self._failing = False
         """The last time none came."""
@@ -60,23 +66,31 @@ class Asking:
         """Ask for so many more."""
         self.count += count
         self._wanted += count
-        if self._wanted == count:  # else the call that is to begin in the next turn takes them along
-            self._start()
+        self._go_on()
 
-    def _start(self) -> None:
-        self._tasks.start(f"pipes of {self._agent}", self._call())
+    def _go_on(self) -> None:
+        """A call begins in the next turn, with all that is wanted until then, unless so many are under way already."""
+        room = UNDER_WAY - (self.count - self._wanted)
+        if 0 < min(self._wanted, AT_ONCE) <= room and not self._beginning:
+            self._beginning = True
+            self._tasks.start(f"pipes of {self._agent}", self._call())
 
     def close(self) -> None:
         """Nobody wants them any more."""
         self._closed = True
+        never, self._wanted = self._wanted, 0
+        self.count -= never
+        self._never_came(never)
         for call in self._calls:
             call.cancel()
 
     async def _call(self) -> None:
-        left = count = min(self._wanted, AT_ONCE)
+        self._beginning = False
+        left = count = min(self._wanted, AT_ONCE, UNDER_WAY - (self.count - self._wanted))
         self._wanted -= count
-        if self._wanted:
-            self._start()
+        self._go_on()
+        if not count:
+            return  # the link ended meanwhile
 
         def place(transport: asyncio.Transport, leftover: bytes) -> None:
             nonlocal left
@@ -86,6 +100,7 @@ class Asking:
             left -= 1
             self.count -= 1
             self._place(transport, leftover)
+            self._go_on()
 
         why = "none came"
         task = asyncio.current_task()
@@ -100,6 +115,7 @@ class Asking:
             self._calls.discard(task)
             self.count -= left
             self._never_came(left)
+            self._go_on()
         came = left < count
         if came:
             self._failing = False
