@@ -5,8 +5,9 @@ python -m benchmarks.reliability.run --check SECONDS    the short form, as the g
 python -m benchmarks.reliability.run --publish [FILE]   the page, pictures and kept figures, of those in FILE, too
 
 Each file of tests is a process of its own, the longest first, some at once; what measures what others would change
-comes afterwards, alone. Figures go to out/reliability.json, what was printed to out/reliability/. With --resume what
-went well within the last day is left out.
+comes afterwards, alone. Figures go to out/reliability.json, each with its commit and the machine's load, what was
+printed to out/reliability/, and there what the run was like as a whole (run.json). With --resume what went well within
+the last day is left out.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from figures import read
+from figures import commit, machine, on, read
 from promised import ROWS, missed
 
 from benchmarks.pages import ROOT
-from benchmarks.reliability import telling
+from benchmarks.reliability import lasting, telling
 
 TESTS = ROOT / "tests" / "faults"
 MEASURED = ROOT / "out" / "reliability.json"
 PRINTED = ROOT / "out" / "reliability"
 DONE = PRINTED / "done.json"
+RUN = "run.json"
+"""Of the last run of the long form: its commit, and how busy the machine was meanwhile."""
 DAY_SECONDS = 86400.0
+LOOK_SECONDS = 15.0
 END_SECONDS = 60.0
 
 
@@ -69,7 +73,10 @@ def parse() -> argparse.Namespace:
 def check(since: float) -> int:
     """After the gate: is every figure there, of this run, and does it hold?"""
     begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-    lines = missed((figure for figure in read(MEASURED) if figure["at"] >= begun), "short")
+    figures = [figure for figure in read(MEASURED) if figure["at"] >= begun and figure["form"] == "short"]
+    lines = missed(figures, "short")
+    seconds = lasting.of_short_form(MEASURED.parent, since, figures)
+    print("\n".join(lasting.table(seconds, int(os.environ.get("PYTEST_WORKERS") or 3))))
     print("\n".join([*lines, f"{len(ROWS)} promises, {len(lines)} figures are missing or do not hold"]))
     return bool(lines)
 
@@ -91,19 +98,42 @@ async def measure(rows: Sequence[str], at_once: int, resume: bool) -> int:
     left = {name: quiet for name, quiet in wanted.items() if name not in done}
     beside = [name for name, quiet in left.items() if not quiet]
     alone = [name for name, quiet in left.items() if quiet]
-    minutes = _minutes(beside, alone, at_once)
+    beside, alone = longest_first(beside), longest_first(alone)
+    minutes = lasting.together(beside, alone, at_once)
     print(f"{len(left)} files of tests, {len(alone)} of them alone, about {minutes:.0f} minutes", flush=True)
+    print(f"of {commit() or 'no commit'}, load {os.getloadavg()[0]:.1f}", flush=True)
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)  # it has begun
     going = asyncio.Semaphore(at_once)
 
     async def one(name: str) -> bool:
         async with going:
             return await measured(name)
 
-    went_well = await asyncio.gather(*map(one, longest_first(beside)))
-    went_well += [await measured(name) for name in longest_first(alone)]
+    try:
+        went_well = await asyncio.gather(*map(one, beside))
+        went_well += [await measured(name) for name in alone]
+    finally:
+        watching.cancel()
+    about = json.loads((PRINTED / RUN).read_text())
+    print(f"the load was {about['load']['mean']} on average, {about['load']['most']} at most", flush=True)
+    commit.cache_clear()
+    if commit() != about["commit"]:
+        print(f"begun with {about['commit']}, and now it is {commit()}: figures are of different programs")
     lines = missed(read(MEASURED), "long", rows)
     print("\n".join([*lines, f"{len(rows)} promises, {len(lines)} figures are missing or do not hold"]))
     return 0 if all(went_well) and not lines else 1
+
+
+async def watch() -> None:
+    """Write down of what all this is and how busy the machine is, again and again."""
+    begun, loads = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), list[float]()
+    while True:
+        loads.append(os.getloadavg()[0])
+        load = {"mean": round(sum(loads) / len(loads), 1), "most": round(max(loads), 1)}
+        about = {"commit": commit(), "begun": begun, "machine": on(machine()), "load": load}
+        (PRINTED / RUN).write_text(json.dumps(about, indent=1) + "\n")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def measured(name: str) -> bool:
@@ -138,17 +168,7 @@ def unnamed() -> list[str]:
 
 
 def longest_first(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=_lasts, reverse=True)
-
-
-def _minutes(beside: Sequence[str], alone: Sequence[str], at_once: int) -> float:
-    """As long as the longest one at least."""
-    most = max(map(_lasts, beside), default=0.0)
-    return max(most, sum(map(_lasts, beside)) / at_once) + sum(map(_lasts, alone))
-
-
-def _lasts(name: str) -> float:
-    return max(row.tests.get(name, 0.0) for row in ROWS.values())
+    return sorted(names, key=lasting.minutes, reverse=True)
 
 
 def _done() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures import FORMS, merge
@@ -52,16 +52,21 @@ def whole(figures: Sequence[Figure]) -> str:
     return "\n\n".join((about(figures), table(figures)))
 
 
-def about(figures: Iterable[Figure]) -> str:
-    """When and where: a line for each form and machine."""
+def about(figures: Sequence[Figure]) -> str:
+    """Of what, when and where: a line for each form, commit and machine."""
+    alike: dict[tuple[str, str, str], list[Figure]] = {}
+    for figure in figures:
+        alike.setdefault((figure["form"], figure.get("commit") or "", figure["machine"]), []).append(figure)
     lines = []
     for form in FORMS:
-        for where in sorted({figure["machine"] for figure in figures if figure["form"] == form}):
-            days = sorted(
-                figure["at"][:10] for figure in figures if (figure["form"], figure["machine"]) == (form, where)
-            )
+        runs = [(*which, mine) for which, mine in alike.items() if which[0] == form]
+        for _, commit, where, mine in sorted(runs, key=lambda run: -len(run[3])):
+            days = sorted(figure["at"][:10] for figure in mine)
             when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-            lines.append(f"- The {form} form, {when}: {len(days)} figures on {where}.")
+            told = f"- The {form} form, {when}: {len(mine)} figures on {where}"
+            told += f", of {commit}" if commit else ", of commits before those were kept"
+            loads = [figure["load"] for figure in mine if "load" in figure]
+            lines.append(told + (f", with a load of {min(loads):g} to {max(loads):g}." if loads else "."))
     return "\n".join(lines)
 
 

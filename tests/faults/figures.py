@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ PARTS = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 """Of a distribution: which of its percentiles are kept."""
 MOST_SECONDS = 1e6
 """What is never over is written down as this, since JSON knows no infinity."""
+TIMES = "reliability-times.jsonl"
+"""Beside the figures: how long each test took."""
+MOST_TIMES_BYTES = 1024 * 1024
+"""Some hundred runs; then it begins anew."""
 
 
 class Figures:
@@ -37,6 +42,7 @@ class Figures:
         self._test = test
         self._began = time.monotonic()
         self._wrote = False
+        self._commit = commit()
 
     def record(
         self,
@@ -67,7 +73,9 @@ class Figures:
             "form": FORM,
             "test": self._test,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "took": round(time.monotonic() - self._began, 1),
+            "took": round(took := time.monotonic() - self._began, 1),
+            "commit": self._commit,
+            "load": round(load_over(took), 1),
             "machine": on(machine()),
         }
         if spread:
@@ -108,6 +116,35 @@ def merge(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) ->
     """All, in order; of the same row, name and form the later one."""
     found = {(each["row"], each["name"], each["form"]): each for each in (*earlier, *later)}
     return [found[key] for key in sorted(found)]
+
+
+def took(place: Path, test: str, seconds: float) -> None:
+    """Write down that a test, or a part of it, took so long; `place` is that of the figures."""
+    line = json.dumps({"test": test, "form": FORM, "at": round(time.time()), "took": round(seconds, 2)}) + "\n"
+    file = place.with_name(TIMES)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists() and file.stat().st_size > MOST_TIMES_BYTES:
+            file.unlink()
+        with file.open("a") as out:  # in one write, whoever else writes
+            out.write(line)
+
+
+def load_over(seconds: float) -> float:
+    """The load average until now over the kernel's time that is nearest to it: 1, 5 or 15 minutes."""
+    one, five, fifteen = os.getloadavg()
+    return one if seconds < 150 else five if seconds < 600 else fifteen
+
+
+@functools.cache
+def commit() -> str:
+    """Of what is tested, with a + where files differ from it; empty where nobody knows."""
+    words = ["git", "--no-optional-locks", "describe", "--always", "--exclude=*", "--abbrev=10", "--dirty=+"]
+    try:
+        done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def percentiles(values: Sequence[float]) -> list[float]:
