@@ -9,6 +9,8 @@ import contextlib
 import os
 from pathlib import Path
 
+TORN = (ValueError, KeyError, TypeError, RecursionError)
+"""What reading JSON of ours raises where it is torn or is something else."""
 FRESH = ".new"
 """Ends the name of a file that is being written; what a crash leaves of it is deleted or replaced by the next one."""
 
@@ -28,6 +30,15 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise
+
+
+def set_aside(path: Path) -> Path:
+    """Keep what is there for people to look at, in place of what was set aside before; where it is now."""
+    aside = path.with_name(f"torn-{path.name}")
+    with contextlib.suppress(OSError):
+        path.replace(aside)
+        return aside
+    return path
 
 
 def sync_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ A second daemon of the same kind on a machine finds the first directory locked a
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from prouter.errors import StartupError
 from prouter.model.ids import new_uid
-from prouter.pluginkit.durable import replace_file
+from prouter.pluginkit.durable import replace_file, set_aside
 
 if sys.platform == "win32":
     from pathlib import WindowsPath as LocalPath
@@ -21,7 +22,11 @@ else:
     import fcntl
     from pathlib import PosixPath as LocalPath
 
+log = logging.getLogger(__name__)
+
 MAX_ON_ONE_MACHINE = 1000
+MAX_UID_BYTES = 1024
+"""Of the file of the uid; its owner may have written it."""
 
 
 class PrivatePath(LocalPath):
@@ -80,17 +85,25 @@ class StateDirectory:
         return cls(path, lock)
 
     def uid(self) -> str:
-        """The uid kept here; made and written at the first call. Raises StartupError when it can not be written."""
+        """The uid kept here; made and written at the first call, and when the file holds none, which is set aside.
+
+        Raises StartupError when it can not be read or written.
+        """
         file = self.path / "uid"
+        uid = new_uid()
         try:
-            kept = file.read_text("utf-8").strip()
-            if kept:
-                return kept
+            with file.open("rb") as opened:
+                kept = opened.read(MAX_UID_BYTES + 1)
+            if (found := _uid_in(kept)) is not None:
+                return found
+            aside = set_aside(file)
+            log.error(
+                "%s holds no uid (%d bytes) and is now %s; the uid is %s from now on", file, len(kept), aside, uid
+            )
         except FileNotFoundError:
             pass
-        except (OSError, UnicodeDecodeError):
-            raise StartupError(f"{file} can not be read") from None
-        uid = new_uid()
+        except OSError as error:
+            raise StartupError(f"{file} can not be read: {error.strerror}") from None
         try:
             replace_file(file, f"{uid}\n".encode())
         except OSError as error:
@@ -100,6 +113,13 @@ class StateDirectory:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self._lock)
+
+
+def _uid_in(kept: bytes) -> str | None:
+    """None for what was torn, such as nothing or NULs, and for what is no text in one line."""
+    text = kept.decode("utf-8", "replace").strip()
+    is_whole = text and text.isprintable() and "\ufffd" not in text and len(kept) <= MAX_UID_BYTES
+    return text if is_whole else None
 
 
 def _lock(descriptor: int) -> bool:

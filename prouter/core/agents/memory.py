@@ -6,20 +6,21 @@ and dialed agents are dialed again when a client names them.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prouter.model.access import Secret
+from prouter.pluginkit.durable import TORN, replace_file, set_aside
 
 log = logging.getLogger(__name__)
 
 MAX_AGENTS = 10_000
+MAX_BYTES = 64 * 1024 * 1024
+"""Of the file; what is larger is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Remembered:
 
 
 class AgentMemory:
-    """The file. Writes are atomic; one that is torn or unreadable counts as empty."""
+    """The file. Writes are atomic; one that is torn is set aside and counts as empty, as does what can not be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,15 +48,21 @@ class AgentMemory:
 
     def read(self) -> Remembered:
         try:
-            data = json.loads(self._path.read_text("utf-8"))
-            uids = frozenset(str(uid) for uid in data["uids"])
-            dialed = tuple(DialedAgent(str(d["address"]), _token(d["token"])) for d in data["dialed"])
+            with self._path.open("rb") as file:
+                return _remembered(file.read(MAX_BYTES + 1))
         except FileNotFoundError:
-            return Remembered(frozenset(), ())
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s can not be read and is left out: %s", self._path, type(error).__name__)
-            return Remembered(frozenset(), ())
-        return Remembered(uids, dialed)
+            pass
+        except OSError as error:
+            log.warning("%s can not be read and is left out: %s", self._path, error.strerror)
+        except TORN as error:
+            log.warning(
+                "%s does not say which agents the router knew (%s): it waits for none, and dials those that clients "
+                "name; the file is now %s",
+                self._path,
+                type(error).__name__,
+                set_aside(self._path),
+            )
+        return Remembered(frozenset(), ())
 
     def write(self, uids: Iterable[str], dialed: Iterable[DialedAgent]) -> bool:
         """Whether it is on disk. Called off the event loop. Of failures one after another the first is logged."""
@@ -66,24 +73,34 @@ class AgentMemory:
                 for agent in dialed
             ],
         }
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-                json.dump(data, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            replace_file(self._path, json.dumps(data).encode("utf-8", "surrogateescape"))
         except OSError as error:
             if not self._behind:
                 log.warning("%s can not be written, it is tried again: %s", self._path, error.strerror)
-            with contextlib.suppress(OSError):
-                fresh.unlink()
             self._behind = True
         else:
             self._behind = False
         return not self._behind
 
 
+def _remembered(text: bytes) -> Remembered:
+    """Raises one of TORN."""
+    if len(text) > MAX_BYTES:
+        raise ValueError(len(text))
+    data = json.loads(text)
+    if not isinstance(data["uids"], list):
+        raise TypeError(type(data["uids"]))
+    dialed = tuple(DialedAgent(_text(kept["address"]), _token(kept["token"])) for kept in data["dialed"])
+    return Remembered(frozenset(map(_text, data["uids"])), dialed)
+
+
 def _token(kept: Any) -> Secret | None:
-    return Secret(str(kept)) if kept is not None else None
+    return Secret(_text(kept)) if kept is not None else None
+
+
+def _text(kept: Any) -> str:
+    """Raises TypeError."""
+    if not isinstance(kept, str):
+        raise TypeError(type(kept))
+    return kept
