@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
 from prouter.agent.identity import Self
 from prouter.agent.jobs.orphans import Orphans
+from prouter.agent.turns import Turns
 from prouter.errors import Incompatible, LinkClosed, LinkError, ProuterError
 from prouter.model.agents import Hello
 from prouter.model.jobs import Sender
@@ -111,7 +111,7 @@ class RouterLink:
     async def _dial_pipe(self, dialer: PipeDialer, ticket: str, tell: Callable[[bool], None]) -> None:
         opened = False
         try:
-            async with asyncio.timeout(LIFETIME_SECONDS), self._links.turn_to_dial():
+            async with asyncio.timeout(LIFETIME_SECONDS), self._links.turns_to_dial:
                 transport, leftover = await dialer.open(ticket)
                 self.take_pipe(transport, leftover)
             opened = True
@@ -159,9 +159,8 @@ class Links:
         self.no_pipe = SeldomLog(log)
         self._watched: list[asyncio.Transport] = []
         """Pipes to the agent's service that are looked after since some link ended: whose they are is not known."""
-        self._dialing = 0
-        self._dialed = asyncio.Event()
-        """Set, and replaced, whenever a pipe was dialed."""
+        self.turns_to_dial = Turns(lambda: max(1, kept_back() // 4))
+        """What is dialed takes descriptors of those kept back until its number is looked at: a quarter at most."""
         self.closed = False
         """The agent is ending."""
 
@@ -173,19 +172,6 @@ class Links:
         number: int = pipe.get_extra_info("socket").fileno()
         most = descriptors() - kept_back()
         return 2 * number < most or number + sum(not there.joined for there in self.pipes) < most
-
-    @asynccontextmanager
-    async def turn_to_dial(self) -> AsyncIterator[None]:
-        """What is dialed takes descriptors of those kept back until its number is looked at: a quarter at most."""
-        while self._dialing >= max(1, kept_back() // 4):
-            await self._dialed.wait()
-        self._dialing += 1
-        try:
-            yield
-        finally:
-            self._dialing -= 1
-            self._dialed.set()
-            self._dialed = asyncio.Event()
 
     def new(self, direction: str, address: str) -> RouterLink:
         """A link that is about to shake hands."""
