@@ -113,12 +113,31 @@ class Samples:
         return found
 
     def growth_percent(self, daemon: Daemon) -> float:
-        """Of its memory from the middle to the last third of the life of the process that it is in the end."""
-        seen = [each[daemon.place.name] for each in self._samples if daemon.place.name in each]
-        mine = [each["rss_kib"] for each in seen if each["pid"] == daemon.pid]
+        """Of its memory, of what it was in the middle."""
+        middle, last = self._thirds(daemon)
+        return 100 * (last / middle - 1)
+
+    def growth_mib(self, daemon: Daemon) -> float:
+        middle, last = self._thirds(daemon)
+        return (last - middle) / 1024
+
+    def _thirds(self, daemon: Daemon) -> tuple[float, float]:
+        """KiB in the middle and in the last third of the life of the process that it is in the end."""
+        mine = [kib for _, kib in self._of(daemon)]
         third = len(mine) // 3
         assert third, "it was not seen often enough"
-        return 100 * (statistics.median(mine[-third:]) / statistics.median(mine[third:-third]) - 1)
+        return statistics.median(mine[third:-third]), statistics.median(mine[-third:])
+
+    def slope_mib_an_hour(self, daemon: Daemon) -> float:
+        """Of the line that is nearest to its memory in the second half, in which nobody is another process."""
+        middle = self._samples[-1]["at"] / 2
+        times, sizes = zip(*((at, kib) for at, kib in self._of(daemon) if at >= middle), strict=True)
+        return statistics.linear_regression(times, sizes).slope * 3600 / 1024
+
+    def _of(self, daemon: Daemon) -> list[tuple[float, float]]:
+        """When, and KiB, of the process that it is in the end."""
+        seen = [(each["at"], each[daemon.place.name]) for each in self._samples if daemon.place.name in each]
+        return [(at, one["rss_kib"]) for at, one in seen if one["pid"] == daemon.pid]
 
     def write(self, faults: Sequence[tuple[float, str]], **more: Any) -> None:
         """For benchmarks/reliability/soak.py, which draws it."""

@@ -165,26 +165,36 @@ class Faults:
         """When, and what."""
         self.mild = (self.cut_the_line, self.kill_the_keeper, self.silence_the_line, self.stop_an_agent)
         """Those after which every daemon is the process that it was."""
-        self.all = (
-            self.kill_an_agent,
-            self.restart_the_router,
-            self.kill_the_router,
-            self.cut_the_line,  # last: it is among the mild ones, too, and a short soak may not come to it here
-        )
+        self.hard = (self.kill_an_agent, self.restart_the_router, self.restart_an_agent, self.kill_the_router)
+        """Those after which one is another."""
 
     async def befall(self, which: Sequence[Callable[[], Awaitable[None]]], every_seconds: float, until: float) -> None:
-        """One after the other, until a moment of the monotonic clock; the last has passed before it."""
+        """One after the other, each of them once at least, until a moment of the monotonic clock; the last has passed
+        before it, where the machine is not too slow for all of them."""
+        begun = time.monotonic()
         number = 0
-        while (rest := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(every_seconds, rest))
-            if until - time.monotonic() > every_seconds / 2:
-                fault = which[number % len(which)]
-                self.happened.append((time.time(), fault.__name__.replace("_", " ")))
-                await fault()
-                number += 1
+        while True:
+            due = begun + (number + 1) * every_seconds
+            if number >= len(which) and until - max(due, time.monotonic()) <= every_seconds / 2:
+                break
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            fault = which[number % len(which)]
+            self.happened.append((time.time(), fault.__name__.replace("_", " ")))
+            await fault()
+            number += 1
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
+
+    @property
+    def kinds(self) -> tuple[int, int]:
+        """How many there are, and how many of them happened."""
+        return len(self.hard + self.mild), len({what for _, what in self.happened})
 
     async def kill_an_agent(self) -> None:
         await asyncio.to_thread(self._near.kill)
+        await asyncio.to_thread(self._near.start)
+
+    async def restart_an_agent(self) -> None:
+        await asyncio.to_thread(self._near.stop)
         await asyncio.to_thread(self._near.start)
 
     async def restart_the_router(self) -> None:
