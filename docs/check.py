@@ -1,10 +1,11 @@
-"""The docs check: links that lead nowhere, paths and commands in the documentation that do not exist.
+"""The docs check: links that lead nowhere, paths, tests and commands in the documentation that do not exist.
 
 Run by the gate. Exit status 1 and a line for each mistake.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from limits import mistakes as limit_mistakes
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
+TEST = re.compile(r"`((?:tests/(?:\w+/)*)?)(\w+\.py)(?:::[\w\[\]]+)?`")
 ENTRY_GROUPS = ("prouter.plugins", "prouter.agent_plugins")
 
 
@@ -56,6 +58,21 @@ def _code(text: str) -> list[str]:
     return [a or b for a, b in re.findall(r"`([^`\n]+)`|^ {4}(.+)$", text, re.MULTILINE)]
 
 
+def unknown_tests(page: Path, text: str) -> list[str]:
+    """Files of tests by path, or by name alone."""
+    mistakes = []
+    for directory, name in TEST.findall(text):
+        there = (ROOT / directory / name).exists() if directory else not name.startswith("test_") or _is_test(name)
+        if not there:
+            mistakes.append(f"{page.relative_to(ROOT)}: there is no test {directory}{name}")
+    return mistakes
+
+
+@functools.cache
+def _is_test(name: str) -> bool:
+    return any((ROOT / "tests").rglob(name))
+
+
 def undocumented_plugins(text: str) -> list[str]:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     names = {name for group in ENTRY_GROUPS for name in groups[group]}
@@ -86,6 +103,7 @@ def main() -> int:
     for page in pages():
         text = page.read_text("utf-8")
         mistakes += broken_links(page, text) + unknown_make_targets(page, text, targets)
+        mistakes += unknown_tests(page, text)
     mistakes += undocumented_plugins((ROOT / "docs" / "plugins" / "index.md").read_text("utf-8"))
     mistakes += limit_mistakes()
     mistakes += stale_pages() + sphinx_mistakes()

@@ -22,6 +22,7 @@ OTHERS = "others"
 """Tests of this directory that no row names."""
 SHORTER = {
     "test_history_is_explained": ("PROUTER_HISTORY_SECONDS", 3600.0),
+    "../proved/test_nothing_is_lost_in_any_order": ("PROUTER_MODEL_SECONDS", 480.0),
     "test_a_lost_link_loses_no_job": ("PROUTER_CUTS", 10000.0),
     "test_a_router_that_dies_loses_nothing": ("PROUTER_AGENTS", 200.0),
     "test_a_soak_leaves_nothing_behind": ("PROUTER_SOAK_SECONDS", 3600.0),

@@ -1,4 +1,7 @@
-"""What figures of tests/faults say, for the page: a table and two pictures. Made of the kept figures alone."""
+"""What figures of tests/faults say, for two pages: a line for each promise; all of them, with two pictures.
+
+Made of the kept figures alone.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from benchmarks.reliability import chart
 from benchmarks.rows import RESULTS, Keeper, read
 
 Figure = Mapping[str, Any]
-MARK = "the table of figures"
-PAGE = pages.ROOT / "docs" / "reliability.md"
+MARK, SHORT_MARK = "the table of figures", "the promises in short"
+PAGE = pages.ROOT / "docs" / "reliability-figures.md"
+SHORT_PAGE = pages.ROOT / "docs" / "reliability.md"
 KEPT = RESULTS / "reliability.jsonl"
 IMAGES = {"reliability.svg": chart.bars, "reliability-spread.svg": chart.spreads}
 VERDICTS = {True: "yes", False: "**no**", None: ""}
@@ -39,6 +43,7 @@ def show(figures: Sequence[Figure]) -> None:
     for name, draw in IMAGES.items():
         (pages.IMAGES / name).write_text(draw(figures))
     pages.fill(PAGE, MARK, whole(figures))
+    pages.fill(SHORT_PAGE, SHORT_MARK, short(figures))
 
 
 def is_tested(figure: Figure) -> bool:
@@ -50,6 +55,21 @@ def is_tested(figure: Figure) -> bool:
 
 def whole(figures: Sequence[Figure]) -> str:
     return "\n\n".join((about(figures), table(figures)))
+
+
+def short(figures: Sequence[Figure]) -> str:
+    """How many figures of each promise there are, and which of them do not hold."""
+    lines = ["| | promise | figures in the gate | at full size | do not hold |", "|---|---|---|---|---|"]
+    for row, promise in ROWS.items():
+        mine = [figure for figure in figures if figure["row"] == row]
+        counts = [str(sum(figure["form"] == form for figure in mine) or "") for form in FORMS]
+        missed = "; ".join(not_held(figure) for figure in mine if figure["holds"] is False)
+        lines.append(f"| {row} | {promise.title} | {' | '.join(counts)} | {missed} |")
+    return "\n".join(lines)
+
+
+def not_held(figure: Figure) -> str:
+    return f"{figure['name']}: {cell(figure)}, to be {goal(figure)} ({figure['form']})"
 
 
 def about(figures: Sequence[Figure]) -> str:

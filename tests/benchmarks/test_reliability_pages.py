@@ -115,10 +115,21 @@ def test_the_table_has_both_forms_beside_the_goal() -> None:
     assert "| | disconnects while clocks jump | 0 | 0 | 1 | **no** |" in told
     assert "| | latest end of a timeout | <= 3 s | 2.50 s |  | yes |".replace("2.50", "2.5") in told
     assert "this one" in told
+    line = "| R16 | clocks that jump | 4 | 1 | disconnects while clocks jump: 1, to be 0 (long) |"
+    assert line in telling.short(found)
 
 
-def test_the_page_is_that_of_the_kept_figures() -> None:
+def test_figures_tell_of_which_commit_and_load_they_are() -> None:
+    found = [each | {"commit": "c0ffee", "load": load} for each, load in zip(R16, (1.5, 2.0, 8.0, 2.0), strict=True)]
+    assert telling.about(found) == (
+        "- The short form, 2026-01-01: 4 figures on this one, of c0ffee, with a load of 1.5 to 8."
+    )
+
+
+def test_the_pages_are_those_of_the_kept_figures() -> None:
     kept = read(telling.KEPT).rows
     assert pages.between(telling.PAGE.read_text("utf-8"), telling.MARK) == telling.whole(kept).strip()
+    short = pages.between(telling.SHORT_PAGE.read_text("utf-8"), telling.SHORT_MARK)
+    assert short == telling.short(kept).strip()
     for name, draw in telling.IMAGES.items():
         assert (pages.IMAGES / name).read_text() == draw(kept)
