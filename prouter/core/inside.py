@@ -58,7 +58,7 @@ def _link(entry: AgentEntry) -> Mapping[str, Any]:
         "mode": link.mode,
         "address": link.address,
         "version": link.hello.version,
-        "seconds": time.time() - entry.connected_at,
+        "seconds": time.monotonic() - entry.linked_since,
         "jobs": len(entry.mirror),
         "job_records_bytes": {"now": entry.mirror.size_bytes, "limit": link.mirrored_bytes},
         "being_made": entry.making,

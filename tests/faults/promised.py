@@ -44,7 +44,14 @@ ROWS: Mapping[str, Row] = {
     "R1": Row(
         "a link that is cut again and again",
         {"test_a_lost_link_loses_no_job": 40},
-        ("cuts", "calls that hung*", "jobs lost*", "slowest call that promises*", "until a call * after a cut"),
+        (
+            "cuts",
+            "calls that hung*",
+            "jobs lost*",
+            "events lost, doubled or out of order",
+            "slowest call that promises*",
+            "until a call * after a cut",
+        ),
     ),
     "R2": Row(
         "a partition without a word",
@@ -218,6 +225,7 @@ ROWS: Mapping[str, Row] = {
         (
             "disconnects while clocks jump",
             "latest end of a timeout",
+            "latest end of a job whose agent does not come back",
             "an idle job is stopped late by",
             "a finished job goes late by",
         ),

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from callers import Calls, calling, may_be_retried
 from figures import LONG, Figures
+from told_events import Follower, mistold
 
 from prouter.client import Client, Job
 from prouter.model.ids import new_uid
@@ -29,6 +30,8 @@ LINES, CUTS = 2, int(os.environ.get("PROUTER_CUTS", 10_000)) if LONG else 100
 on two processors, and what is promised of calls is then about a machine that can not keep up."""
 LONGER_THAN_ALL = 7200.0
 GONE_SECONDS = 20.0
+COMES_BACK_SECONDS = 0.7
+"""For so long one of those who follow events stays at a time."""
 PAUSE = 0.25 if LONG else 0.05
 CALLS_PAUSE = 0.2 if LONG else 0.0
 """Between the calls of each caller: in the long form what cuts cost is not to be hidden behind what calls cost."""
@@ -40,9 +43,17 @@ WAITS = "mkfifo go; read word < go; exit 7"
 @pytest.mark.timeout(300)
 async def test_cuts_lose_no_job_and_every_call_ends(fleet, figures: Figures) -> None:
     router = fleet.router("links.ping_interval=1")
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(cut_off_again_and_again(fleet, router, number)) for number in range(LINES)]
-    seen = [task.result() for task in tasks]
+    async with aiohttp.ClientSession() as session:
+        stays, comes_back = Follower(session, router.url()), Follower(session, router.url())
+        async with stays.following(), comes_back.following(COMES_BACK_SECONDS):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(cut_off_again_and_again(fleet, router, number)) for number in range(LINES)]
+            seen = [task.result() for task in tasks]
+            ended = [job for found in seen for job in found.ended]
+            removed = [job for found in seen for job in found.removed]
+            for follower in (stays, comes_back):
+                await follower.has_heard(ended, removed)
+    wrong = [words for follower in (stays, comes_back) for words in mistold(follower.events, ended, removed)]
     back = [seconds for found in seen for seconds in found.back]
     slowest = max(found.calls.slowest_of_others() for found in seen)
     broken = [words for found in seen for words in found.calls.broken]
@@ -55,9 +66,15 @@ async def test_cuts_lose_no_job_and_every_call_ends(fleet, figures: Figures) -> 
     figures.record("R1", "calls that hung, or ended without a word", len(broken), goal=0)
     figures.record("R1", "slowest call that promises an end within 2 s", slowest, goal=2, unit="s")
     figures.record("R1", "until a call through the link is answered, after a cut", max(back), unit="s", spread=back)
+    figures.record(
+        "R1", "events told to who stayed", len(stays.events), goal=f">= {cuts}", holds=len(stays.events) >= cuts
+    )
+    figures.record("R1", "events lost, doubled or out of order", len(wrong), goal=0)
+    figures.record("R1", "times that a follower of events came back", comes_back.came_back)
     lost = sum(found.lost for found in seen)
     figures.record("R1", f"jobs lost, of {JOBS} of each agent", lost, goal=0)
-    assert (broken, lost) == ([], 0)
+    assert (broken, wrong, lost) == ([], [], 0)
+    assert comes_back.came_back
 
 
 def failed(outcomes: Counter[tuple[str, int]]) -> Counter[tuple[str, int]]:
@@ -74,6 +91,9 @@ class Seen:
         """Seconds from each cut, but for those after which the next one was not waited for, until a call was answered
         that needs the link."""
         self.lost = 0
+        self.ended: list[str] = []
+        self.removed: list[str] = []
+        """Jobs whose end, or removal, a client was told."""
 
 
 async def cut_off_again_and_again(fleet, router: RouterDaemon, number: int) -> Seen:
@@ -84,7 +104,7 @@ async def cut_off_again_and_again(fleet, router: RouterDaemon, number: int) -> S
         seen = Seen(Calls(client.session, router.url(), never_refused=True))
         followers = Followers(client, jobs)
         async with followers.following():
-            async with calling(*callers(seen.calls, agent, jobs), pause_seconds=CALLS_PAUSE):
+            async with calling(*callers(seen, agent, jobs), pause_seconds=CALLS_PAUSE):
                 await cut_often(line, seen, f"{router.url()}{jobs[1].path}/file/up", CUTS // LINES, seed=number)
             await router.agent_is_there(agent)
             seen.lost = sum([(await job.refresh()).info["state"] != "RUNNING" for job in jobs])
@@ -92,6 +112,7 @@ async def cut_off_again_and_again(fleet, router: RouterDaemon, number: int) -> S
             for job in jobs:
                 os.close(os.open(agent.sandbox(job) / "go", os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK))
             await followers.all_saw_everything()
+            seen.ended += [job.info["uid"] for job in jobs]
         return seen
 
 
@@ -147,8 +168,8 @@ async def answered(session: aiohttp.ClientSession, url: str) -> bool:
     return False
 
 
-def callers(calls: Calls, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[[], Awaitable[None]]]:
-    server, talker = jobs[0], jobs[1]
+def callers(seen: Seen, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[[], Awaitable[None]]]:
+    calls, server, talker = seen.calls, jobs[0], jobs[1]
 
     async def asks() -> None:
         status, answer = await calls("info", "GET", f"{talker.path}/info", seconds=2)
@@ -173,10 +194,12 @@ def callers(calls: Calls, agent: AgentDaemon, jobs: list[Job]) -> list[Callable[
         assert status == 200, answer
         status, answer = await calls("wait", "POST", f"{path}/wait", seconds=10, retry=True)
         assert json.loads(answer)["exit_code"] == 0
+        seen.ended.append(uid)
         status, answer = await calls("download", "GET", f"{path}/file/started", seconds=2, retry=True)
         assert (status, answer) == (200, b"x\n"), (status, answer)
         status, answer = await calls("remove", "POST", f"{path}/remove", headers=key, seconds=2, retry=True)
         assert status == 200, answer
+        seen.removed.append(uid)
 
     async def uploads() -> None:
         data = random.Random(7).randbytes(200_000)

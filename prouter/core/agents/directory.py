@@ -60,8 +60,9 @@ class AgentEntry:
         self.hello = link.hello
         self.mode = link.mode
         self.connected_at = time.time()
+        self.linked_since = time.monotonic()
         self.away_since: float | None = None
-        """Monotonic."""
+        """Monotonic, both."""
         self.drain = link.hello.drain
         self.removed = link.removed
         """As the newest link tells."""
@@ -298,7 +299,7 @@ class AgentDirectory:
             self._entries[entry.uid] = entry
             entry.link, entry.hello, entry.mode = link, link.hello, link.mode
             entry.drain, entry.removed = link.hello.drain, link.removed
-            entry.away_since, entry.connected_at = None, time.time()
+            entry.away_since, entry.connected_at, entry.linked_since = None, time.time(), time.monotonic()
             if link.hello.original:
                 entry.mirror.lose_all()
             else:
