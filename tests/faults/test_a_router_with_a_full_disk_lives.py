@@ -1,4 +1,5 @@
-"""R13: a router whose disk is full, and whose log can not be written, serves on, starts, ends, and catches up."""
+"""R13: a router whose disk takes no byte or no file more, and whose log can not be written, serves, starts, ends, and
+catches up."""
 
 from __future__ import annotations
 
@@ -80,3 +81,38 @@ async def test_a_router_on_a_full_disk_serves_and_starts_and_ends_and_catches_up
     fill_log(log_disk)
     assert await asyncio.to_thread(router.stop) == 0
     assert not [place for place in disk.place.iterdir() if place.name.endswith(".new")]
+
+
+async def test_a_router_on_a_disk_that_takes_no_file_more_serves_and_starts_and_ends_and_catches_up(
+    disk: SmallDisk, fleet: Fleet
+) -> None:
+    router = fleet.router()
+    first = fleet.agent(router)
+    memory = disk.place / "agents.json"
+    await router.agent_is_there(first)
+    await eventually(lambda: memory.exists() and first.uid in memory.read_text())
+    disk.fill_names()
+    second = fleet.agent(router)
+    await eventually(lambda: "agents.json can not be written" in router.log)
+    async with router.client() as client:
+        for agent in (first, second):
+            await serves(client, agent)
+    router.stay_put("server")
+    router.kill()
+    router.start()
+    for agent in (first, second):
+        await router.agent_is_there(agent)
+    async with router.client() as client:
+        await serves(client, second)
+    assert second.uid not in memory.read_text()
+    assert await asyncio.to_thread(router.stop) == 0
+    disk.give_room()
+    router.start()
+    await eventually(lambda: second.uid in memory.read_text(), what="what it could not keep on disk")
+    assert [place.name for place in disk.place.iterdir() if place.name.endswith(".new")] == []
+
+
+async def test_a_router_that_can_not_keep_its_uid_says_why_it_does_not_start(disk: SmallDisk, fleet: Fleet) -> None:
+    with disk.without_names():
+        said = fleet.refused("router", "--set", f"state.directory={str(disk.place)!r}", status=1)
+    assert f"{disk.place} can not be used as a state directory: No space left on device" in said
