@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prouter.agent.guard.held.controllers import TASKS_MORE
+from prouter.agent.guard.held.grown import ENTRIES, SECONDS
 from prouter.agent.guard.held.measure import MAX_DEPTH
 from prouter.agent.guard.held.outlet import DRAIN_SECONDS
 from prouter.agent.jobs.clean_up import MAX_SHOWN
@@ -68,6 +70,9 @@ FIXED: Mapping[str, float] = {
     "fixed: link's call": Limits().call_bytes,
     "fixed: clean-up": MAX_SHOWN,
     "fixed: measured": MAX_DEPTH,
+    "fixed: threads": TASKS_MORE,
+    "fixed: grown": ENTRIES,
+    "fixed: growing": SECONDS,
     "fixed: sizes of jobs": PATIENCE_SECONDS,
 }
 """What can not be configured."""

@@ -135,7 +135,34 @@ def test_jobs_are_put_where_memory_can_be_limited(tmp_path: Path, monkeypatch: p
     assert cgroup.parent() == str(own), "what is above is not ours"
     monkeypatch.setattr(cgroup, "_delegated", lambda path: True)
     assert cgroup.parent() == str(own.parent)
-    assert (own.parent / "cgroup.subtree_control").read_text() == "+memory"
+    switch = own.parent / "cgroup.subtree_control"
+    assert switch.read_text() == "+pids", "and memory before"
+    switch.write_text("memory pids")
+    assert cgroup.parent() == str(own.parent)
+    assert switch.read_text() == "memory pids"
+    switch.write_text("")
+    (own.parent / "cgroup.controllers").write_text("cpu pids\n")
+    assert not cgroup.limits_memory(str(own.parent))
+    assert switch.read_text() == "", "beside processes the one for tasks alone would make groups below useless"
+
+
+def test_a_version_2_group_with_tasks(tmp_path: Path) -> None:
+    events, limits = tmp_path / "pids.events", {"processes": 50}
+    (tmp_path / "pids.max").write_text("")
+    events.write_text("max 7\n")
+    found = controllers.claim("job", str(tmp_path), limits)
+    assert (found.tasks, found.made) == ("cgroup2", {})
+    assert (tmp_path / "pids.max").read_text() == "1224"
+    bounds = Bounds(limits, "", found, str(tmp_path))
+    assert bounds.at_end(1) is None, "what an earlier run was refused is not this one's"
+    events.write_text("max 8\n")
+    words = "it had more than the 1224 processes and threads that its limit of 50 processes allows"
+    assert bounds.at_end(1) == bounds.excess() == ("limit", words)
+    (tmp_path / "pids.peak").write_text("1223\n")
+    assert bounds.at_end(1) is None, "there was no room above the job's group"
+    (tmp_path / "pids.peak").write_text("1224\n")
+    assert bounds.at_end(1) == ("limit", words)
+    assert controllers.claim("job", str(tmp_path), {"processes": 1 << 53}).tasks == "", "more than there can be"
 
 
 @pytest.mark.parametrize(("size", "words"), [(1 << 30, "1 GiB"), (1536, "1536 bytes"), (3 << 20, "3 MiB")])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.guard.held import cgroup, trees
+from prouter.agent.guard.held import controllers as version_1
 from prouter.agent.guard.held.launch import TAG
 from prouter.errors import Unavailable
 from prouter.model.process import Exit
@@ -117,7 +118,7 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collect
     """Kill what is in the job's cgroup or has its tag, again and again until nothing is found: then none is returned,
     else those that nobody can end.
 
-    Its groups are removed then, those of `controllers` too.
+    Its groups are removed then, those of `controllers` too, and those that its guardian had no time to tell of.
     """
     tag, empty = f"{TAG}={job}", 0
     same: set[int] = set()
@@ -141,7 +142,7 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collect
     if found:
         log.error("processes of job %s can not be ended: %s", job, sorted(found))
         return found
-    for path in (group, *controllers):
+    for path in dict.fromkeys((group, *controllers, *version_1.of(job))):
         if path.endswith(f"/{cgroup.PREFIX}{job}"):
             cgroup.remove(path)
     return ()

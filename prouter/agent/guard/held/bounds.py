@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from . import cgroup, trees
+from . import cgroup, grown, trees
 from .controllers import Controllers
 from .measure import Measure
 
@@ -37,10 +37,9 @@ class Bounds:
         self._limits = limits
         self._group = group
         self._controllers = controllers
-        self._oom_kills = controllers.oom_kills()
-        self._cpu_before = controllers.cpu_seconds()
         self._cpu = CpuOfTree()
         self._measure = Measure(sandbox)
+        self._sandbox_path = sandbox
         self._due: dict[Callable[[], Excess | None], float] = {}
         looks = {"processes": self._processes, "memory_bytes": self._memory, "cpu_seconds": self._cpu_time}
         for name, look in (looks | {"sandbox_bytes": self._sandbox}).items():
@@ -73,13 +72,11 @@ class Bounds:
 
     def at_end(self, exit_code: int | None) -> Excess | None:
         """Why the main process ended, where that was a limit that the kernel keeps."""
-        if self._controllers.oom_kills() > self._oom_kills:
-            return self._out_of_memory()
-        if exit_code == -signal.SIGXFSZ and "file_bytes" in self._limits:
-            return "limit", f"a file of it grew beyond its limit of {in_units(self._limits['file_bytes'])}"
+        if found := self._memory_was_refused() or self._tasks_were_refused():
+            return found
         if exit_code == -signal.SIGXCPU and "cpu_seconds" in self._limits:
             return self._too_long()
-        return None
+        return self._too_large(exit_code) if exit_code and "file_bytes" in self._limits else None
 
     # --- looks ---
 
@@ -103,11 +100,13 @@ class Bounds:
         self._rest = 0.0  # a storm of forks is quick
         if count > most // 4:
             trees.take_over()
-        return ("limit", f"it had more processes than its limit of {most}") if count > most else None
+        if count > most:
+            return "limit", f"it had more processes than its limit of {most}"
+        return self._tasks_were_refused()
 
     def _memory(self) -> Excess | None:
         if self._controllers.memory:
-            return self._out_of_memory() if self._controllers.oom_kills() > self._oom_kills else None
+            return self._memory_was_refused()
         most, pids = self._limits["memory_bytes"], self._pids()
         if sum(resident_bytes(pid) for pid in pids) <= most or time.monotonic() < self._pss_due:
             return None
@@ -119,7 +118,7 @@ class Bounds:
 
     def _cpu_time(self) -> Excess | None:
         if self._controllers.cpu:
-            used = self._controllers.cpu_seconds() - self._cpu_before
+            used = self._controllers.rise(self._controllers.cpu_seconds)
         else:
             used = self._cpu.seconds(self._pids())
         return self._too_long() if used > self._limits["cpu_seconds"] else None
@@ -135,6 +134,25 @@ class Bounds:
         self._rest, self._walked = max(SANDBOX_SECONDS, COST * self._walked), 0.0
         most = self._limits["sandbox_bytes"]
         return ("limit", f"its sandbox grew beyond its limit of {in_units(most)}") if size > most else None
+
+    def _too_large(self, exit_code: int) -> Excess | None:
+        """A program that ignores SIGXFSZ, as Python does, is told by a failed write, and ends as it likes."""
+        if exit_code < 0 and exit_code not in (-signal.SIGXFSZ, -signal.SIGABRT):
+            return None
+        most = self._limits["file_bytes"]
+        found = grown.file_of_size(self._sandbox_path, most, self._controllers.claimed_at)
+        if not found and exit_code != -signal.SIGXFSZ:
+            return None
+        return "limit", f"a file of it grew beyond its limit of {in_units(most)}" + (f": {found}" if found else "")
+
+    def _memory_was_refused(self) -> Excess | None:
+        return self._out_of_memory() if self._controllers.rise(self._controllers.oom_kills) > 0 else None
+
+    def _tasks_were_refused(self) -> Excess | None:
+        if self._controllers.rise(self._controllers.forks_refused) <= 0:
+            return None
+        most, tasks = self._limits["processes"], self._controllers.most_tasks
+        return "limit", f"it had more than the {tasks} processes and threads that its limit of {most} processes allows"
 
     def _out_of_memory(self) -> Excess:
         return "out-of-memory", f"it used more memory than its limit of {in_units(self._limits['memory_bytes'])}"

@@ -36,17 +36,25 @@ def parent() -> str:
 
 
 def limits_memory(path: str) -> bool:
-    """Whether groups below have the memory controller; it is turned on where that is possible."""
+    """Whether groups below have the memory controller; it is turned on where that is possible, and with it the one for
+    tasks. Alone that would do harm: the kernel turns it on beside processes, and groups below take none then."""
+    if not _turned_on(path, "memory"):
+        return False
+    _turned_on(path, "pids")
+    return True
+
+
+def _turned_on(path: str, controller: str) -> bool:
     switch = f"{path}/cgroup.subtree_control"
     try:
         with open(f"{path}/cgroup.controllers", encoding="ascii") as file:
-            if "memory" not in file.read().split():
+            if controller not in file.read().split():
                 return False
         with open(switch, encoding="ascii") as file:
-            if "memory" in file.read().split():
+            if controller in file.read().split():
                 return True
         with open(switch, "w", encoding="ascii") as file:
-            file.write("+memory")
+            file.write(f"+{controller}")
     except OSError:
         return False  # most often: there are processes in it
     return True

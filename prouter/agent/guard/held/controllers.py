@@ -1,32 +1,58 @@
-"""What the kernel limits and counts for a whole job in cgroups: memory and CPU time; version 2, else version 1.
+"""What the kernel limits and counts for a whole job in cgroups: memory, CPU time, tasks; version 2, else version 1.
 
 A version 2 group with the memory controller needs a parent without processes; cgroup.py looks for one. CPU time is
 counted in every version 2 group. Version 1 groups are made only for the limits that a job has.
+
+Tasks are processes and threads, and nobody limits threads to so few: what the kernel keeps is a net, far enough above
+the limit of processes that only a storm meets it, and so near that no storm takes the machine, however late those are
+who count processes (bounds.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import cgroup
 
 CGROUP1, CGROUP2 = "cgroup1", "cgroup2"
 PROBE = "probe-"
+TASKS_FACTOR, TASKS_MORE = 4, 1024
+"""The threads of one program on a machine with many processors are some hundreds, whatever its limit of processes."""
+MOST_TASKS = 1 << 22
+"""There are no more pids; the kernel takes no such limit."""
+V1_CONTROLLERS = ("memory", "cpuacct", "pids")
 
 
 @dataclass
 class Controllers:
-    """Of one job. Counters may stand above zero when its group was there before: what counts is how far they rise."""
+    """Of one run of a job. Counters may stand above zero when its group was there before: what counts is how far they
+    rise above `before`."""
 
     memory: str = ""
     """CGROUP1, CGROUP2 or empty: nobody limits it here."""
     cpu: str = ""
+    tasks: str = ""
+    most_tasks: int = 0
+    """More is refused by the kernel, where `tasks` says that it does so."""
     made: dict[str, str] = field(default_factory=dict)
     """Version 1 groups that are the job's own, by controller."""
     group: str = ""
     """Of version 2, empty when there is none."""
+    before: dict[str, float] = field(default_factory=dict)
+    """Counters before anything ran, by name of their method."""
+    claimed_at: float = field(default_factory=time.time)
+
+    def remember(self) -> None:
+        """What stands there already."""
+        self.before = {count.__name__: count() for count in (self.oom_kills, self.forks_refused, self.cpu_seconds)}
+
+    def rise(self, count: Callable[[], float]) -> float:
+        """Of one of the counters below."""
+        return count() - self.before.get(count.__name__, 0)
 
     def enter(self) -> None:
         """Put this process into the version 1 groups. Raises OSError."""
@@ -45,6 +71,16 @@ class Controllers:
         groups = cgroup.below(self.made["memory"]) if self.memory else ()
         return sum(_field(f"{group}/memory.oom_control", "oom_kill") for group in groups)
 
+    def forks_refused(self) -> int:
+        """Times that a process or a thread was one too many. Older kernels count those, too, for which there was no
+        room above this group: such are none of its limit's where the kernel knows its peak (Linux 6.1)."""
+        if not self.tasks:
+            return 0
+        top = self.group if self.tasks == CGROUP2 else self.made["pids"]
+        if int(_read(f"{top}/pids.peak") or self.most_tasks) < self.most_tasks:
+            return 0
+        return sum(_field(f"{group}/pids.events", "max") for group in cgroup.below(top))
+
     def cpu_seconds(self) -> float:
         if self.cpu == CGROUP2:
             return _field(f"{self.group}/cpu.stat", "usage_usec") / 1e6
@@ -61,18 +97,27 @@ def claim(job: str, group: str, limits: dict[str, int]) -> Controllers:
             found.cpu = CGROUP2
         elif path := _make_v1(job, "cpuacct"):
             found.made["cpuacct"], found.cpu = path, CGROUP1
+    if "processes" in limits:
+        _claim_tasks(job, found, TASKS_FACTOR * limits["processes"] + TASKS_MORE)
+    found.remember()
     return found
 
 
+def of(job: str) -> list[str]:
+    """Version 1 groups that a job has, whoever made them from where we are."""
+    paths = {f"{above}/{cgroup.PREFIX}{job}" for above in map(_v1_own, V1_CONTROLLERS) if above}
+    return [path for path in sorted(paths) if os.path.isdir(path)]
+
+
 def kinds() -> dict[str, str]:
-    """How memory and CPU time can be limited here: CGROUP1 or CGROUP2 by name of the limit; tried, not guessed."""
+    """How the kernel can limit here: CGROUP1 or CGROUP2 by name of the limit; tried, not guessed."""
     name = f"{PROBE}{os.getpid()}"
     group = cgroup.make(name)
-    found = claim(name, group, {"memory_bytes": 1 << 30, "cpu_seconds": 1})
+    found = claim(name, group, {"memory_bytes": 1 << 30, "cpu_seconds": 1, "processes": 1})
     found.remove()
     if group:
         cgroup.remove(group)
-    pairs = {"memory_bytes": found.memory, "cpu_seconds": found.cpu}
+    pairs = {"memory_bytes": found.memory, "cpu_seconds": found.cpu, "processes": found.tasks}
     return {limit: kind for limit, kind in pairs.items() if kind}
 
 
@@ -92,6 +137,24 @@ def _claim_memory(job: str, found: Controllers, limit: int) -> None:
         cgroup.remove(path)
         return
     found.made["memory"], found.memory = path, CGROUP1
+
+
+def _claim_tasks(job: str, found: Controllers, most: int) -> None:
+    if most >= MOST_TASKS:
+        return
+    if found.group and os.path.exists(f"{found.group}/pids.max"):
+        with contextlib.suppress(OSError):
+            _write(f"{found.group}/pids.max", most)
+            found.tasks, found.most_tasks = CGROUP2, most
+            return
+    if not (path := _make_v1(job, "pids")):
+        return
+    try:
+        _write(f"{path}/pids.max", most)
+    except OSError:
+        cgroup.remove(path)
+        return
+    found.made["pids"], found.tasks, found.most_tasks = path, CGROUP1, most
 
 
 def _limit_v1(path: str, limit: int) -> bool:
