@@ -103,7 +103,7 @@ async def test_one_dies_and_only_what_it_carried_is_cut(fleet: Fleet, tmp_path: 
         assert all(isinstance(answer, aiohttp.ClientError) for answer in cut), "what it carried is cut"
         assert whole == [200] * CARRIED, "what the other one carried is not"
         late = [why for began, why in load.failed if began > died + ENOUGH_SECONDS]
-        figures.record("R12", "requests that were cut when a router died", len(load.failed))
+        figures.record("R12", "requests that were cut when a router died", len(load.failed) + len(cut))
         figures.record("R12", "requests that failed behind its death", len(late), goal=0)
         figures.record("R12", "requests through the other router that failed", len(direct.failed), goal=0)
         assert not late, late[:5]

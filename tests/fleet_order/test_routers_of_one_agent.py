@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from prouter.client import Client, Job
@@ -96,6 +97,31 @@ async def test_jobs_and_agents_are_the_same_at_both_within_a_second(fleet: Fleet
             await agree()
         assert len((await told(one))["jobs"]) == 2
         assert (await told(one))["agents"][0]["jobs"] == 2
+
+
+async def test_a_job_that_waits_at_one_is_unknown_to_the_other_until_it_is_made(fleet: Fleet) -> None:
+    async with two_routers(fleet, "jobs.capacity=1") as (one, other, agent):
+        named, uid = {"type": "uid", "uid": agent.uid}, new_uid()
+        first = await one.create(named)
+
+        async def told_of_it(client: Client) -> tuple[int, Any]:
+            async with client.session.get(f"{client.url}/jobs/{uid}") as answer:
+                return answer.status, await answer.json()
+
+        async def is_made(client: Client) -> bool:
+            status, job = await told_of_it(client)
+            return status == 200 and job["agent"] is not None
+
+        body = {"agent": named, "uid": uid}
+        async with one.session.post(f"{one.url}/jobs/create?queue=60", json=body) as answer:
+            assert answer.status == 202
+        status, job = await told_of_it(one)
+        assert (status, job["state"], job["agent"]) == (200, "NEW", None)
+        status, problem = await told_of_it(other)
+        assert (status, problem["type"]) == (404, "urn:prouter:job-not-found")
+        await first.remove()
+        for client in (one, other):
+            await eventually(partial(is_made, client), what="the job, once there is room")
 
 
 async def test_a_job_made_through_one_is_a_job_of_the_other_at_once(fleet: Fleet) -> None:
