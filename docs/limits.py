@@ -23,6 +23,7 @@ from prouter.core.jobs.unheard import ASK_SECONDS, MOST_A_SECOND
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
 from prouter.pipe.answer import MAX_INTERIM
+from prouter.pipe.asking import UNDER_WAY
 from prouter.pipe.pool import PoolLimits
 from prouter.pipe.unsent import UNSENT_BELOW_BYTES, UNSENT_BYTES
 from prouter.plugins.debug_state import DebugState
@@ -61,6 +62,7 @@ FIXED: Mapping[str, float] = {
     "fixed: last output": DRAIN_SECONDS,
     "fixed: kept back": WebLimits().kept_back,
     "fixed: kept back from pipes": KEPT_BACK,
+    "fixed: opening": UNDER_WAY,
     "fixed: held": WebLimits().held_bytes,
     "fixed: unsent": UNSENT_BYTES,
     "fixed: unsent below": UNSENT_BELOW_BYTES,
