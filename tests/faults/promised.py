@@ -217,7 +217,10 @@ ROWS: Mapping[str, Row] = {
         ),
     ),
     "R15": Row(
-        "a tenth of a processor", {"test_a_starved_daemon_raises_no_false_alarm": 2}, ("links lost*",), alone=True
+        "a tenth of a processor",
+        {"test_a_starved_daemon_raises_no_false_alarm": 11},
+        ("links lost*", "longest silence*"),
+        alone=True,
     ),
     "R16": Row(
         "clocks that jump",
@@ -242,7 +245,9 @@ ROWS: Mapping[str, Row] = {
             "counts that are not as before a soak",
             "processes that nobody waited for",
             *_each("{}: growth of its memory in the second half", ("router", "agent", "killed agent")),
+            *_each("{}: slope of its memory in the second half", ("router", "agent", "killed agent")),
             "faults",
+            "kinds of faults",
         ),
     ),
     "R22": Row(
