@@ -20,7 +20,7 @@ from prouter.testing import AgentDaemon, Fleet, eventually
 
 FAKE_CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 SHARED = Path("/dev/shm")
-pytestmark = pytest.mark.skipif(not FAKE_CLOCK.exists(), reason="needs faketime")
+pytestmark = [pytest.mark.skipif(not FAKE_CLOCK.exists(), reason="needs faketime"), pytest.mark.timeout(300)]
 
 SCALE = 10.0 if LONG else 1.0
 TIMEOUT_SECONDS = 2.5 * SCALE

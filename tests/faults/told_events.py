@@ -28,10 +28,18 @@ ALL_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """What is looked at of one: an hour has a hundred thousand of them."""
+
     number: int
     boot: str
     kind: str
-    data: dict[str, Any]
+    subject: str
+    """The job, or the agent."""
+    state: str
+    """The job's, or whether the agent is linked."""
+    removed: bool
+    facts: int
+    """The same of two events that say the same of a job."""
 
 
 class Follower:
@@ -83,15 +91,20 @@ class Follower:
 
     def _take(self, told: Event) -> None:
         self.events.append(told)
-        if told.kind == "job":
-            self._told.add((told.data["job"]["uid"], told.data["job"]["state"]))
+        self._told.add((told.subject, told.state))
 
 
 def event(words: str) -> Event:
     """Of a `gap`, which has no id, the number is 0."""
     fields = dict(line.split(": ", 1) for line in words.strip().splitlines())
     boot, _, number = fields.get("id", "-0").rpartition("-")
-    return Event(int(number), boot, fields["event"], json.loads(fields["data"]))
+    data = json.loads(fields["data"])
+    about = data.get("job") or data.get("agent") or {}
+    state = about.get("state") or ("linked" if data.get("connected") else "away")
+    facts = json.dumps({name: value for name, value in about.items() if name not in MAY_DIFFER}, sort_keys=True)
+    return Event(
+        int(number), boot, fields["event"], about.get("uid", ""), state, data.get("removed", False), hash(facts)
+    )
 
 
 def mistold(events: Sequence[Event], ended: Collection[str], removed: Collection[str]) -> list[str]:
@@ -100,35 +113,33 @@ def mistold(events: Sequence[Event], ended: Collection[str], removed: Collection
     wrong = []
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))) or len({each.boot for each in events}) != 1:
         wrong.append("events are missing, or came twice")
-    jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    agents: dict[str, list[bool]] = defaultdict(list)
+    told: dict[str, dict[str, list[Event]]] = {"job": defaultdict(list), "agent": defaultdict(list)}
     for each in events:
-        if each.kind == "job":
-            jobs[each.data["job"]["uid"]].append(each.data)
-        elif each.kind == "agent":
-            agents[each.data["agent"]["uid"]].append(each.data["connected"])
+        if each.kind in told:
+            told[each.kind][each.subject].append(each)
         else:
             wrong.append(f"an event that nothing here is the reason of: {each}")
-    wrong += [f"{agent} came, or went, twice" for agent, told in agents.items() if repeats(told)]
-    for job, told in jobs.items():
-        wrong += [f"job {job}: {words}" for words in misled(told)]
+    for agent, its in told["agent"].items():
+        if repeats([each.state for each in its]):
+            wrong.append(f"agent {agent} came, or went, twice")
+    for job, its in told["job"].items():
+        wrong += [f"job {job}: {words}" for words in misled(its)]
     for what, state, expected in (("end", "FINISHED", ended), ("removal", "CLOSED", removed)):
         for job in expected:
-            count = [each["job"]["state"] for each in jobs[job]].count(state)
+            count = [each.state for each in told["job"][job]].count(state)
             if count != 1:
                 wrong.append(f"job {job}: its {what} was told {count} times")
     return wrong
 
 
-def misled(told: Sequence[dict[str, Any]]) -> Iterable[str]:
+def misled(told: Sequence[Event]) -> Iterable[str]:
     """Of one job, which runs once."""
-    places = [ORDER.index(each["job"]["state"]) for each in told]
-    if places != sorted(places):
-        yield f"it went back: {[each['job']['state'] for each in told]}"
-    facts = [{name: each["job"][name] for name in each["job"].keys() - MAY_DIFFER} for each in told]
-    if repeats(facts):
-        yield f"the same was told twice: {facts}"
-    if [each["removed"] for each in told] != [state == len(ORDER) - 1 for state in places]:
+    states = [each.state for each in told]
+    if states != sorted(states, key=ORDER.index):
+        yield f"it went back: {states}"
+    if repeats([each.facts for each in told]):
+        yield f"the same was told twice: {states}"
+    if [each.removed for each in told] != [state == "CLOSED" for state in states]:
         yield "it is said to be removed, and is not, or the other way round"
 
 
