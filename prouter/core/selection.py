@@ -20,7 +20,7 @@ from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest
 from prouter.model.plugin import Candidate, Selector
 from prouter.model.resources import shortage
-from prouter.model.selection import no_agent, reasons
+from prouter.model.selection import KEPT, no_agent, reasons
 from prouter.model.trail import choosing, current, is_dry_run
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.checking import check
@@ -160,7 +160,7 @@ class Selection:
         short = shortage(request.resources, seen.capacity, seen.used)
         if short is not None and seen is not info:
             short = shortage(request.resources, info.capacity, info.used)
-            short = short or "what is free there is for jobs that wait in the queue"
+            short = short or KEPT
         if short is not None or not self._hooks.implemented("prouter_filter_agent"):
             return short
         answer: tuple[str, Refusal] | None = await self._hooks.veto(

@@ -16,6 +16,8 @@ from prouter.model.trail import current, tell_ranking
 
 AWAY = "it is away for the moment"
 """Why an agent is not taken that was connected not long ago."""
+KEPT = "what is free there is for jobs that wait in the queue"
+"""Why it is not taken by who does not wait there."""
 
 
 def is_connected(agents: Agents, uid: AgentUid) -> bool | None:

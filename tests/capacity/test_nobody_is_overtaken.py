@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
-from queueing import ANY, ask, create, info, placed, position, waiting
+from queueing import ANY, SLEEP, ask, create, info, placed, position, waiting
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.queue.holds import View
@@ -52,6 +52,28 @@ async def test_a_large_job_is_not_starved_by_small_ones(fleet) -> None:
         assert await position(client, later) == 1
         await ask(client, "DELETE", f"/jobs/{large}")
         assert await placed(client, later) == agent.uid
+
+
+async def test_jobs_that_run_again_and_again_starve_nobody(fleet) -> None:
+    router, agent = await fleet.pair("jobs.capacity=10", "jobs.resources.gpu=2")
+    async with router.client() as client:
+        runs, over, none = [await client.create(ANY, resources=asked) for asked in ({"gpu": 1}, {"gpu": 1}, {})]
+        await runs.start(SLEEP, port_expected_count=0)
+        for job in (over, none):
+            await job.start(["true"], port_expected_count=0)
+            await job.wait()
+        large = await waiting(client, 1, resources={"gpu": 2})
+        refused = (await ask(client, "POST", f"{over.path}/restart")).retryable("no-agent")
+        assert "what is free there is for jobs that wait in the queue" in refused
+        assert (await ask(client, "POST", f"{runs.path}/restart")).status == 409, "it runs, that counts more"
+        assert (await ask(client, "POST", f"{none.path}/restart")).status == 200, "of what nobody waits for"
+        await runs.stop(grace_seconds=0)
+        await runs.wait()
+        again = await asyncio.gather(*(ask(client, "POST", f"{job.path}/restart") for job in (over, runs) * 2))
+        assert {answer.status for answer in again} == {503}
+        assert await placed(client, large) == agent.uid
+        await ask(client, "DELETE", f"/jobs/{large}")
+        assert (await ask(client, "POST", f"{over.path}/restart")).status == 200, "nobody waits any more"
 
 
 async def test_who_waits_for_one_agent_does_not_keep_others_from_another(fleet) -> None:

@@ -15,6 +15,7 @@ from prouter.core.jobs.calls import JobCalls
 from prouter.core.jobs.unsure import Unsure
 from prouter.core.provisioning import Provisioning
 from prouter.core.queue.queue import JobQueue
+from prouter.core.queue.turns import in_turn
 from prouter.core.selection import Selection, View
 from prouter.errors import (
     AgentAway,
@@ -293,6 +294,7 @@ class JobsService:
             return _learn(entry, await calls.start(ref.job, replace(request, base_paths=paths), key))
 
     async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
+        await in_turn(self._queue, self._directory.entry(ref.agent), ref.job)
         entry, calls = self._calls(ref)
         with self._acting.on(ref):
             return _learn(entry, await calls.restart(ref.job, key))
