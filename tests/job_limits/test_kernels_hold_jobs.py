@@ -97,6 +97,22 @@ def groups(facts: dict[str, Any]) -> dict[str, Path]:
     return {name: place for place in places for mark, name in marks.items() if (place / mark).exists()}
 
 
+@pytest.mark.skipif("auto" not in CGROUPS, reason="this run has no cgroups")
+def test_what_a_kernel_of_version_1_offers_is_used() -> None:
+    """Looked for here as most systems have it, and not by what is tested."""
+    second = Path(cgroup.parent() or "/nowhere", "cgroup.controllers")
+    of_second = second.read_text().split() if second.exists() else []
+    pairs = {"memory_bytes": "memory", "cpu_seconds": "cpuacct", "processes": "pids"}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, name, own = line.split(":", 2)
+        probe = Path(f"/sys/fs/cgroup/{name}{own}", f"test-{secrets.token_hex(8)}")
+        with contextlib.suppress(OSError):
+            probe.mkdir()
+            probe.rmdir()
+            for limit in (limit for limit, controller in pairs.items() if controller == name):
+                assert KINDS.get(limit) == "cgroup1" or name in of_second or limit == "cpu_seconds", (limit, KINDS)
+
+
 @pytest.mark.skipif(not KINDS, reason="no cgroup that limits anything can be made here")
 async def test_a_running_job_is_in_groups_that_have_its_limits(fleet: Fleet) -> None:
     router, agent = await fleet.pair("jobs.cgroups=auto")
