@@ -10,6 +10,7 @@ from benchmarks.rows import Measured, in_order
 OURS, ASYNCIO, CHP, NGINX = "prouter (uvloop)", "prouter (asyncio)", "configurable-http-proxy x1", "nginx x2"
 OTHERS = ("nginx x1", NGINX, "haproxy x2", CHP, "configurable-http-proxy x2")
 REQUESTS = ("rate", "cpu_us", "p50_ms", "p99_ms")
+MORE_IS_BETTER = ("rate", "gib_s")
 TRANSFER = ("gib_s", "cpu_s_gib", "memory_mib")
 
 
@@ -26,8 +27,10 @@ class Told:
 TOLD = {
     "get32": Told("GET over 32 connections", (*REQUESTS, "memory_mib"), "cpu_us"),
     "get256": Told("GET over 256 connections", REQUESTS, "cpu_us"),
+    "burst": Told("GET over 256 connections in the first second from cold", ("rate", "p50_ms", "p99_ms"), "p99_ms"),
     "headers": Told("GET with twelve browser headers", REQUESTS, "cpu_us"),
     "unlike": Told("GET with other headers each time", REQUESTS, "cpu_us"),
+    "post": Told("POST of 100 bytes over 32 connections", REQUESTS, "cpu_us"),
     "new": Told("GET on a new connection each", REQUESTS, "cpu_us"),
     "down": Told("1 GiB down", TRANSFER, "cpu_s_gib"),
     "up": Told("1 GiB up", TRANSFER, "cpu_s_gib"),
@@ -115,6 +118,15 @@ def ratio(measured: Measured, load: str, figure: str, ours: str, theirs: str) ->
     """The median of the rounds' ratios."""
     found = ratios(measured, load, figure, ours, theirs)
     return statistics.median(found) if found else None
+
+
+def worse(measured: Measured, load: str, figure: str, ours: str, theirs: str) -> float | None:
+    """How many times as bad ours is, in two digits, as the median of the rounds; None where it is not worse."""
+    found = ratio(measured, load, figure, ours, theirs)
+    if not found:
+        return None
+    times = round(1 / found if figure in MORE_IS_BETTER else found, 2)
+    return times if times > 1 else None
 
 
 def rounds(measured: Measured) -> int:

@@ -24,6 +24,7 @@ from benchmarks.proxies.systems import System, needed
 
 SOCKETS = Path(__file__).resolve().parent / "sockets.py"
 UNLIKE = Path(__file__).resolve().parent / "unlike.lua"
+POST = Path(__file__).resolve().parent / "post.lua"
 BROWSER = [
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -104,13 +105,19 @@ async def said(words: list[str]) -> str:
 
 
 async def wrk(system: System, length: Length, connections: int, *headers: str, script: Path | None = None) -> Figures:
-    """GETs of 100 bytes as fast as they are answered."""
+    """GETs of 100 bytes as fast as they are answered, or what the script asks for."""
     words = [needed("wrk"), "-t1", f"-c{connections}", f"-d{length.seconds}s", "--latency", "--timeout", "30s"]
     words += [word for header in headers for word in ("-H", header)]
     words += ["-s", str(script)] if script is not None else []
     async with watched(system) as taken:
         text = await said([*words, f"http://{system.host}:{system.port}{system.prefix}/hundred"])
     return wrk_figures(text) | _each(taken, wrk_count(text))
+
+
+async def burst(system: System, length: Length) -> Figures:
+    """The first second of 256 connections, of a system that was just started and has had one for a second."""
+    await wrk(system, Length(1, 0), 1)
+    return await wrk(system, Length(1, 0), 256)
 
 
 def wrk_count(text: str) -> int:
@@ -262,8 +269,10 @@ async def idle(system: System, length: Length) -> Figures:
 LOADS: Mapping[str, Load] = {
     "get32": lambda system, length: wrk(system, length, 32),
     "get256": lambda system, length: wrk(system, length, 256),
+    "burst": burst,
     "headers": lambda system, length: wrk(system, length, 32, *BROWSER),
     "unlike": lambda system, length: wrk(system, length, 32, script=UNLIKE),
+    "post": lambda system, length: wrk(system, length, 32, script=POST),
     "new": lambda system, length: wrk(system, length, 32, "Connection: close"),
     "down": down,
     "up": up,

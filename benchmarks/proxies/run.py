@@ -1,6 +1,6 @@
 """The command: interleaved rounds of all systems under all loads, the raw rows, the tables and the chart.
 
-python -m benchmarks.proxies.run [--rounds 5] [--seconds 4] [--only get32,down] [--systems ...] [--quick] [--out D]
+python -m benchmarks.proxies.run [--rounds 5] [--seconds 3] [--only get32,down] [--systems ...] [--quick] [--out D]
 python -m benchmarks.proxies.run --tell       measures nothing: the pages again, of the raw rows that are there
 
 Without --only, --systems, --quick and --out the raw rows and the pages of the repository become those of this run.
@@ -29,10 +29,14 @@ from benchmarks.rows import RESULTS, Keeper, Measured, Row, read, without_noise
 QUICK_OUT = Path("out") / "bench"
 QUICK_SYSTEMS = ("nginx x2", "configurable-http-proxy x1", "prouter (uvloop)")
 QUICK_LOADS = ("get32", "headers", "new", "down", "up", "sockets")
-FRESH = ("idle",)
+FRESH = ("idle", "burst")
 """Loads for which a system is started anew: what it has kept of other loads would hide what these take."""
-WARM = {"get32": 2, "new": 1}
-"""Seconds of loads before the first round: Node.js compiles, pools fill."""
+FEWER = ("burst", "headers", "unlike", "post")
+"""Loads that only those have in a table of the README, so that a run stays within half an hour."""
+COMPILE_SECONDS = 2
+"""Of GETs on each system before the first round: Node.js compiles."""
+WARM = Length(1, GIB // 16)
+"""Of the same load before each measurement: systems keep what was opened for between seconds and an hour."""
 PROGRAMS = {"nginx": ("nginx", "-v"), "haproxy": ("haproxy", "-v"), "node": ("node", "-v"), "wrk": ("wrk", "-v")}
 
 
@@ -50,7 +54,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4, help="of each load in a round")
+    parser.add_argument("--seconds", type=int, default=3, help="of each load in a round")
     parser.add_argument("--only", default="", help="loads, with commas")
     parser.add_argument("--systems", default="", help="with semicolons, since names have commas")
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer systems, loads, rounds and seconds")
@@ -58,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where raw rows go")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = 3, 2
+        options.rounds, options.seconds = 3, 1
         options.only = options.only or ",".join(QUICK_LOADS)
         options.systems = options.systems or ";".join(QUICK_SYSTEMS)
     part = options.quick or options.only or options.systems
@@ -75,6 +79,7 @@ def pairs(options: argparse.Namespace, there: list[str], number: int) -> Iterato
     for load in options.loads:
         for name in there if number % 2 == 0 else reversed(there):
             compared = load in TOLD and (name in SYSTEMS or load == "get32")
+            compared = compared and (load not in FEWER or name in ("direct", *telling.SHORT))
             wanted = compared or (load not in TOLD and name == OURS)
             if wanted:
                 yield load, name
@@ -84,6 +89,7 @@ async def measure(options: argparse.Namespace, kept: Path) -> Measured:
     """All systems run for the whole time."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
     told = {name: getattr(options, name) for name in ("rounds", "seconds", "loads", "names")}
+    told["warm_seconds"] = WARM.seconds
     about = machine.about(PROGRAMS, told)
     about["versions"]["configurable-http-proxy"] = chp_version()
     keeper = Keeper(kept, about)
@@ -97,9 +103,9 @@ async def measure(options: argparse.Namespace, kept: Path) -> Measured:
                     systems[name] = await stack.enter_async_context({**SYSTEMS, **USED}[name](Path(base)))
                 except Missing as missing:
                     print(f"{name} is left out: {missing}", file=sys.stderr)
-            for load, seconds in WARM.items():
-                for name, system in systems.items():
-                    await one(load, name, system, Length(seconds, 0), Path(base))
+            for system in systems.values():
+                with contextlib.suppress(Broken):
+                    await LOADS["get32"](system, Length(COMPILE_SECONDS, 0))
             for number in range(options.rounds):
                 for load, name in pairs(options, list(systems), number):
                     row = await one(load, name, systems[name], length, Path(base))
@@ -109,11 +115,14 @@ async def measure(options: argparse.Namespace, kept: Path) -> Measured:
 
 
 async def one(load: str, name: str, system: System, length: Length, base: Path) -> Row:
-    """A row; of a load that could not be measured one with an error and without figures."""
+    """A row, measured behind a short while of the same load, but where that would spoil it; of a load that could not
+    be measured a row with an error and without figures."""
     row: dict[str, object] = {"load": load, "system": name, "at": round(time.time(), 1)}
     figures: Figures
-    before = stolen_seconds()
     try:
+        if load not in FRESH:
+            await LOADS[load](system, WARM)
+        before = stolen_seconds()
         if load in FRESH:
             async with {**SYSTEMS, **USED}[name](base) as another:
                 figures = await LOADS[load](another, length)

@@ -22,14 +22,19 @@ from benchmarks.proxies.figures import (
     ratio,
     rounds,
     systems,
+    worse,
 )
 from benchmarks.rows import Measured, in_order
 
 MARK = "the benchmark's table"
+SLOWER_MARK = "what is slower"
 IMAGE = pages.IMAGES / "benchmark.svg"
 SHORT = (NGINX, "haproxy x2", CHP, OURS, ASYNCIO)
 """The columns of the README."""
 SHORT_FIGURES = {"cpu_us": "us", "rate": "/s", "cpu_s_gib": "s", "gib_s": "GiB/s", "p99_ms": "ms p99", "mib": "MiB"}
+SHORT_FIGURES["memory_mib"] = "MiB"
+SHORT_MORE = {"get32": "memory_mib", "get256": "p99_ms", "beside": "gib_s"}
+"""What the README says of a load besides what it costs and how much went through."""
 RELIABLE_ROUNDS = 5
 VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 
@@ -39,7 +44,8 @@ def short(measured: Measured) -> str:
     return "\n\n".join(
         (
             short_table(measured),
-            f"CPU time of one request (of one GiB) in all processes of a proxy, and how much went through. "
+            f"CPU time of one request (of one GiB) in all processes of a proxy, and how much went through; in the "
+            f"first row their memory under that load, too, and beside a download how much of that went through. "
             f"Medians of interleaved rounds ({rounds(measured)}) on one machine with {measured.about['cpus']} CPUs, "
             f"{measured.about['at'][:10]}; prouter is two hops with all its plugins on.{_doubt(measured)}",
             beside(measured, [name for name in OTHERS if name in SHORT]),
@@ -52,9 +58,11 @@ def short(measured: Measured) -> str:
 def whole(measured: Measured) -> str:
     """For the page about performance."""
     seconds = measured.about["options"]["seconds"]
+    warm = measured.about["options"].get("warm_seconds")
+    behind = f", behind {warm} s of the same load" if warm else ""
     parts = [
         machine.told(measured.about),
-        f"Medians of interleaved rounds ({rounds(measured)}) of {seconds} s for each load.{_doubt(measured)}",
+        f"Medians of interleaved rounds ({rounds(measured)}) of {seconds} s for each load{behind}.{_doubt(measured)}",
         table(measured),
         "### Who is slower than whom",
         beside(measured),
@@ -80,7 +88,7 @@ def short_table(measured: Measured) -> str:
 
 
 def _cell(measured: Measured, load: str, name: str) -> str:
-    figures = in_order((TOLD[load].main, TOLD[load].figures[0]))
+    figures = in_order((TOLD[load].main, TOLD[load].figures[0], SHORT_MORE.get(load, TOLD[load].main)))
     values = [(figure, measured.median(figure, load=load, system=name)) for figure in figures]
     told = [f"{shown(value)} {SHORT_FIGURES[figure]}" for figure, value in values if value is not None]
     return " · ".join(told).replace(" /s", "/s")
@@ -109,16 +117,42 @@ def _head(names: list[str]) -> list[str]:
 
 
 def beside(measured: Measured, others: Iterable[str] = OTHERS) -> str:
-    """A line for each of the others: in what prouter costs more, in what less, by the main figure of each load."""
+    """A line for each of the others: in what prouter costs more, in what less, by the main figure of each load; and
+    where its slowest requests are slower and it needs more memory, if that is not the main figure."""
     lines = []
     for theirs in (name for name in others if name in systems(measured)):
         found = {load: ratio(measured, load, TOLD[load].main, OURS, theirs) for load in loads(measured)}
         known = {load: value for load, value in found.items() if value is not None}
         more = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value > 1]
         less = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value <= 1]
-        parts = [f"{word}: {', '.join(each)}" for word, each in (("dearer", more), ("cheaper", less)) if each]
+        late, fat = _also_worse(measured, "p99_ms", theirs), _also_worse(measured, "memory_mib", theirs)
+        told = (("dearer", more), ("slower at p99", late), ("more memory", fat), ("cheaper", less))
+        parts = [f"{word}: {', '.join(each)}" for word, each in told if each]
         lines.append(f"- **{theirs}**, {'; '.join(parts)}.")
     return "What prouter on uvloop costs, in multiples of what the other costs, beside\n\n" + "\n".join(lines)
+
+
+def _also_worse(measured: Measured, figure: str, theirs: str) -> list[str]:
+    """Loads of which this is not the main figure."""
+    found = {
+        load: worse(measured, load, figure, OURS, theirs)
+        for load in loads(measured)
+        if figure in TOLD[load].figures and figure != TOLD[load].main
+    }
+    return [f"{TOLD[load].title} {value:.2f}" for load, value in found.items() if value]
+
+
+def slower(measured: Measured) -> str:
+    """Each row of the whole table in which prouter on uvloop is worse than one of the others, and how many times."""
+    names = [name for name in OTHERS if name in systems(measured)]
+    lines = _head(["times as slow, as dear or as large as with", *names])
+    for load in loads(measured):
+        for figure in TOLD[load].figures:
+            found = [worse(measured, load, figure, OURS, theirs) for theirs in names]
+            if any(found):
+                cells = ["" if value is None else f"{value:.2f}" for value in found]
+                lines.append(f"| {TOLD[load].title}: {UNITS[figure]} | {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else "In no row."
 
 
 def _what(load: str) -> str:
@@ -194,3 +228,4 @@ def publish(measured: Measured) -> None:
     IMAGE.write_text(chart(measured))
     pages.fill(pages.README, MARK, short(measured))
     pages.fill(pages.PERFORMANCE, MARK, whole(measured))
+    pages.fill(pages.PERFORMANCE, SLOWER_MARK, slower(measured))

@@ -53,6 +53,29 @@ def test_it_is_said_who_is_slower_than_whom() -> None:
     assert f"**{CHP}**, cheaper: GET over 32 connections 0.25." in told
 
 
+def test_every_row_in_which_we_are_slower_is_named() -> None:
+    """p99, memory and what went through as well as what it costs; only against whom, and not where we are not."""
+    found = measured()
+    for row in found.rows:
+        if row["system"] == OURS and row["load"] == "get32":
+            row.update(p99_ms=24.0, rate=800.0, memory_mib=100.0)  # type: ignore[attr-defined]
+    lines = telling.slower(found).splitlines()
+    assert lines[0].endswith(f"| {NGINX} | {CHP} |")
+    assert lines[2:] == [
+        "| GET over 32 connections: a second | 1.25 | 1.25 |",
+        "| GET over 32 connections: us of CPU each | 2.00 |  |",
+        "| GET over 32 connections: ms p99 | 12.00 | 12.00 |",
+        "| GET over 32 connections: MiB of memory | 2.00 | 2.00 |",
+    ]
+    told = "slower at p99: GET over 32 connections 12.00; more memory: GET over 32 connections 2.00"
+    assert f"**{CHP}**, {told}; cheaper: GET over 32 connections 0.25." in telling.short(found)
+    assert "100 MiB" in telling.short_table(found)
+
+
+def test_a_load_that_older_rows_have_not_is_no_row() -> None:
+    assert "POST" not in telling.whole(measured()) + telling.short(measured()) + telling.slower(measured())
+
+
 def test_goals_that_do_not_hold_are_named_in_both_pages() -> None:
     assert "Those that do not are about: GET over 32 connections." in telling.short(measured())
     whole = telling.whole(measured())
@@ -125,6 +148,7 @@ def test_the_pages_say_what_the_rows_in_the_repository_say() -> None:
     readme, performance = pages.README.read_text("utf-8"), pages.PERFORMANCE.read_text("utf-8")
     assert pages.between(readme, telling.MARK) == telling.short(proxies)
     assert pages.between(performance, telling.MARK) == telling.whole(proxies)
+    assert pages.between(performance, telling.SLOWER_MARK) == telling.slower(proxies)
     assert pages.between(readme, basics.MARK) == basics.table(figures, basics.SHORT)
     assert pages.between(performance, basics.MARK) == basics.whole(figures)
     assert telling.IMAGE.read_text("utf-8") == chart(proxies)
