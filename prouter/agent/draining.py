@@ -71,7 +71,7 @@ class DrainSwitch:
                 raise ValueError(on)
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             aside = self._path.with_name(f"torn-{FILE}")
             with contextlib.suppress(OSError):
                 self._path.replace(aside)

@@ -167,6 +167,12 @@ ROWS: Mapping[str, Row] = {
     "R8": Row(
         "streams that stall",
         {"test_a_stalled_stream_holds_no_other_up": 10, "test_a_bulk_transfer_starves_nobody": 2},
+        (
+            "p99 of * when none stalls*, 1% stalled",
+            "p99 of * when none stalls*, 10% stalled",
+            "throughput of that when none stalls, *1% stalled",
+            "throughput of that when none stalls, *10% stalled",
+        ),
         alone=True,
     ),
     "R9": Row(
@@ -188,10 +194,12 @@ ROWS: Mapping[str, Row] = {
             "test_a_full_disk_loses_no_job": 0.3,
             "test_a_failing_disk_loses_no_job": 0.3,
             "test_a_router_with_a_full_disk_lives": 0.3,
+            "test_a_router_sets_torn_files_aside": 0.2,
         },
         (
             "uploads that were cut",
             "files that were neither old nor new",
+            "kept files that were neither old nor new",
             "temporary files that were left",
             "until an upload is told that there is no room",
             *_each("until 507 on a disk that is {}", ("filled", "without_names")),
@@ -254,7 +262,8 @@ ROWS: Mapping[str, Row] = {
         "every history explained",
         {
             "test_history_is_explained": 60,
-            "test_an_agent_may_die_at_any_write": 5,
+            "test_an_agent_may_die_at_any_write": 6,
+            "test_survivors_live_on_at_any_write": 8,
             "../proved/test_nothing_is_lost_in_any_order": 17,
             "../proved/test_anything_may_break_at_any_moment": 3,
             "../proved/test_the_model_finds_mistakes": 0.3,
@@ -264,6 +273,9 @@ ROWS: Mapping[str, Row] = {
             "calls acknowledged",
             "faults",
             "boundaries at which an agent died*",
+            "boundaries that were missed",
+            "boundaries of a surviving job that were missed",
+            *_each("boundaries of an exit record that were missed, agent {}", ("there", "away")),
             *(
                 f"{what} in the model, jobs that {jobs}"
                 for jobs in ("end with their agent", "outlive their agent")

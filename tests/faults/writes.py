@@ -1,7 +1,8 @@
 """System calls by which a daemon's threads change what is on disk: seen one by one, and a death at any of them.
 
 Belongs here: strace on a running daemon, and what its lines say. Does not: what the daemon is doing meanwhile, and what
-must be true afterwards. Only threads beside the main one are looked at, which does no file's work in a daemon of ours.
+must be true afterwards. Of a daemon only threads beside the main one are looked at, which does no file's work there;
+a process that has no other is looked at itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CALLS = (
     *("openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"),
     *("unlink", "unlinkat", "rmdir", "write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "fchmod"),
 )
-LINE = re.compile(r"^(?P<thread>\d+) +(?P<call>\w+)\((?P<rest>.*)$")
+LINE = re.compile(r"^(?:(?P<thread>\d+) +)?(?P<call>\w+)\((?P<rest>.*)$")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Write:
 @asynccontextmanager
 async def traced(pid: int, log: Path, *options: str) -> AsyncIterator[None]:
     """Until the context or the process ends."""
-    others = [task.name for task in sorted(Path(f"/proc/{pid}/task").iterdir()) if task.name != str(pid)]
+    others = [task.name for task in sorted(Path(f"/proc/{pid}/task").iterdir()) if task.name != str(pid)] or [str(pid)]
     words = [word for thread in others for word in ("-p", thread)]
     trace = ["strace", "-q", "-qq", "-y", "-s", "80", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *options]
     strace = subprocess.Popen([*trace, *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -59,8 +60,8 @@ def _looked_at(pid: int, thread: str) -> bool:
     return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/task/{thread}/status").read_text()
 
 
-def writes_below(place: Path, log: Path) -> Sequence[Write]:
-    """In the order in which they began."""
+def writes_below(place: Path | str, log: Path) -> Sequence[Write]:
+    """In the order in which they began. `place` is in what they write to, a name in it is enough."""
     found, counts = [], Counter[tuple[str, str]]()
     for line in log.read_text("utf-8", "replace").splitlines():
         match = LINE.match(line)

@@ -166,17 +166,17 @@ class GuardKeeper:
         job ended, if the guardian could say, and nothing of its tree is left."""
         found = await adoption.adopt(job, Path(job_directory), self._survival, self._patience)
         if found is not None:
-            return self._hold(job, found.answer, found.reader, found.writer, adoption.end_hard)
+            return self._hold(job, job_directory, found.answer, found.reader, found.writer, adoption.end_hard)
         over = await asyncio.to_thread(sweep.recover, str(job), Path(job_directory), self._patience)
-        return await self._without_guardian(job, over) if isinstance(over, sweep.Rest) else over
+        return await self._without_guardian(job, job_directory, over) if isinstance(over, sweep.Rest) else over
 
-    async def _without_guardian(self, job: JobUid, rest: sweep.Rest) -> Running:
+    async def _without_guardian(self, job: JobUid, directory: str, rest: sweep.Rest) -> Running:
         """A tree like one whose guardian has just died: it ends once nothing of it is left."""
         ours, theirs = socket.socketpair()
         theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         answer = {"started": rest.pid, "guardian": rest.pid, "cgroup": rest.cgroup, "controllers": rest.controllers}
-        return self._hold(job, answer, reader, writer, adoption.end_hard)
+        return self._hold(job, directory, answer, reader, writer, adoption.end_hard)
 
     async def destroy(self, job: JobUid, job_directory: str) -> None:
         """A tree that its guardian ended leaves nothing; this finds what a guardian that died itself left."""
@@ -226,11 +226,12 @@ class GuardKeeper:
         if "started" not in answer:
             writer.transport.abort()
             raise _failure(request, answer)
-        return self._hold(request.job, answer, reader, writer, self._end_hard)
+        return self._hold(request.job, request.job_directory, answer, reader, writer, self._end_hard)
 
     def _hold(
         self,
         job: JobUid,
+        directory: str,
         answer: Mapping[str, Any],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -245,6 +246,7 @@ class GuardKeeper:
             end_rest=lambda: asyncio.to_thread(
                 sweep.end_tagged, str(job), str(answer["cgroup"]), answer["controllers"]
             ),
+            account=lambda: asyncio.to_thread(sweep.account_of, Path(directory)),
             patience=self._patience,
         )
         self._trees.add(tree)

@@ -39,9 +39,11 @@ class GuardedTree:
         *,
         end_hard: Callable[[int, int], None],
         end_rest: Callable[[], Awaitable[Collection[int] | None]],
+        account: Callable[[], Awaitable[Exit | None]] | None = None,
         patience: float = 1.0,
     ) -> None:
-        """`patience`: the part of the times above that a guardian is given. `end_rest` returns whom nobody can end."""
+        """`patience`: the part of the times above that a guardian is given. `end_rest` returns whom nobody can end;
+        `account`, how the guardian wrote that the tree ended."""
         self.guardian = guardian
         self._patience = patience
         self._start_time = trees.start_time(guardian)
@@ -50,6 +52,7 @@ class GuardedTree:
         self._writer = writer
         self._end_hard = end_hard
         self._end_rest = end_rest
+        self._account = account
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._tails: list[asyncio.Future[str]] = []
         self._left = False
@@ -72,8 +75,18 @@ class GuardedTree:
                     tail.set_result("")
             if not self._exit.done() and not self._left:
                 await self._until_none_is_left()
+                ended = await self._written()
                 if not self._exit.done():
-                    self._exit.set_result(Exit(None, "agent-lost", time.time()))
+                    self._exit.set_result(ended or Exit(None, "agent-lost", time.time()))
+
+    async def _written(self) -> Exit | None:
+        """A guardian writes how a tree ended before it says so, and may die between the two."""
+        try:
+            async with asyncio.timeout(HARD_SECONDS * self._patience):
+                return await self._account() if self._account is not None else None
+        except (OSError, RuntimeError, MemoryError) as error:  # a TimeoutError is an OSError
+            log.error("how a tree of guardian %d ended can not be read: %s", self.guardian, str(error) or "no answer")
+            return None
 
     async def _until_none_is_left(self) -> None:
         """A disk or a freezer may hold them, and we may have no means to find them just now: then the job has not

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prouter.agent.guard.held import cgroup, trees
 from prouter.agent.guard.held import controllers as version_1
@@ -21,6 +21,7 @@ from prouter.errors import Unavailable
 from prouter.model.process import Exit
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 GUARDIAN_SECONDS = 5.0
 """For a guardian of an earlier agent to end its tree; it began when that agent died."""
@@ -58,7 +59,12 @@ def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | Rest | N
     left = end_tagged(job, group, controllers)
     if left:
         return Rest(min(left), group, controllers)
-    ended = _at_last(lambda: _read(directory / "exit.json"), patience)
+    return _at_last(lambda: account_of(directory), patience)
+
+
+def account_of(directory: Path) -> Exit | None:
+    """How the job's guardian wrote that its last run ended; None where there is nothing whole. Raises OSError."""
+    ended = _read(directory / "exit.json")
     if not ended:
         return None
     try:
@@ -155,7 +161,7 @@ def _if_it_can_be_read(directory: Path) -> dict[str, Any]:
     return {}
 
 
-def _at_last(read: Callable[[], dict[str, Any]], patience: float) -> dict[str, Any]:
+def _at_last(read: Callable[[], T], patience: float) -> T:
     """What is read, once that is possible. Raises Unavailable when it is not for long."""
     until = time.monotonic() + GUARDIAN_SECONDS * patience
     while True:
@@ -172,6 +178,6 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(MAX_FILE_BYTES))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

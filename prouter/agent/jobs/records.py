@@ -223,7 +223,7 @@ class JobDirectory:
         try:
             with path.open("r", encoding="utf-8", errors="surrogateescape") as file:
                 return json.loads(file.read(MAX_RECORD_BYTES))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} holds no whole record ({type(error).__name__})") from error
 
     def clean_sandbox(self) -> None:

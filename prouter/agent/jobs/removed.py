@@ -112,7 +112,7 @@ def _kept(place: Path) -> Sequence[tuple[float, str, JobRecord]]:
     try:
         kept = json.loads(place.read_bytes())
         return [(float(kept["at"]), str(kept["key"]), JobRecord.from_wire(kept["job"]))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("%s holds no removal and is deleted (%s)", place, type(error).__name__)
         with contextlib.suppress(OSError):
             place.unlink()

@@ -18,8 +18,8 @@ def asleep(agent: AgentDaemon, job: Job) -> bool:
     return (agent.sandbox(job) / ".pagent.stdout").read_bytes() == b"awake\n"
 
 
-WRONG = ("[]", '{"uid": 7}', "null")
-"""Whole JSON that is no record."""
+WRONG = ("[]", '{"uid": 7}', "null", "[" * 100_000)
+"""JSON that is no record."""
 
 
 def half(record: str) -> str:
@@ -86,7 +86,7 @@ async def test_torn_records_are_set_aside_with_a_message_and_the_agent_starts(fl
     async with router.client() as client:
         finished = await runs(client, agent, "open('result', 'w').close()")
         await finished.wait()
-        torn = [finished, *[await made(client, agent) for _ in range(5)]]
+        torn = [finished, *[await made(client, agent) for _ in range(len(WRONG) + 2)]]
         whole = await runs(client, agent, "pass")
         await whole.wait()
         agent.stop()
