@@ -16,7 +16,7 @@ import pytest
 from figures import LONG, Figures
 
 from prouter.client import Client, Job
-from prouter.testing import AgentDaemon, Fleet, eventually
+from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 FAKE_CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 SHARED = Path("/dev/shm")
@@ -130,13 +130,13 @@ async def is_kept(client: Client, agent: AgentDaemon) -> float:
 async def is_left_alone(client: Client, agent: AgentDaemon) -> float:
     """The same for a job that survives its agent, when no other one comes: its guardian ends it."""
     job = await started(client, agent, BUSY)
-    agent.kill()
-    return await ends_alone(job)
+    return await ends_alone(job, agent)
 
 
-async def ends_alone(job: Job) -> float:
-    """From now on nobody asks for it: how much later than the orphan timeout its end comes."""
+async def ends_alone(job: Job, without: RouterDaemon | AgentDaemon) -> float:
+    """Nobody asks for it any more: how much later than the orphan timeout its end comes."""
     begun, pid = time.monotonic(), int(job.info["pid"])
+    without.kill()
     await eventually(lambda: not alive(pid), seconds=ORPHAN_SECONDS + ROOM * LATE_SECONDS, what="the orphan's end")
     late = time.monotonic() - begun - ORPHAN_SECONDS
     assert late >= -0.1, "the orphan timeout came too early"
@@ -183,8 +183,7 @@ async def test_clocks_that_jump_change_nothing(fleet: Fleet, figures: Figures, c
             assert info["state"] == "RUNNING", info
             assert info["created_at"] <= info["started_at"], info
         connects = router.log.count("is connected,"), agent.log.count("linked to router")
-        router.kill()
-        orphan_late = await ends_alone(busy)
+        orphan_late = await ends_alone(busy, router)
     finally:
         over.set()
         await jumps
