@@ -83,13 +83,13 @@ FIXED: Mapping[str, float] = {
 def mistakes() -> Iterator[str]:
     """One sentence each."""
     known = dict(_defaults())
-    said = dict(_rows(PAGE.read_text("utf-8")))
-    for name, value in said.items():
+    said = list(_rows(PAGE.read_text("utf-8")))
+    for name, value in said:
         if name not in known:
             yield f"docs/limits.md: there is no {' '.join(name).strip()}"
         elif known[name] != value:
             yield f"docs/limits.md: {' '.join(name).strip()} is {known[name]:g} in the program, not {value:g}"
-    for name in known.keys() - said.keys():
+    for name in known.keys() - {name for name, _ in said}:
         if (name[0], name[1].rpartition(".")[0]) in WHOLE or name[1].startswith("fixed"):
             yield f"docs/limits.md: {' '.join(name).strip()} is not there"
 
