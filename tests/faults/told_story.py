@@ -65,11 +65,11 @@ class Story:
                 return
             self.is_told(step, told)
             self.answered += (step,)
-            if step == "start":
-                (self.agent.jobs / self.uid / "sandbox" / "go").touch()
 
     def is_told(self, step: str, told: Mapping[str, Any]) -> None:
         """Each answer, before the next step."""
+        if step == "start":
+            (self.agent.jobs / self.uid / "sandbox" / "go").touch()
 
     async def ask(self, step: str) -> tuple[int, Mapping[str, Any]]:
         create = {"agent": {"type": "uid", "uid": self.agent.uid}, "name": "story", "uid": self.uid}
