@@ -48,8 +48,9 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """For background work to end when it is cancelled."""
-TAKEN_SECONDS = 5.0
-"""When the router ends, for connections that came in time and were not accepted yet."""
+TAKEN_SECONDS = 15.0
+"""When the router ends, for connections that came in time and were not accepted yet: some hundred are taken within a
+tenth of a second, and on a machine that is busy with much else within seconds."""
 END_SECONDS = 1.75
 """For all that ends behind the last request, when that took all of its time."""
 
