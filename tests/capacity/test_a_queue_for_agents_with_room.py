@@ -147,6 +147,23 @@ async def test_it_goes_on_when_an_agent_comes_and_when_one_takes_jobs_again(flee
         assert await placed(client, uid) == agent.uid
 
 
+async def test_what_is_in_the_way_is_told_as_it_is_now(fleet) -> None:
+    router, agent = await fleet.pair("jobs.capacity=1", "client.reconnect_delay=0.2", "jobs.survive_agent=True")
+    async with router.client() as client:
+        job = await client.create(ANY)
+        uid = await waiting(client)
+        assert await _detail_has(client, uid, "it is full: 1 jobs, capacity 1")
+        await client.drain(agent.uid)
+        await job.remove()
+        await eventually(lambda: _detail_has(client, uid, "it is draining"))
+        agent.kill()
+        await eventually(lambda: _detail_has(client, uid, "away"))
+        agent.start()
+        await eventually(lambda: _detail_has(client, uid, "it is draining"))
+        await client.undrain(agent.uid)
+        assert await placed(client, uid) == agent.uid
+
+
 async def test_it_is_told_in_the_events(fleet) -> None:
     """By events_api, which hears of it by prouter_queue_changed."""
     router = fleet.router()

@@ -63,6 +63,8 @@ class Place:
     """For which it waits: those behind it leave it what it needs there."""
     looked_home: int = -1
     """At which state of the fleet a home was last looked for."""
+    explained: int = 0
+    """With which agents it was last found out why none takes it."""
     turned_down: dict[AgentUid, Down] = field(default_factory=dict)
     """Agents that had less room than was known, or could not."""
     failures: int = 0

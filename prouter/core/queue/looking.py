@@ -85,6 +85,8 @@ class Looking:
         self._trail_bytes = trail_bytes
         self.fleet = 0
         """Grows whenever another agent could be a home: one came, went, drains, or is waited for by one job less."""
+        self.roster = 0
+        """Grows whenever an agent came, went or drains: what was in a job's way may be something else now."""
         self.news: dict[AgentUid, int] = {}
         """How often an agent told that there may be more room."""
 
@@ -110,8 +112,10 @@ class Looking:
         resources = place.request.resources
         refused = self._refused_before(place, look)
         if refused is not None:
+            place.explained = self.roster
             self._waiters.refused(place, refused)
-        elif look.has_room(resources) and not look.is_slow(place):
+        elif (look.has_room(resources) or place.explained != self.roster) and not look.is_slow(place):
+            place.explained = self.roster
             with recorded(place.trail(self._trail_bytes)) as trail:
                 try:
                     agent = await self._choose(place, look, look.holds.beside, self._turned_down(place))

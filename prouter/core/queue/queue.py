@@ -148,7 +148,7 @@ class JobQueue:
             raise self._turned_away(refused)
         seconds = min(seconds, self._settings.max_wait_seconds)
         place = self._new(request, asked, principal, seconds, priority)
-        place.detail = clipped(refused.detail)
+        place.detail, place.explained = clipped(refused.detail), self._looking.roster if self._looking else 0
         place.timer = asyncio.get_running_loop().call_later(seconds, self._overdue, place, seconds)
         self.line.add(place)
         log.info("job %s waits for an agent, position %s: %s", place.uid, self.line.position(place), place.detail)
@@ -218,6 +218,7 @@ class JobQueue:
                     self._heard(agent.uid)
             case AgentConnected(agent) | AgentDisconnected(agent) | AgentDraining(agent):
                 self._looking.fleet += 1
+                self._looking.roster += 1
                 self._heard(agent.uid)
             case _:
                 pass

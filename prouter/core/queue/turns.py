@@ -16,7 +16,7 @@ RETRY_SECONDS = 10
 
 
 async def in_turn(queue: JobQueue, entry: AgentEntry, job: JobUid) -> None:
-    """Whether a finished job may have again what it takes. Raises NoAgent; what was too little anyway its agent says."""
+    """Whether a finished job may have it again. Raises NoAgent; what was too little anyway the agent says."""
     record = entry.mirror.record(job)
     if record is None or not record.ended or not len(queue.line):
         return
