@@ -258,6 +258,9 @@ ROWS: Mapping[str, Row] = {
             "kinds of faults",
         ),
     ),
+    "R21": Row(
+        "Websockets as Autobahn wants them", {"../proxy/test_autobahn": 6}, ("cases with the same verdict",), alone=True
+    ),
     "R22": Row(
         "every history explained",
         {
@@ -284,6 +287,18 @@ ROWS: Mapping[str, Row] = {
             "mistakes that the model finds",
             "histories without a mistake that the model blames",
         ),
+    ),
+    "S12": Row(
+        "clients that are slow",
+        {"test_slow_clients_are_let_go": 2},
+        (
+            "slow heads closed by the deadline",
+            "until the last slow head was closed",
+            "p99 of others beside slow heads",
+            "until a silent client is closed",
+            "until a kept connection that says nothing is closed",
+        ),
+        alone=True,
     ),
 }
 

@@ -21,6 +21,7 @@ from wire import Wire, wired
 
 from prouter.core.settings import SECTIONS
 from prouter.testing import Fleet, RouterDaemon, eventually
+from prouter.web.acceptor import LOOK_SECONDS
 
 ROOM = 3
 """Times a deadline, for a machine that is busy."""
@@ -96,14 +97,20 @@ async def test_a_head_that_trickles_has_one_deadline_and_no_byte_renews_it(fleet
     assert time.monotonic() - begun < ROOM * 1 + 2
 
 
-async def test_who_connects_or_keeps_a_connection_and_says_nothing_is_let_go(fleet: Fleet) -> None:
+async def test_who_connects_or_keeps_a_connection_and_says_nothing_is_let_go(fleet: Fleet, figures: Figures) -> None:
     router = fleet.router("timeouts.head=0.5", "timeouts.idle=0.7")
+    begun = time.monotonic()
     async with wired(*router.address("control")) as silent:
         assert await ends(silent, 0.5) == b""
+    took, goal = time.monotonic() - begun, 0.5 + LOOK_SECONDS
+    figures.record("S12", "until a silent client is closed", took, goal=goal, unit="s")
     async with wired(*router.address("control")) as kept:
         await kept.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await kept.answer()).status == 200
+        begun = time.monotonic()
         assert await ends(kept, 0.7) == b""
+    took, goal = time.monotonic() - begun, 0.7 + LOOK_SECONDS
+    figures.record("S12", "until a kept connection that says nothing is closed", took, goal=goal, unit="s")
 
 
 async def test_half_a_thousand_slow_heads_are_closed_and_others_do_not_wait(fleet: Fleet, figures: Figures) -> None:

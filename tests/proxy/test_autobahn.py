@@ -1,7 +1,7 @@
-"""Autobahn's cases for Websocket servers: through router and agent the verdict on a job is what it is without them.
+"""Autobahn's cases for Websocket servers (R21): through router and agent the verdict on a job is what it is without.
 
-Most cases in a few seconds; all of them, with minutes of large and compressed messages, by `make autobahn`, which sets
-PROUTER_AUTOBAHN=*; a list like 12.1.*,9.7.1 asks for those.
+Most cases in a few seconds; all of them, with minutes of large and compressed messages, in the long form of what must
+hold and by `make autobahn`, which sets PROUTER_AUTOBAHN=*; a list like 12.1.*,9.7.1 asks for those.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from proxied import Proxied
 
-ASKED_FOR = os.environ.get("PROUTER_AUTOBAHN", "")
+sys.path.append(str(Path(__file__).parent.parent / "faults"))
+
+from figures import LONG, Figures
+
+ASKED_FOR = os.environ.get("PROUTER_AUTOBAHN", "*" if LONG else "")
 SHORT = [
     "1.*",
     "2.*",
@@ -61,7 +66,7 @@ async def verdicts(url: str, cases: list[str], at_once: int = 8) -> dict[str, st
 
 
 @pytest.mark.timeout(3600 if ASKED_FOR else 120)
-async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied]) -> None:
+async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied], request: pytest.FixtureRequest) -> None:
     job = make_job("echo.py")
     ways = f"ws://127.0.0.1:{job.port}/", job.router.url().replace("http", "ws") + job.prefix + "/"
     cases = ASKED_FOR.split(",") if ASKED_FOR else SHORT
@@ -74,9 +79,11 @@ async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied]) 
             break
         direct |= await verdicts(ways[0], differing, 1)
         proxied |= await verdicts(ways[1], differing, 1)
-    assert {case: same(case, said) for case, said in proxied.items()} == {
-        case: same(case, said) for case, said in direct.items()
-    }
+    found, wanted = [{case: same(case, said) for case, said in each.items()} for each in (proxied, direct)]
+    figures = Figures(request.config.rootpath / "out" / "reliability.json", request.node.nodeid)
+    alike = sum(found.get(case) == said for case, said in wanted.items())
+    figures.record("R21", "cases with the same verdict", alike, goal=len(wanted), holds=alike == len(wanted))
+    assert found == wanted
 
 
 def same(case: str, said: str) -> str:
