@@ -29,6 +29,9 @@ def tell_router(inside: Inside, fleet: Fleet, traffic: Mapping[str, Traffic], mo
             for name, one in traffic.items()
         },
     )
+    inside.add(
+        "proxied", lambda: {name: {"finished": one.proxied, "alike": one.alike} for name, one in traffic.items()}
+    )
 
 
 def tell_waiting(inside: Inside, fleet: Fleet, returning: Returning, provisioning: Provisioning) -> None:

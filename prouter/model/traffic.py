@@ -91,6 +91,19 @@ class Traffic:
         self.connections_ever = 0
         self.by_job: dict[JobUid, int] = {}
         """Finished requests to a job's ports."""
+        self.decided_anew = 0
+        """Finished proxied requests about which all was decided anew. The others are not counted: that is the way of
+        most, where each count is paid for."""
+
+    @property
+    def proxied(self) -> int:
+        """Finished requests for jobs' ports."""
+        return sum(row.count for (route, _), row in self.requests.items() if route == PROXIED)
+
+    @property
+    def alike(self) -> int:
+        """Of these, those for which what had been decided about one before was enough."""
+        return self.proxied - self.decided_anew
 
     def finished(
         self, route: str, status: int, seconds: float, bytes_in: int, bytes_out: int, job: JobUid | None = None

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import Any
 
 from prouter.model.traffic import PROXIED, Traffic
+from prouter.web.again import Again
 from prouter.web.outcomes import Ending, Incoming
 
 log = logging.getLogger("prouter.web.exchange")
@@ -21,6 +22,8 @@ class Accounted:
     """Counts, times and the end of one exchange."""
 
     # What most requests leave as it is stands here once and not in each of them.
+    _again: Again | None = None
+    """What was known of this request before it came."""
     _status = 0
     """Of the answer, once it has begun."""
     _bytes_in = 0
@@ -54,7 +57,11 @@ class Accounted:
         if log.isEnabledFor(logging.DEBUG):
             head, status = incoming.head, self._status or "no answer"
             self._within(log.debug, "%s %s: %s in %.3f s", head.method, head.path[:200], status, seconds)
-        job = incoming.resource.job if incoming.route is PROXIED else None
+        job = None
+        if incoming.route is PROXIED:
+            job = incoming.resource.job
+            if self._again is None:
+                self._traffic.decided_anew += 1
         self._traffic.finished(incoming.route, self._status, seconds, self._bytes_in, self._bytes_out, job)
         if incoming.on_answer is not None:
             self._within(self._tell_answered)

@@ -28,8 +28,6 @@ class Answering(Accounted):
     _client: Client
     _limits: WebLimits
     _upstream: Upstream | None = None
-    _again: Again | None = None
-    """What was known of this request before it came."""
     _policy = AnswerPolicy()
     _change: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
     """Somebody changes answer heads."""

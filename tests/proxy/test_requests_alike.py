@@ -37,6 +37,16 @@ ASKED = {
 }
 
 
+WANTS_EACH = {
+    "prouter_proxy_request": True,
+    "prouter_proxy_response": True,
+    "prouter_audit": True,
+    "prouter_principal": True,
+    "prouter_proxy_finished": False,
+}
+"""The last one is what an access log is made of (docs/plugins/calling.md)."""
+
+
 def without_id(head: list[str]) -> list[str]:
     return [line for line in head if not line.lower().startswith("x-request-id:")]
 
@@ -150,6 +160,35 @@ async def test_a_plugin_that_wants_to_know_of_each_is_told_of_each(fleet: Fleet,
             await wire.send(job.request("/x"))
             assert (await wire.answer()).status == 200
     await eventually(lambda: place.exists() and place.read_text().count("asked") >= 5)
+
+
+async def of_twenty_equal(job: Proxied) -> int:
+    """How many of these needed no decision of their own, by what the router tells of itself."""
+    async with job.wired() as wire:
+        for _ in range(20):
+            await wire.send(job.request("/same"))
+            assert (await wire.answer()).status == 200
+        async with job.router.client() as client:
+            state = await client.request("GET", "/debug/state")
+    assert set(state["plugins"].values()) == {"loaded"}, state["plugins"]
+    assert {"http_proxy", "metrics", "events_api"} <= set(state["plugins"])
+    assert state["proxied"]["control"]["finished"] == 20
+    return int(state["proxied"]["control"]["alike"])
+
+
+async def test_with_all_that_ships_most_are_decided_about_once(fleet: Fleet) -> None:
+    """A plugin of ours that begins to look at each would make every request many times as dear, unseen."""
+    assert await of_twenty_equal(joined(fleet)()) >= 17
+
+
+@pytest.mark.parametrize("hook", WANTS_EACH)
+async def test_none_is_beside_a_plugin_that_wants_each_and_most_are_beside_one_that_is_told_of_ends(
+    fleet: Fleet, tmp_path: Path, hook: str
+) -> None:
+    text = COUNTING.format(hook=hook, arguments=ASKED[hook], place=str(tmp_path / "asked"))
+    (tmp_path / "counting.py").write_text(text)
+    alike = await of_twenty_equal(joined(fleet, f"plugins.load=[{str(tmp_path / 'counting.py')!r}]")())
+    assert alike == 0 if WANTS_EACH[hook] else alike >= 17
 
 
 async def test_on_connections_of_their_own_too(job: Proxied) -> None:
