@@ -131,6 +131,12 @@ class ControlDispatcher:
         incoming.action, incoming.resource = action, resource
         await self._access.authorize(principal, action, resource)
 
+    async def _authorize_queued(self, incoming: Incoming, principal: Principal, action: str, job: JobUid) -> None:
+        """Who may not use a job is not told how it waits."""
+        queued = self._queue.find(job)
+        if queued is not None:
+            await self._authorize(incoming, principal, action, Resource(None, job, queued.labels))
+
     # --- proxied requests ---
 
     async def rehearse(self, incoming: Incoming, principal: Principal) -> None:
@@ -155,7 +161,11 @@ class ControlDispatcher:
         self, incoming: Incoming, principal: Principal, resolved: Resolved, begun: tuple[Guards, int] | None
     ) -> Outcome:
         """`begun`: who guarded what, and which plugins there were, before anybody decided anything about it."""
-        ref = await self._proxied_job(resolved)
+        try:
+            ref = await self._proxied_job(resolved)
+        except (JobQueued, JobInvalidState):
+            await self._authorize_queued(incoming, principal, PROXY, resolved.job)
+            raise
         context.stay_about(ref.job, ref.agent)
         record = self._directory.entry(ref.agent).mirror.get(ref.job)
         await self._authorize(incoming, principal, PROXY, Resource(ref.agent, ref.job, record.labels))
@@ -273,7 +283,11 @@ class ControlDispatcher:
             changes, action = True, _changing(action)
         if changes:
             guard_change(head, self._origins.own_origins(head, incoming.peer))
-        ref, labels, queued = await self._job(match, head)
+        try:
+            ref, labels, queued = await self._job(match, head)
+        except (JobQueued, JobInvalidState):
+            await self._authorize_queued(incoming, principal, action, JobUid(match.job or ""))
+            raise
         if ref is not None:
             context.stay_about(ref.job, ref.agent)
         resource = Resource(ref.agent, ref.job, labels) if ref else Resource(_agent_of(match))

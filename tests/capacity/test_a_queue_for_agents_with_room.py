@@ -71,6 +71,42 @@ async def test_a_job_that_waits_can_be_looked_at_and_removed_and_nothing_else_ye
         assert await position(client, behind) == 1
 
 
+OWNED = """
+from dataclasses import replace
+from prouter import hookimpl
+from prouter.model.access import Refusal
+
+class Owned:
+    @hookimpl
+    def prouter_principal(self, principal, head):
+        return replace(principal, name=head.get("x-who") or "nobody")
+
+    @hookimpl
+    def prouter_authorize(self, principal, action, resource):
+        owner = resource.labels.get("owner") if resource is not None else None
+        return None if owner in (None, principal.name) else Refusal("it is another one's")
+"""
+
+
+async def test_who_may_not_use_it_is_not_told_how_it_waits(fleet, tmp_path) -> None:
+    plugin = tmp_path / "owned.py"
+    plugin.write_text(OWNED)
+    router = fleet.router(f"plugins.load=['{plugin}:Owned']")
+    async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1):
+        owned = await ask(
+            client, "POST", "/jobs/create?queue=60", {"agent": ANY, "name": "", "labels": {"owner": "ann"}}
+        )
+        assert owned.status == 202
+        for verb, rest in (("GET", ""), ("GET", "/output"), ("GET", "/http/"), ("POST", "/start"), ("DELETE", "")):
+            body = {"args": ["true"]} if verb == "POST" else None
+            path = f"/jobs/{owned.json['uid']}{rest}"
+            refused = await ask(client, verb, path, body, **{"X-Who": "bob"})
+            assert (refused.status, "position" in refused.json["detail"]) == (403, False), (path, refused)
+        for rest in ("/output", "/http/"):
+            path = f"/jobs/{owned.json['uid']}{rest}"
+            (await ask(client, "GET", path, **{"X-Who": "ann"})).retryable("job-queued")
+
+
 async def test_whose_time_is_over_is_told_why(fleet) -> None:
     router = fleet.router("queue.max_wait=0.5")
     async with router.client() as client, FakeAgent(router, "full", capacity={"jobs": 1}, running=1):
