@@ -94,6 +94,23 @@ async def test_a_job_that_was_removed_and_is_made_all_the_same_is_removed_when_i
             await eventually(lambda: _away(client))
 
 
+async def test_an_agent_that_never_comes_back_is_waited_for_until_it_is_forgotten(fleet) -> None:
+    router = fleet.router("jobs.orphan_timeout=2")
+    async with router.client() as client:
+        uid = await waiting(client)
+        agent = Cut(router, "cut", capacity={"jobs": 1})
+        agent.tells = False
+        async with agent:
+            async with asyncio.timeout(20):
+                await agent.asked.wait()
+            agent.go.set()
+            await eventually(lambda: _away(client))
+        async with FakeAgent(router, "other", capacity={"jobs": 2}):
+            behind = await create(client)
+            assert (behind.status, behind.json["agent"]["uid"]) == (200, "other"), "those behind go on"
+            assert await placed(client, uid) == "other", "once it is forgotten"
+
+
 async def test_what_an_agent_answers_beyond_all_numbers_leaves_the_job_removable(fleet) -> None:
     class Strange(FakeAgent):
         async def prouter_create(self, context: CallContext, uid: Any, *arguments: Any) -> Any:
