@@ -129,7 +129,7 @@ def _check_host(head: RequestHead) -> None:
 
 def _check_upgrade(head: RequestHead) -> None:
     asked = names_in(head.all("upgrade"))
-    if "h2c" in asked or head.get("http2-settings") is not None:
+    if "h2c" in asked or any(name.startswith("http/") for name in asked) or head.get("http2-settings") is not None:
         raise InvalidRequest("Invalid request: h2c is not spoken here")
     if head.upgrade:
         if len(head.all("upgrade")) != 1 or "," in head.upgrade:

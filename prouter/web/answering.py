@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from prouter.errors import ProuterError, TimedOut, TooSlow, UpstreamFailed
+from prouter.http1.fields import names_in
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
 from prouter.http1.policy import forward_response, keep_framing
 from prouter.http1.response import PlainHead
@@ -69,8 +70,8 @@ class Answering(Accounted):
 
     def answered(self, head: ResponseHead) -> None:
         self._answered_at = self._moved_at = self._loop.time()
-        if head.status == 101 and not (self._incoming.head.upgrade and head.get("upgrade")):
-            self._finish(UpstreamFailed("the job switched protocols without being asked to"), abort=True)
+        if head.status == 101 and not self._asked_for(head):
+            self._finish(UpstreamFailed("the job switched to a protocol that it was not asked for"), abort=True)
         elif self._change is not None:
             assert self._upstream is not None
             self._changing = self._arriving = True
@@ -79,6 +80,10 @@ class Answering(Accounted):
             self._arriving = False
         else:
             self._send_head(head)
+
+    def _asked_for(self, head: ResponseHead) -> bool:
+        """Whether that is the one protocol that the client asked to switch to (RFC 9110 7.8)."""
+        return names_in(head.all("upgrade")) == [self._incoming.head.upgrade]
 
     def passes(self, head: PlainHead) -> None:
         self._answered_at = self._moved_at = self._loop.time()

@@ -8,7 +8,7 @@ import contextlib
 
 import pytest
 from exchanges import read_answers
-from hostile_jobs import VECTORS, Hostile
+from hostile_jobs import SWITCHES, VECTORS, Hostile
 from tortured import OnV1
 
 
@@ -28,3 +28,15 @@ async def test_its_client_gets_no_second_answer(v1_job: OnV1, vector: Hostile) -
         assert found[1].body.startswith(b"GET /after ")
     else:
         assert how == "reset" or not found[0].whole or found[0].lines.get("connection", "").lower() == "close"
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+async def test_a_switch_that_was_not_asked_for_is_none(v1_job: OnV1, name: str) -> None:
+    v1_job.says("switches", SWITCHES[name])
+    async with v1_job.wired() as wire:
+        lines = ("Connection: Upgrade", "Upgrade: Torture")
+        await wire.send(v1_job.request("/say/switches?then=close", *lines))
+        with contextlib.suppress(ConnectionError):
+            await wire.send(v1_job.request("/after", "Connection: close"))
+        data, _ = await wire.rest()
+    assert not data.startswith(b"HTTP/1.1 101 ")

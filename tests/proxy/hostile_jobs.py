@@ -192,3 +192,17 @@ def vectors() -> list[Hostile]:
 
 
 VECTORS = vectors()
+SWITCH = framed(b"Connection: Upgrade", first=b"HTTP/1.1 101 S")
+SWITCHES = {
+    name: SWITCH.replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n\r\n") + POISON
+    for name, lines in {
+        "to another one": b"Upgrade: other",
+        "to h2c": b"Upgrade: h2c",
+        "to websocket": b"Upgrade: websocket\r\nSec-WebSocket-Accept: x",
+        "to more than one": b"Upgrade: torture, other",
+        "in two lines": b"Upgrade: torture\r\nUpgrade: other",
+        "to a name that begins like it": b"Upgrade: torture/2",
+        "to none": b"X: y",
+    }.items()
+}
+"""Answers to a request to switch to `torture`."""

@@ -143,6 +143,7 @@ def connections() -> dict[str, tuple[bytes, Verdict]]:
         "Upgrade to h2c": (request(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", settings), REFUSED),
         "Upgrade to h2c, not named": (request(b"Upgrade: h2c"), REFUSED),
         "Upgrade to H2C among others": (request(b"Connection: upgrade", b"Upgrade: torture, H2C"), REFUSED),
+        "Upgrade to HTTP/2.0": (request(b"Connection: Upgrade", b"Upgrade: HTTP/2.0"), REFUSED),
         "HTTP2-Settings alone": (request(settings), REFUSED),
         "Upgrade to one of two": (request(b"Connection: upgrade", b"Upgrade: a, b"), REFUSED),
         "Upgrade in two lines": (request(*upgrade, b"Upgrade: other"), REFUSED),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from exchanges import Seen, read_answers
-from hostile_jobs import VECTORS, Cut, Hostile, NoAnswer, One
+from hostile_jobs import SWITCHES, VECTORS, Cut, Hostile, NoAnswer, One
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import EXAMPLES, FIN, RESET, JobEnd, Machine
@@ -64,6 +64,20 @@ async def test_a_client_gets_one_answer_or_is_told_that_there_is_none(
     judge(vector, *read_answers(data, ["GET", "GET"], FIN if how == "end" else RESET))
     if version == "1.0":
         assert b"HTTP/1.1 103" not in data
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+async def test_a_job_switches_to_nothing_that_the_client_did_not_ask_for(target: Proxied, name: str) -> None:
+    """RFC 9110 7.8: behind it the two would speak what nobody looks at, HTTP/2 for one."""
+    target.says("switches", SWITCHES[name])
+    async with target.wired() as wire:
+        await wire.send(target.request("/say/switches?then=keep", "Connection: Upgrade", "Upgrade: Torture"))
+        answer = await wire.answer()
+        assert answer.status == 502
+        assert b"not asked for" in answer.body
+        assert b"poison" not in answer.body
+        await wire.send(target.request("/after", "Connection: close"))
+        assert (await wire.answer()).body.startswith(b"GET /after ")
 
 
 @given(st.sampled_from(VECTORS), st.lists(st.floats(0, 1), max_size=5), st.sampled_from(["1.1", "1.0"]))
