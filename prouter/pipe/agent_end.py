@@ -18,7 +18,8 @@ from prouter.model.services import Tasks
 from prouter.pipe.alive import probe_peer
 from prouter.pipe.bind import MAX_LINE_BYTES, OK, AgentBinding, BindRefused, JobBinding, parse_binding
 from prouter.pipe.outlived import Carried
-from prouter.pipe.pair import Early, End, JobSocket, Pair
+from prouter.pipe.pair import Early, JobSocket, Pair
+from prouter.pipe.passing import End
 from prouter.pipe.reset import cut_at_close, reset
 from prouter.pipe.unsent import hold_little_below
 

@@ -1,21 +1,20 @@
 """A pipe and a job's connection, joined: bytes both ways, FIN as FIN, a reset as a reset.
 
-Belongs here: what is copied, and how both end. Does not: who is joined with whom (agent_end.py).
+Belongs here: how both end. Does not: what passes between them (passing.py), who is joined with whom (agent_end.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from prouter.model.activity import Flow, Flows
+from prouter.model.activity import Flows
 from prouter.model.services import Tasks
+from prouter.pipe.passing import End
 from prouter.pipe.reset import end_at_close, half_close, reset, was_reset
-from prouter.pipe.turns import LARGE_BYTES
-from prouter.pipe.unsent import cut_untaken, hold_little
+from prouter.pipe.unsent import cut_untaken
 
 LOOK_SECONDS = 1.0
 """Between two looks whether a pipe from which nothing is read, since the job does not, is still there."""
@@ -33,61 +32,6 @@ class JobSocket:
     """Whether an end of the job's stream, seen just now, is a cut."""
     flows: Flows = field(default_factory=Flows)
     """Where its connections are counted."""
-
-
-class End(asyncio.Protocol):
-    """One side of a pair: a transport and what comes from it."""
-
-    __slots__ = ("eof", "flow", "full", "name", "other", "pair", "transport")
-
-    transport: asyncio.Transport
-    other: End
-    pair: Pair
-
-    def __init__(self, name: str, flow: Flow) -> None:
-        self.name = name
-        self.flow = flow
-        self.eof = False
-        self.full = False
-        """It takes no more just now."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        hold_little(self.transport)
-
-    def data_received(self, data: bytes) -> None:
-        flow = self.flow  # counted here and not by `passed`: this is all that an agent does for most bytes
-        flow.count += len(data)
-        flow.last_at = time.time()
-        if self.pair.timed:
-            self.pair.moved()
-        self.other.transport.write(data)
-        if len(data) >= LARGE_BYTES and not self.transport.is_closing():
-            self.transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        if not (self.other.full or self.transport.is_closing()):  # else its `resume_writing` is to come
-            self.transport.resume_reading()
-
-    def eof_received(self) -> bool:
-        self.eof = True
-        self.pair.ended(self)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.pair.lost(self, exc)
-
-    def pause_writing(self) -> None:
-        self.full = True
-        if not self.other.transport.is_closing():
-            self.other.transport.pause_reading()
-            self.pair.held(self.other)  # from now on nothing tells that it is gone
-
-    def resume_writing(self) -> None:
-        self.full = False
-        if not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
 
 
 class Early(asyncio.Protocol):
