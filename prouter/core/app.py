@@ -162,7 +162,7 @@ class RouterApp:
     ) -> ControlDispatcher:
         settings, directory = self._settings, agents.directory
         returning = Returning(directory, settings.reconnect_wait_seconds, settings.max_reconnect_waiters)
-        tell_waiting(self._description.inside, agents.fleet, returning, jobs.provisioning)
+        tell_waiting(self._description.inside, agents.fleet, returning, jobs.provisioning, jobs.queued.now)
         control = ControlDispatcher(
             self._hooks,
             jobs.access,

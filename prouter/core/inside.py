@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.fleet import Fleet
 from prouter.core.agents.returning import Returning
 from prouter.core.provisioning import Provisioning
+from prouter.model.queue import Waiting
 from prouter.model.traffic import Traffic
 from prouter.pluginkit.inside import Inside
 
@@ -34,7 +35,9 @@ def tell_router(inside: Inside, fleet: Fleet, traffic: Mapping[str, Traffic], mo
     )
 
 
-def tell_waiting(inside: Inside, fleet: Fleet, returning: Returning, provisioning: Provisioning) -> None:
+def tell_waiting(
+    inside: Inside, fleet: Fleet, returning: Returning, provisioning: Provisioning, queue: Callable[[], Waiting]
+) -> None:
     """What waits for something, and how much may."""
     settings = fleet.settings
     inside.add(
@@ -42,9 +45,14 @@ def tell_waiting(inside: Inside, fleet: Fleet, returning: Returning, provisionin
         lambda: {
             "requests_for_agents": {"now": returning.waiting, "limit": settings.max_reconnect_waiters},
             "jobs_for_new_agents": {"now": provisioning.under_way, "limit": settings.max_provisioning},
+            "jobs_in_queue": _queue(queue()),
             "calls_for_ends_of_jobs": {"now": sum(entry.mirror.waiting for entry in fleet.directory)},
         },
     )
+
+
+def _queue(waiting: Waiting) -> Mapping[str, Any]:
+    return {"now": waiting.jobs, "limit": waiting.most, "longest_seconds": waiting.longest_seconds}
 
 
 def _agents(directory: AgentDirectory) -> Mapping[str, Any]:

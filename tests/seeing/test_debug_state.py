@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -70,6 +71,7 @@ async def test_all_is_told_that_support_needs_and_no_secret(fleet) -> None:
     await router.agent_is_there(agent, token=token)
     async with router.client(token) as client:
         job = await a_secret_job(client, agent)
+        await client.create({"type": "labels", "match": {"no": "such"}}, queue_seconds=60)
         own, there = await state(client), await state(client, f"/agents/{agent.uid}")
         async with client.session.get(f"{agent.url()}/debug/state") as answer:
             at_its_own_door = await answer.json()
@@ -79,6 +81,8 @@ async def test_all_is_told_that_support_needs_and_no_secret(fleet) -> None:
     assert link["pipes"]["open"] >= 1
     assert link["to_send_bytes"]["limit"] > 0
     assert own["waiting"]["requests_for_agents"] == {"now": 0, "limit": 1000}
+    assert own["waiting"]["jobs_in_queue"] == {"now": 1, "limit": 1000, "longest_seconds": ANY}
+    assert own["waiting"]["jobs_in_queue"]["longest_seconds"] > 0
     assert own["connections"]["control"]["open"] >= 1
     assert own["settings"]["control.tokens"] == "***"
     assert own["settings"]["control.public_url"] == "http://***@router.example/"
