@@ -17,6 +17,8 @@ BEGUN = {
     "until close": b"HTTP/1.1 200 OK\r\n\r\nbegun",
     "until close, 1.0": b"HTTP/1.0 200 OK\r\n\r\nbegun",
 }
+GONE_SECONDS = 3.0
+"""For what takes a second at most."""
 KINDS = pytest.mark.parametrize("kind", BEGUN)
 
 
@@ -93,7 +95,7 @@ async def test_the_agent_or_the_router_is_killed_amid_an_answer(fleet, who: str)
         await is_cut(wire, kind)
         await context.__aexit__(None, None, None)
     if who == "router":  # the job is told that its clients are gone
-        await eventually(lambda: (job.sandbox / "gone").exists(), seconds=5)
+        await eventually(lambda: (job.sandbox / "gone").exists(), seconds=GONE_SECONDS)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -106,7 +108,7 @@ async def test_a_client_that_goes_away_ends_the_jobs_request(
         await begun(job, wire, kind, then="hang")
         if how == "reset":
             wire.reset()
-    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=5)
+    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=GONE_SECONDS)
 
 
 async def test_a_client_that_goes_away_before_the_answer_ends_the_jobs_request(
@@ -117,4 +119,27 @@ async def test_a_client_that_goes_away_before_the_answer_ends_the_jobs_request(
     async with job.wired() as wire:
         await wire.send(job.request("/say/nothing?then=hang"))
         await eventually(lambda: job.heard and b"/say/nothing" in job.heard[-1])
-    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=5)
+    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=GONE_SECONDS)
+
+
+async def test_a_client_that_ends_its_half_before_the_answer_is_gone(make_job: Callable[..., Proxied]) -> None:
+    """As with nginx: it gets no answer, and its connection ends; docs/networks.md says so."""
+    job = make_job()
+    job.says("nothing", b"")
+    async with job.wired() as wire:
+        await wire.send(job.request("/say/nothing?then=hang"))
+        await eventually(lambda: job.heard and b"/say/nothing" in job.heard[-1])
+        wire.writer.write_eof()
+        assert await wire.rest() == (b"", "end")
+    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=GONE_SECONDS)
+    async with job.wired() as wire:
+        host = "{}:{}".format(*job.router.address("control"))
+        await wire.send(f"GET {job.info['path']}/output?follow=1 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert (await wire.head()).status == 200
+        wire.writer.write_eof()
+        assert b"0\r\n\r\n" not in (await wire.rest())[0]
+    async with job.wired() as wire:
+        await wire.send(job.request("/whole"))
+        assert (await wire.answer()).status == 200
+        wire.writer.write_eof()
+        assert await wire.rest() == (b"", "end")

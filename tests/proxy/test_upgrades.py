@@ -33,7 +33,7 @@ async def test_a_client_that_resets_a_tunnel_resets_the_jobs_end(make_job) -> No
         await wire.send(job.request("/say/switched?then=hang", *UPGRADE))
         assert (await wire.head()).status == 101
         wire.reset()
-    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=5)
+    await eventually(lambda: (job.sandbox / "gone").exists(), seconds=3)
 
 
 async def test_a_job_that_resets_a_tunnel_resets_the_client(job: Proxied) -> None:
