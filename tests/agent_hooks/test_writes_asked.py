@@ -212,7 +212,7 @@ def test_nothing_is_built_where_nobody_asks() -> None:
 
     opened: Any = object()
     hooks: Any = SimpleNamespace(guards_writes=False)
-    nothing: Any = SimpleNamespace()
+    nothing: Any = SimpleNamespace(root=Path())
     registry = JobRegistry(nothing, lambda _: opened, nothing, hooks, nothing, max_jobs=1, stop_grace_seconds=1)  # type: ignore[arg-type,return-value]
     job: Any = SimpleNamespace(directory=SimpleNamespace(sandbox=Path()))
     registry._jobs["a"] = job  # type: ignore[index]

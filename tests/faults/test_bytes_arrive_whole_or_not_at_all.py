@@ -203,6 +203,8 @@ async def cut_answers(job: Proxied, path: Callable[[int], str], cut: Callable[[]
     async def one(seed: int) -> bool:
         async with session.get(job.router.url() + job.prefix + path(seed)) as answer:
             begun.append(seed)
+            if answer.status != 200:  # it came when the job was dead
+                return False
             try:
                 async for _ in answer.content.iter_any():
                     await asyncio.sleep(0.01)
