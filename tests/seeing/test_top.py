@@ -113,8 +113,9 @@ async def it_outlives_its_router(seen: Terminal, router: RouterDaemon, agent: Ag
 
 
 async def test_once_it_prints_plain_tables_and_needs_nothing_for_that(fleet: Fleet) -> None:
-    router, agent = await fleet.pair("identity.name=machine", "jobs.activity_interval=0.1")
+    router, agent = await fleet.pair("identity.name=machine", "jobs.activity_interval=0.1", "jobs.capacity=2")
     async with router.client() as client, asked_again_and_again(await busy(fleet, client, agent), client):
+        await client.create({"type": "uid", "uid": agent.uid}, "patient", queue_seconds=60)
         printed = await asyncio.to_thread(without_rich, "top", "--once", ASKED, "--url", router.url())
     assert printed.returncode == 0, printed.stderr
     lines = printed.stdout.splitlines()
@@ -122,6 +123,9 @@ async def test_once_it_prints_plain_tables_and_needs_nothing_for_that(fleet: Fle
     row = next(line for line in lines if line.startswith("busy-job")).split()
     assert row[1:3] == ["machine", "RUNNING"]
     assert row[5] not in ("0", "-"), "bytes a second to clients"
+    waits = next(line for line in lines if line.startswith("patient")).split()
+    assert waits[1] == "queue:1"
+    assert "-" not in waits[-2], "since when it waits"
     assert any(line.startswith("machine") and agent.uid in line for line in lines)
     assert "\x1b" not in printed.stdout
 

@@ -131,7 +131,9 @@ def jobs_table(rates: Rates, moment: Moment) -> Table:
 
 
 def _job(job: Mapping[str, Any], traffic: Traffic | None, clock: float) -> Row:
-    activity, state = job.get("activity") or {}, str(job["state"])
+    activity, state, since = job.get("activity") or {}, str(job["state"]), job["started_at"] or job["created_at"]
+    if queued := job.get("queue"):
+        state, since = f"queue:{queued['position']}", queued["since"]
     cells = [
         _safe(job["name"] or job["uid"]),
         _safe(_agent_of(job, "name") or _agent_of(job, "uid")),
@@ -142,7 +144,7 @@ def _job(job: Mapping[str, Any], traffic: Traffic | None, clock: float) -> Row:
         number(traffic.requests if traffic is not None else None),
         size(activity.get("bytes_in")),
         size(activity.get("bytes_out")),
-        ago(job["started_at"] or job["created_at"], clock),
+        ago(since, clock),
         _safe(job["uid"]),
     ]
     busy = traffic is not None and traffic.bytes_in + traffic.bytes_out > 0
