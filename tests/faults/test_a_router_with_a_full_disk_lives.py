@@ -12,7 +12,7 @@ import pytest
 from small_disks import SmallDisk, needs_mounts, small_disk
 
 from prouter.client import Client
-from prouter.testing import AgentDaemon, Fleet, eventually
+from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
 
 pytestmark = needs_mounts
 
@@ -40,6 +40,17 @@ def fill_log(disk: SmallDisk) -> None:
             file.write(b"-")
 
 
+async def serves_before_and_after_its_death(router: RouterDaemon, *agents: AgentDaemon) -> None:
+    async with router.client() as client:
+        for agent in agents:
+            await serves(client, agent)
+    router.stay_put("server")
+    router.kill()
+    router.start()
+    for agent in agents:
+        await router.agent_is_there(agent)
+
+
 async def serves(client: Client, agent: AgentDaemon) -> None:
     job = await client.create({"type": "uid", "uid": agent.uid}, "job")
     await job.start(["true"], port_expected_count=0)
@@ -63,14 +74,7 @@ async def test_a_router_on_a_full_disk_serves_and_starts_and_ends_and_catches_up
     await eventually(lambda: second.uid in memory.read_text(), what="what it could not keep on disk")
     disk.fill()
     fill_log(log_disk)
-    async with router.client() as client:
-        for agent in (first, second):
-            await serves(client, agent)
-    router.stay_put("server")
-    router.kill()
-    router.start()
-    for agent in (first, second):
-        await router.agent_is_there(agent)
+    await serves_before_and_after_its_death(router, first, second)
     lines = router.log.count("\n")
     async with router.client() as client:
         await serves(client, second)
@@ -94,14 +98,7 @@ async def test_a_router_on_a_disk_that_takes_no_file_more_serves_and_starts_and_
     disk.fill_names()
     second = fleet.agent(router)
     await eventually(lambda: "agents.json can not be written" in router.log)
-    async with router.client() as client:
-        for agent in (first, second):
-            await serves(client, agent)
-    router.stay_put("server")
-    router.kill()
-    router.start()
-    for agent in (first, second):
-        await router.agent_is_there(agent)
+    await serves_before_and_after_its_death(router, first, second)
     async with router.client() as client:
         await serves(client, second)
     assert second.uid not in memory.read_text()

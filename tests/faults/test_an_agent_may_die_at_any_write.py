@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from figures import LONG, Figures
-from told_story import CONTENT, MARK, ONE_THREAD, TEMPORARY, Story, warm
-from writes import Write, traced, writes_below
+from told_story import CONTENT, MARK, ONE_THREAD, TEMPORARY, Story, boundaries_of, warm
+from writes import Write, missed_of, traced
 
 from prouter.client import Client
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
@@ -19,8 +19,6 @@ from prouter.testing.processes import tagged_processes
 
 SAMPLES = 4
 """Of the boundaries, in the short form."""
-TRIES = 8
-"""For a boundary to be met."""
 
 
 async def test_nothing_that_was_acknowledged_is_lost_at_any_of_them(
@@ -29,24 +27,14 @@ async def test_nothing_that_was_acknowledged_is_lost_at_any_of_them(
     plugin = tmp_path / "one_thread.py"
     plugin.write_text(ONE_THREAD)
     router, agent = await fleet.pair("jobs.background_threads=1", f"plugins.load=[{str(plugin)!r}]")
-    state, log = agent.jobs.parent, agent.place / "strace"
+    log = agent.place / "strace"
     async with router.client() as client:
         await warm(client, agent)
         whole = Dying(client, agent)
-        async with traced(agent.pid, log):
-            await whole.tell()
-        assert whole.answered == whole.ALL
-        boundaries = writes_below(state, log)
-        assert len(boundaries) > 50, boundaries
+        boundaries = await boundaries_of(whole, log)
         assert_last(boundaries, whole.uid)
         sample = boundaries if LONG else boundaries[:: len(boundaries) // SAMPLES]
-        missed = []
-        for boundary in sample:
-            for _ in range(TRIES):
-                if await survived_death(fleet, router, agent, client, log, boundary):
-                    break
-            else:
-                missed.append(boundary)
+        missed = await missed_of(sample, lambda each: survived_death(fleet, router, agent, client, log, each))
     figures.record("R22", "boundaries at which an agent died and nothing was lost", len(sample) - len(missed))
     figures.record("R22", "boundaries that were missed", len(missed), goal=0)
     assert missed == []
@@ -55,7 +43,7 @@ async def test_nothing_that_was_acknowledged_is_lost_at_any_of_them(
 async def survived_death(
     fleet: Fleet, router: RouterDaemon, agent: AgentDaemon, client: Client, log: Path, boundary: Write
 ) -> bool:
-    """Whether the agent came there and died; its threads share their work a little differently each time."""
+    """Whether the agent came there and died."""
     story = Dying(client, agent)
     async with traced(agent.pid, log, "-e", boundary.death):
         await story.tell()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from figures import LONG, Figures
-from told_story import CONTENT, MARK, ONE_THREAD, START, TEMPORARY, Story, warm
-from writes import Write, traced, writes_below
+from told_story import CONTENT, MARK, ONE_THREAD, START, TEMPORARY, Story, boundaries_of, warm
+from writes import Write, missed_of, traced, writes_below
 
 from prouter.client import Client
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
@@ -20,8 +20,6 @@ from prouter.testing.processes import tagged_processes
 
 SAMPLES = 3
 """Of the boundaries, in the short form; of a guardian there are few."""
-TRIES = 8
-"""For a boundary to be met."""
 
 
 async def survivors(fleet: Fleet, place: Path) -> tuple[RouterDaemon, AgentDaemon]:
@@ -39,23 +37,12 @@ async def test_an_agent_that_died_at_any_of_them_goes_on_with_the_job(
     fleet: Fleet, figures: Figures, tmp_path: Path
 ) -> None:
     router, agent = await survivors(fleet, tmp_path)
-    state, log = agent.jobs.parent, agent.place / "strace"
+    log = agent.place / "strace"
     async with router.client() as client:
         await warm(client, agent)
-        whole = Story(client, agent)
-        async with traced(agent.pid, log):
-            await whole.tell()
-        assert whole.answered == whole.ALL
-        boundaries = writes_below(state, log)
-        assert len(boundaries) > 50, boundaries
+        boundaries = await boundaries_of(Story(client, agent), log)
         sample = boundaries if LONG else boundaries[len(boundaries) // SAMPLES // 2 :: len(boundaries) // SAMPLES]
-        missed = []
-        for boundary in sample:
-            for _ in range(TRIES):
-                if await survived_death(fleet, router, agent, client, log, boundary):
-                    break
-            else:
-                missed.append(boundary)
+        missed = await missed_of(sample, lambda each: survived_death(fleet, router, agent, client, log, each))
     figures.record("R22", "boundaries at which an agent died and its job went on", len(sample) - len(missed))
     figures.record("R22", "boundaries of a surviving job that were missed", len(missed), goal=0)
     assert missed == []
@@ -140,19 +127,18 @@ async def test_a_guardian_that_died_while_it_told_the_end_leaves_the_truth(
         assert (told["reason"], told["exit_code"]) == ("exited", 7)
         boundaries = changes(told["uid"], log)
         named = [write.call for write in boundaries].index("rename")
-        sample = range(len(boundaries)) if LONG else range(named, named + 2)
-        missed = []
-        for number in sample:
+
+        async def met(boundary: Write) -> bool:
+            number = boundaries.index(boundary)
             expected = ("agent-lost", None) if number <= named else ("exited", 7)
-            for _ in range(TRIES):
-                told = await end_of_one(client, router, agent, log, away, "-e", boundaries[number].death)
-                if len(changes(told["uid"], log)) == number + 1:
-                    break
-            else:
-                missed.append(boundaries[number])
-                continue
+            told = await end_of_one(client, router, agent, log, away, "-e", boundary.death)
+            if len(changes(told["uid"], log)) != number + 1:
+                return False
             found = told["state"], told["reason"], told["exit_code"]
-            assert found == ("FINISHED", *expected), f"killed at {boundaries[number]}: {found}\n{agent.log}"
+            assert found == ("FINISHED", *expected), f"killed at {boundary}: {found}\n{agent.log}"
+            return True
+
+        missed = await missed_of(boundaries if LONG else boundaries[named : named + 2], met)
     name = f"boundaries of an exit record that were missed, agent {'away' if away else 'there'}"
     figures.record("R22", name, len(missed), goal=0)
     assert missed == []

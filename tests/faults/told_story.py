@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from writes import Write, traced, writes_below
 
 from prouter.client import Client
 from prouter.model.ids import new_uid
@@ -92,6 +93,16 @@ class Story:
                 return answer.status, await answer.json()
         except aiohttp.ClientError:
             return 0, {}
+
+
+async def boundaries_of(story: Story, log: Path) -> Sequence[Write]:
+    """At each of which its agent may die: it is told as a whole, and nobody does."""
+    async with traced(story.agent.pid, log):
+        await story.tell()
+    assert story.answered == story.ALL
+    boundaries = writes_below(story.agent.jobs.parent, log)
+    assert len(boundaries) > 50, boundaries
+    return boundaries
 
 
 async def warm(client: Client, agent: AgentDaemon) -> None:

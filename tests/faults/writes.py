@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ CALLS = (
     *("openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"),
     *("unlink", "unlinkat", "rmdir", "write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "fchmod"),
 )
+TRIES = 8
+"""For a boundary to be met; what threads share they share a little differently each time."""
 LINE = re.compile(r"^(?:(?P<thread>\d+) +)?(?P<call>\w+)\((?P<rest>.*)$")
 
 
@@ -72,3 +74,15 @@ def writes_below(place: Path | str, log: Path) -> Sequence[Write]:
         if str(place) in rest and (call != "openat" or "O_CREAT" in rest):
             found.append(Write(call, counts[thread, call], f"{call}({rest.replace(str(place), 'STATE')}"))
     return found
+
+
+async def missed_of(boundaries: Sequence[Write], met: Callable[[Write], Awaitable[bool]]) -> Sequence[Write]:
+    """Those at which nobody died, however often it was tried. `met` tries once, and looks what is true afterwards."""
+    missed = []
+    for boundary in boundaries:
+        for _ in range(TRIES):
+            if await met(boundary):
+                break
+        else:
+            missed.append(boundary)
+    return missed

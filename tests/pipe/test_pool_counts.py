@@ -148,6 +148,10 @@ class Play:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_counts_are_right_whatever_happens(seed: int) -> None:
+    await play_to_the_end(seed)
+
+
+async def play_to_the_end(seed: int) -> None:
     play = Play(seed)
     for _ in range(STEPS):
         play.step()

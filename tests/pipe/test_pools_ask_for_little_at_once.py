@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from test_pool_counts import STEPS, FakeTransport, Play
+from test_pool_counts import FakeTransport, play_to_the_end
 
 from prouter.errors import LinkClosed, ProuterError
 from prouter.pipe import asking
@@ -119,13 +119,4 @@ async def test_who_waits_while_a_link_ends_is_told_and_nothing_is_counted_any_mo
 async def test_counts_are_right_where_most_have_to_wait(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(asking, "UNDER_WAY", 3)
     monkeypatch.setattr(asking, "AT_ONCE", 2)
-    play = Play(seed)
-    for _ in range(STEPS):
-        play.step()
-        play.check()
-        await asyncio.sleep(play.chance.choice((0, 0, 0, 0.0005)))
-        play.check()
-    await play.end()
-    assert [pool.size for pool in play.pools] == [0, 0]
-    assert play.total.used == 0
-    assert not any(ways.there for ways in play.ways)
+    await play_to_the_end(seed)
