@@ -16,9 +16,14 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
+        overtaken = False
         while self._taken >= self._most():
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(woken)
+            if overtaken:  # by somebody who came just now: still the first of those who wait
+                self._waiting.appendleft(woken)
+            else:
+                self._waiting.append(woken)
+            overtaken = True
             try:
                 await woken
             except BaseException:
@@ -26,6 +31,8 @@ class Turns:
                     self._wake()  # who was woken does not go: the next one does
                 raise
         self._taken += 1
+        if self._taken < self._most():  # there may be more than when those who wait came
+            self._wake()
 
     async def __aexit__(self, *error: object) -> None:
         self._taken -= 1

@@ -51,7 +51,7 @@ async def test_as_many_as_may_have_turns_and_the_others_follow_in_order() -> Non
         walkers.gates[number].set()
         await settle()
         assert walkers.inside == [each for each in (number + 1, number + 2) if each < 20]
-    assert asked <= 40, "each looks at its coming, and once more when it is woken"
+    assert asked <= 60, "each looks at its coming, once more when it is woken, and whether there is one more behind it"
 
 
 async def test_a_turn_is_not_lost_with_who_was_woken_for_it() -> None:
@@ -85,3 +85,33 @@ async def test_fewer_turns_than_before_are_kept_to() -> None:
     for number in range(2, 6):
         walkers.gates[number].set()
     await asyncio.wait_for(asyncio.gather(*walkers.tasks.values()), 10)
+
+
+async def test_more_turns_than_before_are_all_taken() -> None:
+    most = 1
+    walkers = Walkers(Turns(lambda: most))
+    for number in range(6):
+        walkers.begin(number)
+    await settle()
+    most = 4
+    walkers.gates[0].set()
+    await settle()
+    assert walkers.inside == [1, 2, 3, 4]
+    for gate in walkers.gates.values():
+        gate.set()
+    await asyncio.wait_for(asyncio.gather(*walkers.tasks.values()), 10)
+
+
+async def test_who_was_woken_and_overtaken_is_still_the_first() -> None:
+    walkers = Walkers(Turns(lambda: 1))
+    for number in range(3):
+        walkers.begin(number)
+    await settle()
+    walkers.gates[0].set()
+    walkers.begin(9)  # it runs behind the first one and before who was woken by it
+    await settle()
+    assert walkers.inside == [9]
+    for left, follows in ((9, [1]), (1, [2]), (2, [])):
+        walkers.gates[left].set()
+        await settle()
+        assert walkers.inside == follows
