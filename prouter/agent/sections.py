@@ -182,9 +182,9 @@ SECTIONS: tuple[ConfigSection, ...] = (
                 "items": {"type": "integer", "minimum": 1, "maximum": 65535},
                 "minItems": 2,
                 "maxItems": 2,
-                "default": [20000, 31999],
-                "description": "First and last port that jobs are given (mode `assign`). Those that systems give to "
-                "connections begin above; where all are taken the system picks another.",
+                "default": [20000, 29999],
+                "description": "First and last port that jobs are given (mode `assign`). What systems as they are "
+                "shipped give to connections begins above; where it is hard to find a free one there the system picks.",
             },
             "resources": {
                 "type": "object",

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,16 +39,15 @@ class SystemThatRepeatsItself:
 
     @hookimpl
     def prouter_startup(self) -> None:
-        plain, place = ports.free_port, Path(os.environ[OFFERS])
+        plain, place = ports.free_ports, Path(os.environ[OFFERS])
 
-        def free_port(numbers: range) -> int:
-            offers = json.loads(place.read_text()) if place.exists() else []
-            if not offers:
-                return plain(numbers)
-            place.write_text(json.dumps(offers[1:]))
-            return int(offers[0])
+        def free_ports(numbers: range) -> Iterator[int]:
+            while offers := json.loads(place.read_text()) if place.exists() else []:
+                place.write_text(json.dumps(offers[1:]))
+                yield int(offers[0])
+            yield from plain(numbers)
 
-        ports.free_port = free_port
+        ports.free_ports = free_ports
 
 
 async def test_a_port_of_a_job_that_does_not_listen_is_given_to_nobody(fleet: Fleet, figures: Figures) -> None:

@@ -315,8 +315,18 @@ async def test_assigned_ports_are_those_that_no_system_gives_away_while_one_is_f
                 job = await made(client, agent)
                 await job.start([sys.executable, "-c", PLAIN, "{port}"], port={"mode": "assign", "ready_timeout": 20})
                 numbers.append(job.info["ports"]["http"])
-    assert 20000 <= numbers[0] <= 31999
-    assert numbers[1] not in (taken, *range(20000, 32000))
+    assert 20000 <= numbers[0] <= 29999
+    assert numbers[1] not in (taken, *range(20000, 30000))
+
+
+async def test_a_job_with_more_ports_than_the_range_has_is_given_those_and_others(fleet) -> None:
+    router, agent = await fleet.pair("jobs.ports=[21000, 21001]")
+    async with router.client() as client:
+        ports = {name: {"mode": "assign", "ready_timeout": 1} for name in "abcd"}
+        job = await made(client, agent)
+        with pytest.raises(RequestFailed, match="within 1 s"):
+            await job.start([sys.executable, "-c", SILENT], ports=ports)
+        assert await client.info(), "nobody stands still"
 
 
 def test_a_range_of_ports_that_ends_before_it_begins_is_refused() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from prouter.agent.files.paths import split
 from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.port_modes import AssignedPort, DetectedPort, ReportedPort, SocketPort
 from prouter.agent.jobs.serving import LOOPBACK, Open
-from prouter.errors import InvalidRequest
+from prouter.errors import InvalidRequest, Unavailable
 from prouter.model.ids import JobUid
 from prouter.model.jobs import Port, PortMode, PortRequest
 from prouter.model.plugin import Running
@@ -27,7 +28,7 @@ from prouter.model.plugin import Running
 MAX_READY_TIMEOUT_SECONDS = 3600.0
 MAX_PORTS = 16
 LOOKED_AT = 64
-"""How many ports of the range are tried before the system picks one."""
+"""How many ports of the range are tried before the system picks, and how many of those that it picks."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 SocketOpener = Callable[[Path, str], Open]
@@ -164,8 +165,10 @@ class PortFinders:
 
     @contextmanager
     def _assigned(self, request: PortRequest, first: bool, number: int | None) -> Iterator[PortFinder]:
-        while number is None or number in self._reserved:
-            number = free_port(self._numbers)
+        if number is None or number in self._reserved:
+            number = next((free for free in free_ports(self._numbers) if free not in self._reserved), None)
+        if number is None:
+            raise Unavailable("no port is free for the job; try again when other jobs have ended, or widen jobs.ports")
         named = _variable(request.name)
         with self.kept(number):
             yield AssignedPort(request, number, ("PORT", named) if first else (named,))
@@ -180,25 +183,29 @@ class PortFinders:
         yield SocketPort(request, str(sandbox / request.path), self._open_socket(sandbox, request.path))
 
 
-def free_port(numbers: range) -> int:
-    """A loopback port on which nobody listens, of `numbers` unless those that were looked at are taken.
+def free_ports(numbers: range) -> Iterator[int]:
+    """Loopback ports on which nobody listens, at most 2 * LOOKED_AT: of `numbers`, then of those that the system picks.
 
-    Somebody may take it before the job does: then the job says so. That is rare where no system gives ports of
+    Somebody may take one before the job does: then the job says so. That is rare where no system gives ports of
     `numbers` to connections and to servers that ask for any.
     """
     for number in random.sample(numbers, min(LOOKED_AT, len(numbers))):
-        if _is_free(number):
-            return number
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        picked: int = probe.getsockname()[1]
-        return picked
+        if _bound(number) is not None:
+            yield number
+    for _ in range(LOOKED_AT):
+        picked = _bound(0)
+        if picked is not None:
+            yield picked
 
 
-def _is_free(number: int) -> bool:
+def _bound(number: int) -> int | None:
+    """The port that can be had; None when somebody has it."""
     with socket.socket() as probe:
         try:
+            if sys.platform == "win32":  # elsewhere a listener on all addresses is in the way by itself
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
             probe.bind((LOOPBACK, number))
         except OSError:
-            return False
-    return True
+            return None
+        bound: int = probe.getsockname()[1]
+        return bound
