@@ -9,7 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
-TORN = (ValueError, KeyError, TypeError, RecursionError)
+TORN = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 """What reading JSON of ours raises where it is torn or is something else."""
 FRESH = ".new"
 """Ends the name of a file that is being written; what a crash leaves of it is deleted or replaced by the next one."""

@@ -92,8 +92,8 @@ async def _ask(job: JobUid, directory: Path, survival: Survival | None) -> Adopt
             return str(answer["refused"])
         kept = "hello" in answer and answer.get("job") == job and await asyncio.to_thread(_is_its, directory, pid)
         return Adopted(answer, reader, writer) if kept else None
-    except (ConnectionError, ValueError):
-        return None  # it ended meanwhile: how is on disk
+    except (ConnectionError, ValueError, TypeError, AttributeError, RecursionError):
+        return None  # it ended meanwhile: how is on disk; or those are no words of a guardian
     except OSError as error:
         return str(error)
     finally:

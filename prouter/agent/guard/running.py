@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from prouter.agent.guard import ports
+from prouter.agent.guard.account import exit_in
 from prouter.agent.guard.held import cgroup, trees
 from prouter.errors import NotPossible
 from prouter.model.process import Exit
@@ -66,7 +67,7 @@ class GuardedTree:
         try:
             while line := await reader.readline():
                 self._take(json.loads(line))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, RecursionError):  # what it says may be none of its words
             pass
         finally:
             self._writer.transport.abort()
@@ -84,7 +85,7 @@ class GuardedTree:
         try:
             async with asyncio.timeout(HARD_SECONDS * self._patience):
                 return await self._account() if self._account is not None else None
-        except (OSError, RuntimeError, MemoryError) as error:  # a TimeoutError is an OSError
+        except Exception as error:  # noqa: BLE001 -- whatever is there, the job has ended
             log.error("how a tree of guardian %d ended can not be read: %s", self.guardian, str(error) or "no answer")
             return None
 
@@ -167,13 +168,7 @@ class GuardedTree:
                     tail.set_result(str(message["tail"]))
         elif "finished_at" in message:
             self.final_output = str(message.get("tail", ""))
-            code = message["exit_code"]
-            ended = Exit(
-                None if code is None else int(code),
-                str(message["reason"]),
-                float(message["finished_at"]),
-                str(message.get("detail", "")),
-            )
+            ended = exit_in(message)
             if not self._exit.done():
                 self._exit.set_result(ended)
 

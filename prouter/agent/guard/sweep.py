@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prouter.agent.guard.account import exit_in
 from prouter.agent.guard.held import cgroup, trees
 from prouter.agent.guard.held import controllers as version_1
 from prouter.agent.guard.held.launch import TAG
@@ -55,7 +56,7 @@ def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | Rest | N
     while guardian_lives(held) and time.monotonic() < until:
         time.sleep(0.01)
     _end_guardian(held)
-    group, controllers = str(held.get("cgroup") or "") or cgroup.of(job), tuple(held.get("controllers") or ())
+    group, controllers = _group_in(held) or cgroup.of(job), _controllers_in(held)
     left = end_tagged(job, group, controllers)
     if left:
         return Rest(min(left), group, controllers)
@@ -68,15 +69,9 @@ def account_of(directory: Path) -> Exit | None:
     if not ended:
         return None
     try:
-        code = ended["exit_code"]
-        return Exit(
-            None if code is None else int(code),
-            str(ended["reason"]),
-            float(ended["finished_at"]),
-            str(ended.get("detail", "")),
-        )
-    except (KeyError, TypeError, ValueError):
-        log.error("%s holds no whole account of the job's end", directory / "exit.json")
+        return exit_in(ended)
+    except ValueError as error:
+        log.error("%s holds no whole account of the job's end: %s", directory / "exit.json", error)
         return None
 
 
@@ -104,7 +99,7 @@ def _end_guardian(held: dict[str, Any]) -> None:
 
 def end_begun(job: str, directory: Path) -> None:
     """A start came to no end; its guardian may have been gone before it had written anything of it."""
-    end_tagged(job, cgroup.of(job), _if_it_can_be_read(directory).get("controllers") or ())
+    end_tagged(job, cgroup.of(job), _controllers_in(_if_it_can_be_read(directory)))
 
 
 def destroy(job: str, directory: Path) -> None:
@@ -117,7 +112,7 @@ def destroy(job: str, directory: Path) -> None:
     except OSError:
         held = _if_it_can_be_read(directory)
     _end_guardian(held)
-    end_tagged(job, str(held.get("cgroup") or "") or cgroup.of(job), held.get("controllers") or ())
+    end_tagged(job, _group_in(held) or cgroup.of(job), _controllers_in(held))
 
 
 def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collection[int]:
@@ -152,6 +147,17 @@ def end_tagged(job: str, group: str, controllers: Iterable[str] = ()) -> Collect
         if path.endswith(f"/{cgroup.PREFIX}{job}"):
             cgroup.remove(path)
     return ()
+
+
+def _group_in(held: dict[str, Any]) -> str:
+    """Of what a guardian wrote; others may have written there since."""
+    group = held.get("cgroup")
+    return group if isinstance(group, str) else ""
+
+
+def _controllers_in(held: dict[str, Any]) -> tuple[str, ...]:
+    paths = held.get("controllers")
+    return tuple(path for path in paths if isinstance(path, str)) if isinstance(paths, list) else ()
 
 
 def _if_it_can_be_read(directory: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from prouter.agent.jobs.drivers import USUAL
@@ -99,16 +98,23 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> HeldRunning 
                 else:
                     return found
             return await found.kill(Reason.AGENT_LOST.value)
-    except (TimeoutError, ProuterError) as error:
+    except Exception as error:  # no job keeps the agent from starting, whatever is in its directory
         log.error("what became of job %s is not known: %s", record.uid, str(error) or "no answer in time")
-        with suppress(TimeoutError):  # what is told to be lost must not go on
-            async with asyncio.timeout(RECOVER_SECONDS):
-                await driver.destroy(record.uid, str(job.directory.path))
+        await _destroyed(job, driver)
         if isinstance(error, Unavailable):
             raise
         if isinstance(found, HeldRunning) and await _is_there_still(job, driver, found):
             return found
         return None
+
+
+async def _destroyed(job: Job, driver: HeldDriver) -> None:
+    """What is told to be lost must not go on. What keeps it from being looked for is in the log."""
+    try:
+        async with asyncio.timeout(RECOVER_SECONDS):
+            await driver.destroy(job.record.uid, str(job.directory.path))
+    except Exception as error:  # noqa: BLE001 -- nor does this
+        log.error("what is left of job %s may go on: %s", job.record.uid, str(error) or "no answer in time")
 
 
 async def _is_there_still(job: Job, driver: HeldDriver, found: HeldRunning) -> bool:
