@@ -116,9 +116,9 @@ class StateDirectory:
 
 
 def _uid_in(kept: bytes) -> str | None:
-    """None for what was torn, such as nothing or NULs, and for what is no text in one line."""
+    """None for what was torn: nothing, NULs, what is no text. Whatever else its owner wrote there is who it is."""
     text = kept.decode("utf-8", "replace").strip()
-    is_whole = text and text.isprintable() and "\ufffd" not in text and len(kept) <= MAX_UID_BYTES
+    is_whole = text and "\0" not in text and "\ufffd" not in text and len(kept) <= MAX_UID_BYTES
     return text if is_whole else None
 
 
