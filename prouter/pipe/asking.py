@@ -30,7 +30,8 @@ side by side all open too late, and calls for them would leave the agent none fo
 
 class Asking:
     """`place` gets each pipe. `never_came` is told how many of a call's did not come, however it ended; `over` when one
-    has ended by itself, whether any came, and if not why.
+    has ended by itself, whether any came, and if not why. `needed`: how many are to come at most, as it is now; no call
+    begins for more.
 
     Requests come many at once, and each wants one more: what is wanted in one turn of the loop is asked for together,
     and so is what had to wait.
@@ -44,6 +45,7 @@ class Asking:
         place: Place,
         never_came: Callable[[int], None],
         over: Callable[[bool, str], None],
+        needed: Callable[[], int],
     ) -> None:
         self._source = source
         self._tasks = tasks
@@ -51,6 +53,7 @@ class Asking:
         self._place = place
         self._never_came = never_came
         self._over = over
+        self._needed = needed
         self.count = 0
         """Pipes that are to come."""
         self._wanted = 0
@@ -67,6 +70,14 @@ class Asking:
         self.count += count
         self._wanted += count
         self._go_on()
+
+    def look_again(self) -> None:
+        """Fewer may be needed: who waited for one is gone, or has another one."""
+        spare = min(self._wanted, self.count - self._needed())
+        if spare > 0:
+            self._wanted -= spare
+            self.count -= spare
+            self._never_came(spare)
 
     def _go_on(self) -> None:
         """A call begins in the next turn, with all that is wanted until then, unless so many are under way already."""
@@ -86,11 +97,12 @@ class Asking:
 
     async def _call(self) -> None:
         self._beginning = False
+        self.look_again()
         left = count = min(self._wanted, AT_ONCE, UNDER_WAY - (self.count - self._wanted))
         self._wanted -= count
         self._go_on()
         if not count:
-            return  # the link ended meanwhile
+            return  # the link ended meanwhile, or nobody wants them any more
 
         def place(transport: asyncio.Transport, leftover: bytes) -> None:
             nonlocal left

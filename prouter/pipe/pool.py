@@ -1,8 +1,9 @@
 """The router's pipes to one agent over one control link: unbound ones kept warm, bound idle ones kept for reuse.
 
-What is always true: a bound pipe is never bound to something else; never more pipes are asked for than there are
-waiters plus the warm target; pipes that are open or asked for are within the agent's limit and the router's (total.py);
-losing the link closes what is unbound or idle, while busy pipes finish what they carry.
+What is always true: a bound pipe is never bound to something else; whenever an agent is asked for pipes, those that are
+to come are no more than there are waiters plus the warm target; pipes that are open or asked for are within the agent's
+limit and the router's (total.py); losing the link closes what is unbound or idle, while busy pipes finish what they
+carry.
 
 How pools follow use. Of the idle pipes of a target the youngest is taken first, and one that nobody took for
 `idle_seconds` closes: so there are as many as were in use at the same time within these seconds, without counting.
@@ -81,7 +82,7 @@ class PipePool:
         self._helped: deque[tuple[bytes, Shelf]] = deque()
         """Targets of those who waited for a new pipe, which is still to come, and have one that came back instead."""
         self._open = 0
-        self._asking = Asking(source, tasks, agent, self._place, self._never_came, self._asked)
+        self._asking = Asking(source, tasks, agent, self._place, self._never_came, self._asked, self._needed)
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         """While anything is bound, or more is warm than always: one timer for all."""
@@ -257,6 +258,7 @@ class PipePool:
                     shelf.waiters.remove(waiter)
                 if not shelf.waiters and not self._closed:
                     self._keep_all(shelf, on=shelf)
+            self._asking.look_again()
 
     def _keep_all(self, shelf: Shelf, *, on: Shelf | None) -> None:
         """Where the pipes of this shelf are put when they are idle."""
@@ -294,16 +296,20 @@ class PipePool:
     def _ask(self) -> None:
         """Ask for what is missing: a pipe for each waiter and the warm target, less what is under way."""
         asked = self._asking.count
-        missing = len(self._waiters) + self._warm.target - len(self._warm) - asked
+        missing = self._needed() - asked
         missing = min(missing, self._limits.per_agent - self._open - asked, self._total.free)
         if missing > 0 and not self._closed:
             self._total.count(self, missing)
             self._asking.ask(missing)
 
+    def _needed(self) -> int:
+        """Pipes that are to come, if there were no limit: one for each waiter, and those that are to be warm."""
+        return len(self._waiters) + max(self._warm.target - len(self._warm), 0)
+
     def _never_came(self, count: int) -> None:
         self._total.count(self, -count)
-        if not self._asking.count:
-            self._helped.clear()
+        while len(self._helped) > self._asking.count:
+            self._helped.popleft()
 
     def _asked(self, came: bool, why: str) -> None:
         """A call for pipes has ended."""

@@ -98,6 +98,23 @@ async def test_some_that_never_open_hold_up_nobody_else(agent: Agent) -> None:
     await asyncio.gather(*takers, return_exceptions=True)
 
 
+async def test_what_nobody_waits_for_any_more_is_not_asked_for(agent: Agent) -> None:
+    takers = await agent.wanted(MANY)
+    calls = agent.calls
+    assert agent.total.used == MANY
+    for taker in takers[10:]:  # clients go, while nothing opens
+        taker.cancel()
+    await asyncio.gather(*takers[10:], return_exceptions=True)
+    assert agent.total.used == UNDER_WAY, "others may have pipes in place of those that were only wanted"
+    agent.let.set()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*takers[:10])
+        while agent.under_way:
+            await asyncio.sleep(0)
+    assert agent.calls == calls
+    assert agent.total.used == agent.pool.size == 10
+
+
 async def test_where_none_opens_each_is_told(agent: Agent) -> None:
     agent.broken = True
     agent.let.set()
