@@ -49,13 +49,16 @@ def launch(job: str, directory: str, command: dict[str, Any]) -> Launched:
     """Start it. Raises OSError; nothing is left then."""
     limits = command.get("limits", {})
     group = cgroup.make(job) if command.get("cgroups") else ""
-    kernel = controllers.claim(job, group, limits) if command.get("cgroups") else controllers.Controllers()
+    kernel = controllers.Controllers()
     outlets: list[Outlet] = []
     writers: list[int] = []
-    spool = Spool(directory, int(limits.get("output_bytes", NO_LIMIT)))
-    begins_at = spool.end
-    report, reporter = os.pipe2(os.O_CLOEXEC)
+    report = reporter = -1
     try:
+        if command.get("cgroups"):
+            kernel = controllers.claim(job, group, limits)
+        spool = Spool(directory, int(limits.get("output_bytes", NO_LIMIT)))
+        begins_at = spool.end
+        report, reporter = os.pipe2(os.O_CLOEXEC)
         for stream, name in FILES.items():
             copy: Copy
             if command.get("forward_stdout"):
