@@ -17,6 +17,7 @@ import prouter
 HOME = Path(prouter.__file__).parent
 CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now")
 ALLOWED: Mapping[str, str] = {
+    "agent/guard/held/controllers.py": "since when files are of this run, which the disk tells by this clock alone",
     "agent/files/parts.py": "how old a file is that an earlier run left, which the disk tells by this clock alone",
     "agent/jobs/kept.py": "how long ago a job ended in an earlier run of the machine, where there is nothing else",
     "core/queue/queue.py": "until when a job waits, as people are told it",

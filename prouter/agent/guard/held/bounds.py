@@ -140,7 +140,7 @@ class Bounds:
         if exit_code < 0 and exit_code not in (-signal.SIGXFSZ, -signal.SIGABRT):
             return None
         most = self._limits["file_bytes"]
-        found = grown.file_of_size(self._sandbox_path, most, self._controllers.claimed_at)
+        found = grown.file_of_size(self._sandbox_path, most, self._controllers.began_at())
         if not found and exit_code != -signal.SIGXFSZ:
             return None
         return "limit", f"a file of it grew beyond its limit of {in_units(most)}" + (f": {found}" if found else "")

@@ -45,6 +45,7 @@ class Controllers:
     before: dict[str, float] = field(default_factory=dict)
     """Counters before anything ran, by name of their method."""
     claimed_at: float = field(default_factory=time.time)
+    _claimed: float = field(default_factory=time.monotonic)
 
     def remember(self) -> None:
         """What stands there already."""
@@ -53,6 +54,10 @@ class Controllers:
     def rise(self, count: Callable[[], float]) -> float:
         """Of one of the counters below."""
         return count() - self.before.get(count.__name__, 0)
+
+    def began_at(self) -> float:
+        """By the clock that files have the time of, or earlier: it may have been set back since."""
+        return min(self.claimed_at, time.time() - (time.monotonic() - self._claimed))
 
     def enter(self) -> None:
         """Put this process into the version 1 groups. Raises OSError."""

@@ -9,16 +9,24 @@ behind its end. Nothing is followed out of the sandbox: no symlink, and nothing 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 
 from .launch import FILES
 
 SECONDS = 1.0
 ENTRIES = 200_000
 """Whichever comes first; then it was no file that anybody knows of."""
+WAITING = 4 * 1024 * 1024
+"""Characters of paths of directories that are to be looked at yet; others are not. The guardian is no part of the job's
+group, which bounds memory."""
+MORE_SECONDS = 1.0
+"""For a disk to answer; the job's end waits for none that does not."""
 CLOCK_SECONDS = 0.05
 """Files have the time of the kernel's last tick."""
 SHOWN = 200
@@ -27,7 +35,16 @@ SHOWN = 200
 
 def file_of_size(sandbox: str, size: int, since: float) -> str:
     """A path in the sandbox of a file of that size that was written `since`, fit to be shown; empty: none is seen."""
-    until, looked = time.monotonic() + SECONDS, 0
+    found: list[str] = []
+    looking = threading.Thread(target=lambda: found.append(_look(sandbox, size, since)), daemon=True)
+    with contextlib.suppress(RuntimeError):  # there is no thread for it
+        looking.start()
+        looking.join(SECONDS + MORE_SECONDS)
+    return found[0] if found else ""
+
+
+def _look(sandbox: str, size: int, since: float) -> str:
+    until, looked, room = time.monotonic() + SECONDS, 0, WAITING
     try:
         top = os.lstat(sandbox)
     except OSError:
@@ -35,23 +52,31 @@ def file_of_size(sandbox: str, size: int, since: float) -> str:
     waiting = deque([""] if stat.S_ISDIR(top.st_mode) else ())
     while waiting:
         below = waiting.popleft()
-        try:
-            with os.scandir(os.path.join(sandbox, below)) as entries:
-                for entry in entries:
-                    looked += 1
-                    if looked > ENTRIES or time.monotonic() > until:
-                        return ""
-                    facts = entry.stat(follow_symlinks=False)
-                    path = os.path.join(below, entry.name)
-                    if stat.S_ISDIR(facts.st_mode) and facts.st_dev == top.st_dev:
-                        waiting.append(path)
-                        continue
-                    written = stat.S_ISREG(facts.st_mode) and facts.st_mtime >= since - CLOCK_SECONDS
-                    if written and facts.st_size == size and path not in FILES.values():
-                        return _shown(path)
-        except OSError:
-            continue  # what can not be read is not named
+        room += len(below)
+        for entry in _entries(os.path.join(sandbox, below)):
+            looked += 1
+            if looked > ENTRIES or time.monotonic() > until:
+                return ""
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue  # a mount whose server is gone, or it was renamed: others can be looked at
+            path = os.path.join(below, entry.name)
+            if stat.S_ISDIR(facts.st_mode) and facts.st_dev == top.st_dev:
+                if len(path) <= room:
+                    room -= len(path)
+                    waiting.append(path)
+                continue
+            written = stat.S_ISREG(facts.st_mode) and facts.st_mtime >= since - CLOCK_SECONDS
+            if written and facts.st_size == size and path not in FILES.values():
+                return _shown(path)
     return ""
+
+
+def _entries(path: str) -> Iterator[os.DirEntry[str]]:
+    """As far as they can be read; what can not be is not named."""
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        yield from entries
 
 
 def _shown(path: str) -> str:
