@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from prouter.agent.guard.held.controllers import TASKS_MORE
-from prouter.agent.guard.held.grown import ENTRIES, SECONDS
+from prouter.agent.guard.held.grown import ENTRIES, MORE_SECONDS, SECONDS, WAITING
 from prouter.agent.guard.held.measure import MAX_DEPTH
 from prouter.agent.guard.held.outlet import DRAIN_SECONDS
 from prouter.agent.jobs.clean_up import MAX_SHOWN
 from prouter.agent.jobs.finished import PATIENCE_SECONDS
 from prouter.agent.links import KEPT_BACK
 from prouter.agent.sections import SECTIONS as OF_AGENT
-from prouter.core.app import END_SECONDS
+from prouter.core.app import END_SECONDS, TAKEN_SECONDS
 from prouter.core.jobs.unheard import ASK_SECONDS, MOST_A_SECOND
 from prouter.core.settings import SECTIONS as OF_ROUTER
 from prouter.http1.response import MAX_HEAD_BYTES
@@ -57,6 +57,7 @@ FIXED: Mapping[str, float] = {
     "fixed: looks": LOOK_SECONDS,
     "fixed: once more": ONCE_MORE_SECONDS,
     "fixed: linger": WebLimits().linger_seconds,
+    "fixed: taken": TAKEN_SECONDS,
     "fixed: the end": END_SECONDS,
     "fixed: link's write": SEND_SECONDS,
     "fixed: last output": DRAIN_SECONDS,
@@ -75,6 +76,8 @@ FIXED: Mapping[str, float] = {
     "fixed: threads": TASKS_MORE,
     "fixed: grown": ENTRIES,
     "fixed: growing": SECONDS,
+    "fixed: growing's disk": MORE_SECONDS,
+    "fixed: growing's paths": WAITING,
     "fixed: sizes of jobs": PATIENCE_SECONDS,
 }
 """What can not be configured."""

@@ -50,7 +50,8 @@ CLOSE_SECONDS = 5.0
 """For background work to end when it is cancelled."""
 TAKEN_SECONDS = 15.0
 """When the router ends, for connections that came in time and were not accepted yet: some hundred are taken within a
-tenth of a second, and on a machine that is busy with much else within seconds."""
+tenth of a second, and on a machine that is busy with much else within seconds. It is part of `shutdown.drain_timeout`,
+and half of that at most."""
 END_SECONDS = 1.75
 """For all that ends behind the last request, when that took all of its time."""
 
@@ -82,6 +83,8 @@ class RouterApp:
         self.endpoints: dict[str, tuple[str, int]] = {}
         self._traffic = {"control": Traffic(), "server": Traffic()}
         self._control: Acceptor | None = None
+        self._drains_since = 0.0
+        """When the time for what was begun started, by the loop's clock."""
         self.stop_seconds = END_SECONDS + self._settings.notice_seconds + self._settings.drain_seconds
         self.uid = ""
         self._joined = asyncio.Event()
@@ -114,7 +117,8 @@ class RouterApp:
         if self._control is not None:
             self._control.wind_down()
             await asyncio.sleep(self._settings.notice_seconds)
-            await self._control.all_taken(TAKEN_SECONDS)
+            self._drains_since = asyncio.get_running_loop().time()
+            await self._control.all_taken(min(TAKEN_SECONDS, self._settings.drain_seconds / 2))
         await self._cleanup.aclose()
 
     async def _start(self, undo: AsyncExitStack) -> None:
@@ -191,14 +195,20 @@ class RouterApp:
             undo.push_async_callback(server.drain, CLOSE_SECONDS)
         undo.push_async_callback(directory.close)
         self._control = await self._listen("control", settings.control, control)
-        undo.push_async_callback(
-            self._control.drain, settings.drain_seconds, tunnel_seconds=settings.tunnel_seconds, in_sight=True
-        )
+        undo.push_async_callback(self._drain, self._control)
         undo.callback(directory.end_waits)
         undo.callback(jobs.queue.end)
         undo.callback(jobs.provisioning.end)
         undo.callback(self._description.end)
         undo.callback(control.end)
+
+    async def _drain(self, control: Acceptor) -> None:
+        """In what is left of its time: the process ends when that is over, whatever took it."""
+        passed = asyncio.get_running_loop().time() - self._drains_since if self._drains_since else 0.0
+        drain, tunnel = (
+            max(seconds - passed, 0.0) for seconds in (self._settings.drain_seconds, self._settings.tunnel_seconds)
+        )
+        await control.drain(drain, tunnel_seconds=tunnel, in_sight=True)
 
     async def _start_plugins(
         self, undo: AsyncExitStack, state: StateDirectory, agents: AgentParts, jobs: JobParts
