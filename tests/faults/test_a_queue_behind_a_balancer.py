@@ -11,8 +11,25 @@ from balanced import Pair, pair
 from prouter.client import Client
 from prouter.model.ids import new_uid
 from prouter.testing import Fleet, eventually
+from prouter.testing.fleet import serving_job
 
 ANY: dict[str, Any] = {"type": "labels", "match": {}}
+ACCEPTS = """
+import http.server, itertools, os
+
+NUMBERS = itertools.count()
+
+class Accepts(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(202)
+        self.send_header("Location", f"/api/tasks/{next(NUMBERS)}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Accepts).serve_forever()
+"""
 ROUNDS = 6
 """By turns would be seen in two."""
 
@@ -64,6 +81,23 @@ async def test_a_removal_is_one_routers_and_what_waited_at_a_dead_one_is_asked_f
         again = await client.create(ANY, uid=job.info["uid"], queue_seconds=60)
         assert again.path == job.path
         assert await status(client, "GET", again.path) == 200
+
+
+async def test_what_a_job_answers_takes_no_place_of_one_that_waits(fleet: Fleet, tmp_path: Path) -> None:
+    async with pair(fleet, tmp_path) as both, Client(both.url) as client:
+        job = await serving_job(client, both.agent, ACCEPTS)
+        for verb, path in (("POST", "create"), ("GET", "17"), ("POST", "jobs/create")):
+            assert await status(client, verb, job.url(path).removeprefix(client.url)) == 202
+        assert await places(client) == 0
+        await drained(both)
+        await client.create(ANY, queue_seconds=60)
+        assert await places(client) == 1
+
+
+async def places(client: Client) -> int:
+    """How many jobs HAProxy keeps at their router."""
+    async with client.session.get(f"{client.url}/jobs") as answer:
+        return int(answer.headers["X-Places"])
 
 
 async def drained(both: Pair) -> None:
