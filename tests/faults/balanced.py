@@ -87,7 +87,7 @@ def haproxy(place: Path, port: int, routers: list[RouterDaemon]) -> Iterator[Non
     for number, router in enumerate(routers, 1):
         text = text.replace(f"10.77.0.{number}:8080", "{}:{}".format(*router.address("control")))
     text = text.replace("frontend prouter\n", "frontend prouter\n    stats enable\n    stats uri /haproxy\n")
-    text = text.replace("\nbackend routers\n", "\nbackend routers\n    http-response set-header X-Places %[table_cnt]\n")
+    text = text.replace("\nbackend routers\n", "\nbackend routers\n    http-response set-header X-Kept %[table_cnt]\n")
     (place / "haproxy.cfg").write_text(text)
     with (
         (place / "haproxy.log").open("wb") as log,

@@ -97,7 +97,7 @@ async def test_what_a_job_answers_takes_no_place_of_one_that_waits(fleet: Fleet,
 async def places(client: Client) -> int:
     """How many jobs HAProxy keeps at their router."""
     async with client.session.get(f"{client.url}/jobs") as answer:
-        return int(answer.headers["X-Places"])
+        return int(answer.headers["X-Kept"])
 
 
 async def drained(both: Pair) -> None:
