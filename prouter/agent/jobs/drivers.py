@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prouter.agent.jobs.held import HeldDriver
 from prouter.errors import ConfigError, NotPossible
@@ -29,6 +29,9 @@ class Drivers:
             for driver in drivers:
                 self._drivers[driver.name] = HeldDriver(driver, plugin, tasks, self._seconds)
         self._chosen = self._choose()
+
+    def __iter__(self) -> Iterator[HeldDriver]:
+        return iter(list(self._drivers.values()))
 
     def chosen(self) -> HeldDriver:
         """Of new starts. Raises NotPossible when no plugin offers one."""

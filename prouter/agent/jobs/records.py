@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ MAKING = "making"
 """There while plugins prepare the sandbox: what was cut short there was acknowledged to nobody."""
 REMOVED, TORN = ".removed-", "torn-"
 """Begin the names of directories that are no job any more."""
+MAX_TORN = 1000
+"""Of one uid; what comes behind that stays where it is."""
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """A record is a few KiB: names, labels, ports. Larger ones are not ours."""
 MAX_TRAIL_BYTES = 65536
@@ -251,6 +254,8 @@ class Records:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.set_aside: list[tuple[JobUid, Path]] = []
+        """Jobs whose records were torn, and where each is now."""
 
     def directory(self, job: JobUid) -> JobDirectory:
         return JobDirectory(self.root / job)
@@ -285,11 +290,15 @@ class Records:
         return found
 
     def _set_aside(self, directory: JobDirectory, why: str) -> None:
-        """Keep what is there for people to look at, files too, under a name that is no job."""
-        aside = directory.path.with_name(f"{TORN}{directory.job}")
+        """Keep what is there for people to look at, files too, under a name that is no job and was none's before."""
+        names = (f"{TORN}{directory.job}{number}" for number in ("", *(f"-{n}" for n in range(2, MAX_TORN + 1))))
+        aside = next((path for path in map(directory.path.with_name, names) if not os.path.lexists(path)), None)
         try:
-            _delete(aside)
+            if aside is None:
+                raise OSError(errno.EEXIST, f"it was {MAX_TORN} times before")
             directory.path.rename(aside)
+            with contextlib.suppress(OSError):  # how old it is, is counted from now (set_aside.py)
+                os.utime(aside)
         except OSError as error:
             log.error(
                 "job %s is lost: %s; it could not be set aside (%s): move %s away, or mend it, and start the agent "
@@ -300,6 +309,7 @@ class Records:
                 directory.path,
             )
             return
+        self.set_aside.append((directory.job, aside))
         log.error(
             "job %s is lost: %s; all that was there is now in %s: take from its sandbox what you need and delete "
             "it, or mend %s, name the directory %s again and start the agent again; other jobs are as they were",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from prouter.agent.jobs.drivers import USUAL
@@ -20,6 +21,7 @@ from prouter.agent.jobs.room import save_now_or_later
 from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, ProuterError, Unavailable
 from prouter.model import job_machine
+from prouter.model.ids import JobUid
 from prouter.model.jobs import JobState, Reason
 from prouter.model.process import Exit
 from prouter.pluginkit import context
@@ -106,6 +108,19 @@ async def _found(job: Job, around: Surroundings, survives: bool) -> HeldRunning 
         if isinstance(found, HeldRunning) and await _is_there_still(job, driver, found):
             return found
         return None
+
+
+async def end_torn(job: JobUid, directory: Path, drivers: Iterable[HeldDriver]) -> None:
+    """What runs of a job whose record is torn, and is in this directory now: nobody could be told of it, or end it.
+    Any driver may have begun it; what keeps one from ending it is in the log."""
+    for driver in drivers:
+        try:
+            async with asyncio.timeout(RECOVER_SECONDS):
+                found = await driver.recover(job, str(directory))
+                if isinstance(found, HeldRunning):
+                    await found.kill(Reason.AGENT_LOST.value)
+        except Exception as error:  # noqa: BLE001 -- no job keeps the agent from starting
+            log.error("what is left of job %s may go on: %s", job, str(error) or "no answer in time")
 
 
 async def _destroyed(job: Job, driver: HeldDriver) -> None:

@@ -26,7 +26,7 @@ from prouter.agent.jobs.ending import signal_number
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.job import Job
 from prouter.agent.jobs.records import Records
-from prouter.agent.jobs.recovering import UNTIL_LINK_ENDS, recovered
+from prouter.agent.jobs.recovering import UNTIL_LINK_ENDS, end_torn, recovered
 from prouter.agent.jobs.removed import Removals
 from prouter.agent.jobs.room import save_what_is_behind
 from prouter.agent.jobs.set_aside import Aside
@@ -211,8 +211,8 @@ class JobRegistry:
         return await job.remove(partial(self.removals.keep, key) if key is not None else None)
 
     async def recover(self, around: Surroundings) -> None:
-        """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile, and
-        those that belong to a link are removed with it."""
+        """Read what earlier runs left: ended jobs are there again, unfinished ones are lost or ended meanwhile,
+        those that belong to a link are removed with it, and nothing goes on of one whose record is torn."""
         at_once = asyncio.Semaphore(RECOVERED_AT_ONCE)
 
         async def take(record: JobRecord, beside: Mapping[str, Any]) -> Job | None:
@@ -220,6 +220,13 @@ class JobRegistry:
                 return await self._taken(record, beside, around)
 
         found = await asyncio.to_thread(self._records.read_all)
+        self.aside.drivers = around.drivers
+
+        async def end(job: JobUid, directory: Path) -> None:
+            async with at_once:
+                await end_torn(job, directory, around.drivers)
+
+        await asyncio.gather(*(end(job, directory) for job, directory in self._records.set_aside))
         failed: ProuterError | None = None
         try:
             async with asyncio.TaskGroup() as group:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.kept import Kept
 from prouter.agent.jobs.records import TORN, JobDirectory
 from prouter.model.ids import JobUid, is_job_uid
 from prouter.model.jobs import JobRecord, JobState, Sender
 
+TELLS_CHANGES = os.name == "posix"
+"""Whether st_ctime is when a directory was changed or renamed; on Windows it is when it was made."""
 NOBODY = Sender("", "", "")
 """Whose it was is not known any more."""
 
@@ -25,19 +29,30 @@ NOBODY = Sender("", "", "")
 class SetAside:
     """One of them, as a job that finished when it was set aside; its `uid` is the directory's name."""
 
-    def __init__(self, path: Path, since: float) -> None:
+    def __init__(self, path: Path, since: float, drivers: Iterable[HeldDriver]) -> None:
+        self._drivers = drivers
         self.directory = JobDirectory(path)
         self.record = JobRecord(JobUid(path.name), "", NOBODY, JobState.FINISHED, finished_at=since)
         self.kept = Kept(self.directory, {})
         self.removing = False
 
     async def remove(self) -> None:
-        """With all that it has. Raises Unavailable, NoRoom; it is there still, or gone with a second try."""
-        self.removing = True
+        """With all that it has, and what may still run of it. Raises Unavailable, NoRoom; it is there still, or gone
+        with a second try."""
+        self.removing = True  # and stays so: its room is not counted any more
         try:
+            await self._end_tree()
             await asyncio.to_thread(self.directory.delete)
-        finally:
+        except BaseException:
             self.removing = False
+            raise
+
+    async def _end_tree(self) -> None:
+        """It was ended when this was set aside, where that was possible. A job of its uid, mended since, is another."""
+        path, uid = self.directory.path, _uid_in(self.directory.path.name)
+        if uid is not None and not await asyncio.to_thread(path.with_name(uid).exists):
+            for driver in self._drivers:
+                await driver.destroy(uid, str(path))
 
 
 class Aside:
@@ -45,6 +60,8 @@ class Aside:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.drivers: Iterable[HeldDriver] = ()
+        """Any of them may have begun it; its record does not say."""
         self._found: dict[str, SetAside] = {}
         self._looking = asyncio.Lock()
 
@@ -56,7 +73,13 @@ class Aside:
         async with self._looking:
             with suppress(OSError):
                 there = await asyncio.to_thread(_set_aside_in, self._root)
-                self._found = {path.name: self._found.get(path.name) or SetAside(path, at) for path, at in there}
+                self._found = {path.name: self._known(path, since) for path, since in there}
+
+    def _known(self, path: Path, since: float) -> SetAside:
+        found = self._found.get(path.name)
+        if found is not None and (found.removing or found.record.finished_at == since):
+            return found
+        return SetAside(path, since, self.drivers)
 
 
 def _set_aside_in(root: Path) -> list[tuple[Path, float]]:
@@ -64,7 +87,15 @@ def _set_aside_in(root: Path) -> list[tuple[Path, float]]:
     found = []
     with os.scandir(root) as entries:
         for entry in entries:
-            if entry.name.startswith(TORN) and is_job_uid(entry.name.removeprefix(TORN)):
+            if _uid_in(entry.name):
                 with suppress(OSError):
-                    found.append((root / entry.name, entry.stat(follow_symlinks=False).st_ctime))
+                    facts = entry.stat(follow_symlinks=False)
+                    changed = facts.st_ctime if TELLS_CHANGES else 0.0
+                    found.append((root / entry.name, max(changed, facts.st_mtime)))
     return found
+
+
+def _uid_in(name: str) -> JobUid | None:
+    """The job's in the name of what was set aside of it."""
+    found = re.fullmatch(rf"{re.escape(TORN)}([^-]+)(-[0-9]+)?", name)
+    return JobUid(found[1]) if found and is_job_uid(found[1]) else None
