@@ -149,6 +149,7 @@ def test_jobs_are_put_where_memory_can_be_limited(tmp_path: Path, monkeypatch: p
 def test_a_version_2_group_with_tasks(tmp_path: Path) -> None:
     events, limits = tmp_path / "pids.events", {"processes": 50}
     (tmp_path / "pids.max").write_text("")
+    (tmp_path / "pids.peak").write_text("1224\n")
     events.write_text("max 7\n")
     found = controllers.claim("job", str(tmp_path), limits)
     assert (found.tasks, found.made) == ("cgroup2", {})
@@ -159,10 +160,32 @@ def test_a_version_2_group_with_tasks(tmp_path: Path) -> None:
     words = "it had more than the 1224 processes and threads that its limit of 50 processes allows"
     assert bounds.at_end(1) == bounds.excess() == ("limit", words)
     (tmp_path / "pids.peak").write_text("1223\n")
+    (tmp_path / "pids.current").write_text("1223\n")
     assert bounds.at_end(1) is None, "there was no room above the job's group"
     (tmp_path / "pids.peak").write_text("1224\n")
     assert bounds.at_end(1) == ("limit", words)
     assert controllers.claim("job", str(tmp_path), {"processes": 1 << 53}).tasks == "", "more than there can be"
+
+
+def test_a_version_2_group_with_tasks_and_no_peak(tmp_path: Path) -> None:
+    """As before Linux 6.1: the kernel counts what was refused in the group of who forks, whichever group was full."""
+    events, current, limits = tmp_path / "pids.events", tmp_path / "pids.current", {"processes": 50}
+    for path, text in ((tmp_path / "pids.max", ""), (events, "max 7\n"), (current, "0\n")):
+        path.write_text(text)
+    found = controllers.claim("job", str(tmp_path), limits)
+    bounds = Bounds(limits, "", found, str(tmp_path))
+    events.write_text("max 8\n")
+    for tasks in ("3", "611", ""):
+        current.write_text(tasks)
+        assert bounds.excess() is None, "there was no room above the job's group, or below it"
+        assert bounds.at_end(1) is None
+    current.write_text("1200")
+    assert bounds.at_end(1) is None, "nor is that its limit's which was refused before it had so many"
+    events.write_text("max 9\n")
+    words = "it had more than the 1224 processes and threads that its limit of 50 processes allows"
+    assert bounds.at_end(1) == ("limit", words)
+    current.write_text("0")
+    assert bounds.at_end(1) == ("limit", words), "it was full when it was looked at"
 
 
 @pytest.mark.parametrize(("size", "words"), [(1 << 30, "1 GiB"), (1536, "1536 bytes"), (3 << 20, "3 MiB")])

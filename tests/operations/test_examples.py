@@ -61,6 +61,7 @@ def test_systemd_leaves_the_guardians_of_an_agents_jobs_alone() -> None:
     """With jobs.survive_agent they keep jobs for the next agent; without, they end them when the agent has gone."""
     lines = (EXAMPLES / "prouter-agent.service").read_text().splitlines()
     assert [line for line in lines if line.startswith("KillMode=")] == ["KillMode=process"]
+    assert "TasksMax=infinity" in lines, "no job's limit is that of all together"
 
 
 async def test_the_services_of_the_compose_file_join_with_their_own_settings(fleet, tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ class Controllers:
     """Counters before anything ran, by name of their method."""
     claimed_at: float = field(default_factory=time.time)
     _claimed: float = field(default_factory=time.monotonic)
+    _near: bool = False
+    """Whether there were half as many tasks as may be, or more, at the last look."""
+    _elsewhere: int = 0
+    """Forks that were refused, but not by the job's own limit."""
 
     def remember(self) -> None:
         """What stands there already."""
@@ -77,14 +81,20 @@ class Controllers:
         return sum(_field(f"{group}/memory.oom_control", "oom_kill") for group in groups)
 
     def forks_refused(self) -> int:
-        """Times that a process or a thread was one too many. Older kernels count those, too, for which there was no
-        room above this group: such are none of its limit's where the kernel knows its peak (Linux 6.1)."""
+        """Times that a process or a thread was one too many. Kernels before Linux 6.11 count those for which there
+        was no room above this group, or in one that the job made below it. Such are none of its limit's where the
+        kernel knows that it was never so many (Linux 6.1), else where there were far fewer at this look and the last.
+        """
         if not self.tasks:
             return 0
         top = self.group if self.tasks == CGROUP2 else self.made["pids"]
-        if int(_read(f"{top}/pids.peak") or self.most_tasks) < self.most_tasks:
-            return 0
-        return sum(_field(f"{group}/pids.events", "max") for group in cgroup.below(top))
+        refused = sum(_field(f"{group}/pids.events", "max") for group in cgroup.below(top))
+        if peak := _read(f"{top}/pids.peak"):
+            return refused if int(peak) >= self.most_tasks else 0
+        was_near, self._near = self._near, int(_read(f"{top}/pids.current") or 0) >= self.most_tasks // 2
+        if not was_near and not self._near:
+            self._elsewhere = refused
+        return refused - self._elsewhere
 
     def cpu_seconds(self) -> float:
         if self.cpu == CGROUP2:
