@@ -20,7 +20,7 @@ from prouter.agent.jobs.surroundings import Surroundings
 from prouter.agent.links import RouterLink
 from prouter.agent.originals.jobs import OriginalJobs
 from prouter.agent.originals.speaking import offer
-from prouter.errors import InvalidRequest
+from prouter.errors import InvalidRequest, NoAgent
 from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, DRAIN, LOOP, REMOVED, Drain, LoopDelay
 from prouter.model.ids import JobUid, uid_digest
@@ -249,8 +249,11 @@ class _Prouter:
             raise InvalidRequest("Invalid request: the start makes no sense") from error
         return (await self._methods.jobs.find(uid).start(asked, _key(key))).to_wire()
 
-    async def prouter_restart(self, context: CallContext, uid: str, key: Any = None) -> Any:
-        return (await self._methods.jobs.find(uid).restart(_key(key))).to_wire()
+    async def prouter_restart(self, context: CallContext, uid: str, key: Any = None, begins: Any = True) -> Any:
+        job = self._methods.jobs.find(uid)
+        if not begins and not job.kept.once.knows(_key(key)):
+            raise NoAgent("this restart was not asked for before")
+        return (await job.restart(_key(key))).to_wire()
 
     async def prouter_stop(
         self, context: CallContext, uid: str, signal: Any, grace_seconds: Any = None, key: Any = None

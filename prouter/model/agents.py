@@ -28,13 +28,16 @@ REMOVED = "removed/1"
 """Of an agent, that it takes an Idempotency-Key with a removal and remembers it; of a router, that its watches take the
 news of that."""
 
+REPEATED = "repeated/1"
+"""Of an agent, that it tells how a restart went that an Idempotency-Key asked for, and begins none if none did."""
+
 LOOP = "loop/1"
 """Of an agent, that it tells how late its event loop is; of a router, that its watches take that."""
 
 LIMITS = ("memory_bytes", "processes", "cpu_seconds", "file_bytes", "output_bytes", "sandbox_bytes")
 """Of a job, by the names that a start gives them."""
 
-PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN, REMOVED, LOOP)
+PRODUCT_CAPABILITIES = ("jobs/1", "watch/1", "pipes/1", ACTIVITY, DRAIN, RESOURCES, EXPLAIN, REMOVED, REPEATED, LOOP)
 """What two of ours can do with each other over a link; an original has none. Protocol versions, not the product's."""
 
 

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from prouter.errors import JobNotFound, LinkClosed
+from prouter.errors import JobNotFound, LinkClosed, NoAgent
 from prouter.model import job_machine
 from prouter.model.agents import PRODUCT_CAPABILITIES, Drain, Hello
 from prouter.model.ids import JobUid, new_uid
@@ -186,7 +186,9 @@ class FakeAgent:
         pending = job_machine.begin_start(self._job(uid), request.get("name"))
         return await self._run(pending, [str(port.get("name") or "http") for port in request.get("ports") or ()])
 
-    async def prouter_restart(self, context: CallContext, uid: str, key: Any = None) -> Any:
+    async def prouter_restart(self, context: CallContext, uid: str, key: Any = None, begins: Any = True) -> Any:
+        if not begins:
+            raise NoAgent("a fake agent remembers no keys")
         return await self._run(job_machine.begin_restart(self._job(uid)), [])
 
     async def prouter_stop(

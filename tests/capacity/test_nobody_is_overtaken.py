@@ -76,6 +76,41 @@ async def test_jobs_that_run_again_and_again_starve_nobody(fleet) -> None:
         assert (await ask(client, "POST", f"{over.path}/restart")).status == 200, "nobody waits any more"
 
 
+async def test_a_restart_that_is_asked_again_is_told_how_it_went_though_others_wait_by_now(fleet) -> None:
+    router, _agent = await fleet.pair("jobs.capacity=10", "jobs.resources.gpu=2")
+    async with router.client() as client:
+        runs, over = [await client.create(ANY, resources={"gpu": 1}) for _ in range(2)]
+        await runs.start(SLEEP, port_expected_count=0)
+        await over.start(["true"], port_expected_count=0)
+        await over.wait()
+        first = await ask(client, "POST", f"{over.path}/restart", **{"Idempotency-Key": "first"})
+        assert first.status == 200
+        await over.wait()
+        await waiting(client, 1, resources={"gpu": 2})
+        again = await ask(client, "POST", f"{over.path}/restart", **{"Idempotency-Key": "first"})
+        assert again.status == 200, "it was done"
+        assert again.json["started_at"] == first.json["started_at"]
+        for _ in range(2):
+            other = await ask(client, "POST", f"{over.path}/restart", **{"Idempotency-Key": "other"})
+            assert "what is free there is for jobs that wait" in other.retryable("no-agent"), "it was not"
+
+
+async def test_two_that_run_again_at_once_do_not_both_have_what_is_free_for_one(fleet) -> None:
+    router, agent = await fleet.pair("jobs.capacity=10", "jobs.resources.gpu=3", "jobs.resources.slot=1")
+    async with router.client() as client:
+        holds = await client.create(ANY, resources={"slot": 1})
+        await holds.start(SLEEP, port_expected_count=0)
+        both = [await client.create(ANY, resources={"gpu": 1}) for _ in range(2)]
+        for job in both:
+            await job.start(["sh", "-c", "[ -e again ] && exec sleep 600; touch again"], port_expected_count=0)
+            await job.wait()
+        large = await waiting(client, 1, resources={"gpu": 2, "slot": 1})
+        again = await asyncio.gather(*(ask(client, "POST", f"{job.path}/restart") for job in both))
+        assert sorted(answer.status for answer in again) == [200, 503]
+        await holds.stop(grace_seconds=0)
+        assert await placed(client, large) == agent.uid
+
+
 async def test_who_waits_for_one_agent_does_not_keep_others_from_another(fleet) -> None:
     router = fleet.router()
     async with (

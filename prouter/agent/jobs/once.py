@@ -40,6 +40,10 @@ class Once:
         """For the job's record file."""
         return {"keys": dict(self._keys), "failures": {key: list(found) for key, found in self._failures.items()}}
 
+    def knows(self, key: str | None) -> bool:
+        """Whether something was asked for with this key."""
+        return key in self._keys
+
     async def do(self, key: str | None, asked: Any, begin: Begin, current: Callable[[], JobRecord]) -> JobRecord:
         """`begin` the work, or wait for what the same key began. What it begins goes on when the caller is gone.
 

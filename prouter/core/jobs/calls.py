@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from prouter.core.agents.link import AgentLink
 from prouter.errors import FileMissing, NotPossible, ProgramMissing, RemoteProtocolError
-from prouter.model.agents import EXPLAIN, REMOVED, RESOURCES
+from prouter.model.agents import EXPLAIN, REMOVED, REPEATED, RESOURCES
 from prouter.model.ids import JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, StartRequest
 from prouter.model.trail import current
@@ -41,7 +41,8 @@ class JobCalls(Protocol):
     async def start(self, job: JobUid, request: StartRequest, key: str | None) -> JobRecord:
         """Until it runs and serves. Raises JobInvalidState, StartFailed."""
 
-    async def restart(self, job: JobUid, key: str | None) -> JobRecord: ...
+    async def restart(self, job: JobUid, key: str | None, *, begins: bool = True) -> JobRecord:
+        """Where it `begins` none, how it went that this key asked for. Raises NoAgent where none did."""
 
     async def stop(self, job: JobUid, signal: str, grace_seconds: float | None, key: str | None) -> JobRecord: ...
 
@@ -89,9 +90,14 @@ class OurJobs:
                 await self._link.call("prouter_start", job, request.to_wire(), key, timeout_seconds=patience)
             )
 
-    async def restart(self, job: JobUid, key: str | None) -> JobRecord:
+    async def restart(self, job: JobUid, key: str | None, *, begins: bool = True) -> JobRecord:
+        if not begins and REPEATED not in self._link.hello.capabilities:
+            raise NotPossible(f"agent {self._link.hello.uid!r} is of a version that does not tell how a restart went")
+        only = () if begins else (False,)
         with starting():
-            return record_of(await self._link.call("prouter_restart", job, key, timeout_seconds=MAX_START_SECONDS))
+            return record_of(
+                await self._link.call("prouter_restart", job, key, *only, timeout_seconds=MAX_START_SECONDS)
+            )
 
     async def stop(self, job: JobUid, signal: str, grace_seconds: float | None, key: str | None) -> JobRecord:
         patience = (MAX_GRACE_SECONDS if grace_seconds is None else grace_seconds) + END_SECONDS

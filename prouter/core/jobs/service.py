@@ -15,7 +15,7 @@ from prouter.core.jobs.calls import JobCalls
 from prouter.core.jobs.unsure import Unsure
 from prouter.core.provisioning import Provisioning
 from prouter.core.queue.queue import JobQueue
-from prouter.core.queue.turns import in_turn
+from prouter.core.queue.turns import Restarts
 from prouter.core.selection import Selection, View
 from prouter.errors import (
     AgentAway,
@@ -79,6 +79,7 @@ class JobsService:
         self._acting = acting
         self._requests = requests
         self._unsure = Unsure()
+        self._restarts = Restarts(queue)
 
     @property
     def repeats(self) -> Repeats:
@@ -294,10 +295,13 @@ class JobsService:
             return _learn(entry, await calls.start(ref.job, replace(request, base_paths=paths), key))
 
     async def restart(self, ref: JobRef, key: str | None = None) -> JobRecord:
-        await in_turn(self._queue, self._directory.entry(ref.agent), ref.job)
-        entry, calls = self._calls(ref)
+        entry = self._directory.entry(ref.agent)
+
+        def ask(begins: bool) -> Awaitable[JobRecord]:
+            return self._calls(ref)[1].restart(ref.job, key, begins=begins)
+
         with self._acting.on(ref):
-            return _learn(entry, await calls.restart(ref.job, key))
+            return _learn(entry, await self._restarts.do(entry, ref.job, key, ask))
 
     async def stop(
         self, ref: JobRef, signal: str, grace_seconds: float | None = None, key: str | None = None

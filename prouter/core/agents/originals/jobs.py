@@ -66,7 +66,7 @@ class OriginalJobs:
         self._tasks.start(f"start of {job} on {self._link.hello.uid}", self._start(begun, request, started))
         return await asyncio.shield(started)
 
-    async def restart(self, job: JobUid, key: str | None) -> JobRecord:
+    async def restart(self, job: JobUid, key: str | None, *, begins: bool = True) -> JobRecord:
         self._can_not("restart a job")
 
     async def stop(self, job: JobUid, signal: str, grace_seconds: float | None, key: str | None) -> JobRecord:
