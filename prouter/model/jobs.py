@@ -276,7 +276,7 @@ class JobRecord:
             resources=resources.parse(value.get("resources") or {}),
             asked=str(value.get("asked") or ""),
             driver=str(value.get("driver") or ""),
-            revision=int(value.get("revision") or 0),
+            revision=_number(value.get("revision")) or 0,
         )
 
     def changed(self, **fields: Any) -> JobRecord:

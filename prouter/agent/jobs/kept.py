@@ -20,7 +20,7 @@ from typing import Any
 from prouter.agent.jobs.once import Once
 from prouter.agent.jobs.records import NOT_WRITTEN, JobDirectory
 from prouter.model.ids import new_uid
-from prouter.model.jobs import JobRecord
+from prouter.model.jobs import MAX_TIME, JobRecord
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Moment:
     def from_wire(cls, value: Any) -> Moment | None:
         """None: there is none."""
         match value:
-            case [str(machine), float(seconds) | int(seconds)]:
+            case [str(machine), float(seconds) | int(seconds)] if abs(seconds) < MAX_TIME:
                 return cls(machine, float(seconds))
         return None
 
@@ -131,6 +131,6 @@ class Kept:
 
 def _stopping(value: Any) -> tuple[int, float] | None:
     match value:
-        case [int(number), float(grace_seconds) | int(grace_seconds)]:
+        case [int(number), float(grace_seconds) | int(grace_seconds)] if abs(grace_seconds) < MAX_TIME:
             return number, float(grace_seconds)
     return None

@@ -21,6 +21,7 @@ from prouter.errors import Conflict, NoRoom, ProuterError, StartupError, Unavail
 from prouter.model.ids import JobUid, is_job_uid
 from prouter.model.jobs import JobRecord, StartRequest
 from prouter.pluginkit.durable import FRESH, replace_file, sync_directory
+from prouter.pluginkit.durable import TORN as TORN_JSON
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class JobDirectory:
         path = self.path / RECORD
         try:
             record = JobRecord.from_wire(self._read(RECORD))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, OverflowError, AttributeError) as error:
             raise ValueError(f"{path} holds no whole record ({type(error).__name__})") from error
         if record.uid != self.job:
             raise ValueError(f"{path} is the record of another job")
@@ -171,7 +172,7 @@ class JobDirectory:
             raise Conflict(f"job {self.job!r} can not be restarted: its sandbox was cleaned when the job was lost")
         try:
             return StartRequest.from_wire(self._read(START))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*TORN_JSON, AttributeError) as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in MEANS:
                 raise not_written(error.__cause__, f"job {self.job!r} can not be restarted") from error
             raise Conflict(f"job {self.job!r} can not be restarted: how it was started is not known") from None
@@ -194,7 +195,7 @@ class JobDirectory:
             found = self._read(LAUNCH)
             ports = {str(name): int(number) for name, number in found["ports"].items()}
             return Launch(ports, int(found["begins_at"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*TORN_JSON, AttributeError) as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in MEANS:
                 raise not_written(error.__cause__, f"what job {self.job!r} was given can not be read") from error
             return Launch({}, 0)

@@ -19,7 +19,7 @@ from pathlib import Path
 from prouter.errors import StartupError
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord
-from prouter.pluginkit.durable import FRESH, replace_file
+from prouter.pluginkit.durable import FRESH, TORN, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _kept(place: Path) -> Sequence[tuple[float, str, JobRecord]]:
     try:
         kept = json.loads(place.read_bytes())
         return [(float(kept["at"]), str(kept["key"]), JobRecord.from_wire(kept["job"]))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *TORN, AttributeError) as error:
         log.warning("%s holds no removal and is deleted (%s)", place, type(error).__name__)
         with contextlib.suppress(OSError):
             place.unlink()

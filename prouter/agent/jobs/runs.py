@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ class Run:
         """The run that was current when the agent ended; the first one where that is not known."""
         match value:
             case [int(number), dict(earlier)]:
-                known = {int(name): ends for name, ends in earlier.items() if len(ends) == len(VIEWS)}
-                return cls(begun=begun, number=number, earlier=known)
+                with suppress(ValueError, TypeError):
+                    known = {int(name): ends for name, ends in earlier.items() if len(ends) == len(VIEWS)}
+                    return cls(begun=begun, number=number, earlier=known)
         return cls(begun=begun)
