@@ -22,6 +22,8 @@ REMOVED = 0.9 if LONG else 0.4
 """How many of the jobs: those of an hour would be so many that an agent needs seconds for its start."""
 CALL_SECONDS = 60.0
 """After which a call counts as one that never ends: a start's patience and room."""
+ENDLESS_SECONDS = 10_000_000
+"""For which a job runs that does not end by itself, whatever is recorded."""
 KEYED = ("start", "stop", "remove")
 """What is told again as it was told first."""
 NOBODY_THERE = ("urn:prouter:job-not-found", "urn:prouter:agent-not-found")
@@ -88,7 +90,7 @@ class Recorder:
                 locator = {"type": "uid", "uid": self.agent_of[job]}
                 options = {"json": {"agent": locator, "uid": job, "name": "recorded"}}
             case "start":
-                words = "sleep 0.3" if int(job[0], 16) < 4 else "sleep 1000"
+                words = "sleep 0.3" if int(job[0], 16) < 4 else f"sleep {ENDLESS_SECONDS}"
                 if int(job[0], 16) < 4:
                     self.brief.add(job)
                 program = f"echo x >> {self._effects / job}; exec {words}"
