@@ -204,7 +204,7 @@ class Guardian:
             return False
         if self._agent is not None:  # it is there, and took nothing
             return False
-        if not os.path.isdir(self._directory):  # the job was removed, or set aside: nobody looks for us here
+        if papers.is_gone(self._directory):  # the job was removed, or set aside: nobody looks for us here
             return False
         return not self._is_orphaned()
 

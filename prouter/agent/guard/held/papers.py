@@ -39,3 +39,14 @@ def _write_over(path: str, data: bytes, *, sync: bool = False) -> None:
             os.fsync(file)
     finally:
         os.close(file)
+
+
+def is_gone(path: str) -> bool:
+    """For certain: a disk that answers with an error does not say so."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
