@@ -12,6 +12,7 @@ from prouter.core.agents.directory import AgentDirectory, AgentEntry
 from prouter.core.agents.link import AgentLink
 from prouter.core.jobs.acting import Acting
 from prouter.core.jobs.calls import JobCalls
+from prouter.core.jobs.crowded import Crowded
 from prouter.core.jobs.unsure import Unsure
 from prouter.core.provisioning import Provisioning
 from prouter.core.queue.queue import JobQueue
@@ -174,7 +175,7 @@ class JobsService:
             if trail is not None:
                 trail.has_it(before)
             return before
-        return await self._choose(request, principal, _Crowded())
+        return await self._choose(request, principal, Crowded())
 
     async def _as_before(self, request: CreateRequest, asked: str) -> Made | None:
         """The job of a request that is repeated."""
@@ -195,7 +196,7 @@ class JobsService:
         waits = self._queue.elsewhere(request.uid) if request.uid is not None else None
         if waits is not None:
             raise waits
-        crowded = _Crowded()
+        crowded = Crowded()
         crowded.provided = not provides
         while True:
             agent = self._unsure_of(request.uid) or await self._choose(request, principal, crowded)
@@ -237,7 +238,7 @@ class JobsService:
             raise no_agent({unsure: not_taken[unsure]})
         if unsure is not None:
             return unsure
-        crowded = _Crowded()
+        crowded = Crowded()
         self._note_full(crowded)
         for entry in self._directory:
             if entry.hello.original:
@@ -249,7 +250,7 @@ class JobsService:
             raise crowded.instead_of(error) from error
         return agent
 
-    async def _choose(self, request: CreateRequest, principal: Principal, crowded: _Crowded) -> AgentUid:
+    async def _choose(self, request: CreateRequest, principal: Principal, crowded: Crowded) -> AgentUid:
         """An agent with room for one more record, one that was started for this job where there was none.
 
         Raises TooManyRequests where only those are left that have no room.
@@ -270,7 +271,7 @@ class JobsService:
             if agent in crowded.turned_down or not self._full(entry):  # a selector may stick to its choice
                 return agent
 
-    def _note_full(self, crowded: _Crowded) -> None:
+    def _note_full(self, crowded: Crowded) -> None:
         for entry in self._directory:
             if self._full(entry):
                 count = len(entry.mirror)
@@ -370,28 +371,6 @@ class JobsService:
     def _calls(self, ref: JobRef) -> tuple[AgentEntry, JobCalls]:
         """Raises AgentAway, AgentNotFound."""
         return self._directory.entry(ref.agent), self._directory.connected(ref.agent).jobs
-
-
-class _Crowded:
-    """Agents that have no room for a job, as we know or as they said, and why."""
-
-    def __init__(self) -> None:
-        self.turned_down: dict[AgentUid, str] = {}
-        self.provided = False
-        """Plugins were asked to start an agent."""
-        self._too_many: dict[AgentUid, TooManyRequests] = {}
-
-    def note(self, agent: AgentUid, why: NoAgent | TooManyRequests) -> None:
-        self.turned_down[agent] = why.detail
-        if isinstance(why, TooManyRequests):
-            self._too_many[agent] = why
-
-    def instead_of(self, error: ProuterError) -> ProuterError:
-        """Where nothing but too many jobs is in the way, that is said: a client can do something about it."""
-        considered = reasons(error).keys()
-        if isinstance(error, NoAgent) and considered and considered <= self._too_many.keys():
-            return self._too_many[min(considered)]
-        return error
 
 
 def _link(entry: AgentEntry) -> AgentLink:
