@@ -40,6 +40,16 @@ def fill_log(disk: SmallDisk) -> None:
             file.write(b"-")
 
 
+async def one_is_remembered(fleet: Fleet, disk: SmallDisk) -> tuple[RouterDaemon, AgentDaemon, Path]:
+    """The router, its agent, and where it keeps who it knows."""
+    router = fleet.router()
+    agent = fleet.agent(router)
+    memory = disk.place / "agents.json"
+    await router.agent_is_there(agent)
+    await eventually(lambda: memory.exists() and agent.uid in memory.read_text())
+    return router, agent, memory
+
+
 async def serves_before_and_after_its_death(router: RouterDaemon, *agents: AgentDaemon) -> None:
     async with router.client() as client:
         for agent in agents:
@@ -62,11 +72,7 @@ async def serves(client: Client, agent: AgentDaemon) -> None:
 async def test_a_router_on_a_full_disk_serves_and_starts_and_ends_and_catches_up(
     disk: SmallDisk, log_disk: SmallDisk, fleet: Fleet
 ) -> None:
-    router = fleet.router()
-    first = fleet.agent(router)
-    memory = disk.place / "agents.json"
-    await router.agent_is_there(first)
-    await eventually(lambda: memory.exists() and first.uid in memory.read_text())
+    router, first, memory = await one_is_remembered(fleet, disk)
     with disk.filled():
         second = fleet.agent(router)
         await eventually(lambda: "agents.json can not be written" in router.log)
@@ -90,11 +96,7 @@ async def test_a_router_on_a_full_disk_serves_and_starts_and_ends_and_catches_up
 async def test_a_router_on_a_disk_that_takes_no_file_more_serves_and_starts_and_ends_and_catches_up(
     disk: SmallDisk, fleet: Fleet
 ) -> None:
-    router = fleet.router()
-    first = fleet.agent(router)
-    memory = disk.place / "agents.json"
-    await router.agent_is_there(first)
-    await eventually(lambda: memory.exists() and first.uid in memory.read_text())
+    router, first, memory = await one_is_remembered(fleet, disk)
     disk.fill_names()
     second = fleet.agent(router)
     await eventually(lambda: "agents.json can not be written" in router.log)
