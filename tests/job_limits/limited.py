@@ -13,6 +13,11 @@ from prouter.testing import AgentDaemon, RouterDaemon
 MIB = 1024 * 1024
 CGROUPS = ["off"] if os.environ.get("PROUTER_TEST_CGROUPS") == "off" else ["auto", "off"]
 
+WAITS = """
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
 HOLDS = """
 import sys, time
 held = []

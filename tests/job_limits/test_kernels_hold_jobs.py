@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limited import CGROUPS, MIB, Place
+from limited import CGROUPS, MIB, WAITS, Place
 
 if sys.platform == "win32":
     pytest.skip("guardians are Linux's", allow_module_level=True)
@@ -36,11 +36,6 @@ of_version_1 = pytest.mark.skipif("cgroup1" not in KINDS.values(), reason="no cg
 LIMITS = {"memory_bytes": 64 * MIB, "processes": 50, "cpu_seconds": 60, "file_bytes": 2 * MIB}
 TASKS = 4 * 50 + 1024
 SLEEPS = "import time; time.sleep(600)"
-WAITS = """
-import os, time
-while not os.path.exists("go"):
-    time.sleep(0.01)
-"""
 FORKS = """
 import os, time
 count = 1

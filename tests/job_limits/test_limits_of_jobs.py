@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limited import BUSY, HOLDS, MIB, Place
+from limited import BUSY, HOLDS, MIB, WAITS, Place
 
 from prouter.testing import Fleet, eventually
 
@@ -18,6 +18,12 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="guardians are Linux's"),
 ]
 
+FORKS = """
+import os, time
+for _ in range({}):
+    if os.fork() == 0:
+        time.sleep(600)
+"""
 KERNELS = ("memory_bytes", "cpu_seconds", "processes")
 """What a kernel with cgroups can keep."""
 
@@ -84,3 +90,15 @@ async def test_kills_by_others_are_no_limits_and_leave_no_groups(place: Place, f
     os.kill(facts["guardian"]["pid"], signal.SIGKILL)
     assert (await job.wait(30)).info["reason"] == "agent-lost"
     await eventually(lambda: not any(group.exists() for group in groups), what="the end of the job's groups")
+
+
+async def test_processes_of_other_jobs_take_none_of_a_jobs_own(place: Place) -> None:
+    """The kernel's limit for a process counts all that its user has, and these jobs have one user."""
+    few = await place.runs(WAITS + FORKS.format(10), processes=30)
+    many = await place.runs(FORKS.format(400) + "open('all', 'w'); time.sleep(600)", processes=500)
+    all_are_there = place.agent.sandbox(many) / "all"
+    await eventually(all_are_there.exists, what="many processes of another job")
+    (place.agent.sandbox(few) / "go").touch()
+    info = (await few.wait(30)).info
+    assert (info["reason"], info["exit_code"]) == ("exited", 0)
+    await many.stop()

@@ -25,6 +25,8 @@ DIRECTORY = "directory"
 FILES = {STDOUT: ".pagent.stdout", STDERR: ".pagent.stderr"}
 """In the sandbox."""
 NET_FACTOR = 4
+NET_TASKS = 4096
+"""Processes and threads of the same user that may come while a job runs, and leave it its own."""
 NET_BYTES = 1 << 30
 """More than the stacks of a hundred threads."""
 TAG = "PROUTER_JOB"
@@ -123,7 +125,7 @@ def _child(
         if kernel.group:
             cgroup.enter(kernel.group)
         kernel.enter()
-        _set_limits(command.get("limits", {}), watched=not kernel.memory)
+        _set_limits(command.get("limits", {}), kernel)
         step = DIRECTORY
         os.chdir(command["cwd"])
         step = PROGRAM
@@ -162,23 +164,23 @@ def _close_others(keep: int) -> None:
     os.closerange(keep + 1, highest)
 
 
-def _set_limits(limits: dict[str, int], *, watched: bool) -> None:
+def _set_limits(limits: dict[str, int], kernel: controllers.Controllers) -> None:
     """What the kernel keeps for each process; nets below what the guardian sees (bounds.py), should it be late.
 
-    Processes: RLIMIT_NPROC counts all of the user's, so it is far enough above that others can not starve this job, and
-    near enough that a storm of forks leaves the guardian time to see it. CPU time: SIGXCPU comes a second after the
-    guardian should have looked. Memory, where no cgroup has it (`watched`): RLIMIT_DATA and not RLIMIT_AS, since
-    address space that is only reserved (Go, Java, JavaScript) costs nothing; it counts stacks of threads in whole, and
-    a program that meets it ends in its own way, so that it stands well above the limit.
+    Processes, where no cgroup has them: RLIMIT_NPROC counts all of the user's, later ones of other jobs too, so that it
+    has room for many of those (NET_TASKS) and yet leaves the guardian time to see a storm of forks. CPU time: SIGXCPU
+    comes a second after the guardian should have looked. Memory, where no cgroup has it: RLIMIT_DATA and not RLIMIT_AS,
+    since address space that is only reserved (Go, Java, JavaScript) costs nothing; it counts whole stacks of threads,
+    and a program that meets it ends in its own way, so that it stands well above the limit.
     """
-    if "processes" in limits:
-        net = trees.all_tasks() + NET_FACTOR * limits["processes"]
+    if "processes" in limits and not kernel.tasks:
+        net = trees.all_tasks() + NET_FACTOR * limits["processes"] + NET_TASKS
         _lower(resource.RLIMIT_NPROC, net, resource.RLIM_INFINITY)
     if "cpu_seconds" in limits:
         _lower(resource.RLIMIT_CPU, limits["cpu_seconds"] + 1, limits["cpu_seconds"] + 5)
     if "file_bytes" in limits:
         _lower(resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"])
-    if "memory_bytes" in limits and watched:
+    if "memory_bytes" in limits and not kernel.memory:
         net = NET_FACTOR * limits["memory_bytes"] + NET_BYTES
         _lower(resource.RLIMIT_DATA, net, net)
 
