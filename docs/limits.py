@@ -16,6 +16,7 @@ from prouter.agent.guard.held.measure import MAX_DEPTH
 from prouter.agent.guard.held.outlet import DRAIN_SECONDS
 from prouter.agent.jobs.clean_up import MAX_SHOWN
 from prouter.agent.jobs.finished import PATIENCE_SECONDS
+from prouter.agent.jobs.records import MAX_TORN
 from prouter.agent.links import KEPT_BACK
 from prouter.agent.sections import SECTIONS as OF_AGENT
 from prouter.core.app import END_SECONDS, TAKEN_SECONDS
@@ -73,6 +74,7 @@ FIXED: Mapping[str, float] = {
     "fixed: link's call": Limits().call_bytes,
     "fixed: clean-up": MAX_SHOWN,
     "fixed: measured": MAX_DEPTH,
+    "fixed: set aside": MAX_TORN,
     "fixed: threads": TASKS_MORE,
     "fixed: grown": ENTRIES,
     "fixed: growing": SECONDS,
