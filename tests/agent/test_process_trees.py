@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from held_trees import NASTY, marked, parent_of
+from held_trees import FORK_STORM, NASTY, marked, parent_of
 
 from prouter.client import Job
 from prouter.testing import AgentDaemon, Fleet, RouterDaemon, eventually
@@ -143,22 +143,12 @@ async def test_a_graceful_end_of_the_agent_ends_all(nest: Nest) -> None:
     nest.agent.start()
 
 
-STORM = """
-import os, sys
-while True:
-    try:
-        os.fork()
-    except OSError:
-        pass
-"""
-
-
 @pytest.mark.timeout(60 + 30 * ROUNDS)
 async def test_a_fork_storm_is_ended_at_the_limit_of_processes(nest: Nest) -> None:
     await nest.router.agent_is_there(nest.agent)
     for _ in range(ROUNDS):
         mark = secrets.token_hex(8)
-        storm = [sys.executable, "-S", "-c", STORM, mark]
+        storm = [sys.executable, "-S", str(FORK_STORM), mark]
         async with nest.router.client() as client:
             job = await client.create({"type": "uid", "uid": nest.agent.uid}, "storm")
             await job.start(storm, port_expected_count=0, limits={"processes": 100})

@@ -22,7 +22,7 @@ from prouter.agent.guard import client, running
 from prouter.client import Job
 from prouter.testing import AgentDaemon, Fleet, eventually
 
-NASTY = Path(__file__).parents[1] / "jobs" / "nasty_tree.py"
+NASTY, FORK_STORM = (Path(__file__).parents[1] / "jobs" / name for name in ("nasty_tree.py", "fork_storm.py"))
 HAS_GROUPS = os.environ.get("PROUTER_TEST_CGROUPS") != "off"
 """Whether this user may make cgroups."""
 CGROUPS = ["auto", "off"] if HAS_GROUPS else ["off"]

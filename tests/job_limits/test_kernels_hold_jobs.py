@@ -57,14 +57,7 @@ try:
 except RuntimeError:
     time.sleep(600)
 """
-STORM = """
-import os
-while True:
-    try:
-        os.fork()
-    except OSError:
-        pass
-"""
+STORM = (Path(__file__).parents[1] / "jobs" / "fork_storm.py").read_text()
 
 
 def may_unshare() -> bool:
