@@ -148,8 +148,8 @@ async def test_a_second_signal_ends_it_at_once(fleet: Fleet, figures: Figures) -
         assert (await job.refresh()).info["pid"] == pid
 
 
-STUBBORN = """
-import asyncio, time
+STUBBORN_ANSWER = """
+import asyncio
 from prouter import hookimpl
 from prouter.model.plugin import Route
 
@@ -159,38 +159,62 @@ class Stubborn:
         return [Route(("GET",), "/stubborn", "stubborn.read", "Never ends.", self.answer)]
 
     async def answer(self, call):
+        print("an answer begins", flush=True)
         while True:
             try:
                 await asyncio.sleep(3600)
             except asyncio.CancelledError:
-                pass
+                print("an answer goes on", flush=True)
+"""
+STUBBORN_END = """
+import time
+from prouter import hookimpl
+
+class Stubborn:
+    @hookimpl
+    def prouter_startup(self, router):
+        pass  # who was not started is not shut down
 
     @hookimpl
     def prouter_shutdown(self):
+        print("an end begins", flush=True)
         time.sleep(3600)
 """
 
 
 async def test_no_plugin_and_no_frozen_agent_holds_up_its_end(fleet: Fleet, figures: Figures, tmp_path: Path) -> None:
+    """A plugin's answer that takes no notice of being cancelled, and, in a router that gets so far, its shutdown."""
     drain = 1.0
-    (tmp_path / "stubborn.py").write_text(STUBBORN)
-    router = fleet.router(f"shutdown.drain_timeout={drain}", plugins=[tmp_path / "stubborn.py"])
-    agent = fleet.agent(router)
-    await router.agent_is_there(agent)
-    agent.signal(signal.SIGSTOP)
+    routers = []
+    for name, program in (("answer", STUBBORN_ANSWER), ("end", STUBBORN_END)):
+        (tmp_path / f"{name}.py").write_text(program)
+        routers.append(fleet.router(f"shutdown.drain_timeout={drain}", plugins=[tmp_path / f"{name}.py"]))
+    agents = [fleet.agent(router) for router in routers]
+    for router, agent in zip(routers, agents, strict=True):
+        await router.agent_is_there(agent)
+        agent.signal(signal.SIGSTOP)
     try:
-        asked = Raw(router)
+        asked = Raw(routers[0])
         await asked.ask("GET /stubborn HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        began = time.monotonic()
-        router.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(router.ended, (drain + BEHIND_SECONDS) * ROOM) == 0
-        took = time.monotonic() - began
+        await eventually(lambda: "an answer begins" in routers[0].log)
+        took = max(await asyncio.gather(*(ends(router, (drain + BEHIND_SECONDS) * ROOM) for router in routers)))
     finally:
-        agent.signal(signal.SIGCONT)
+        for agent in agents:
+            agent.signal(signal.SIGCONT)
+    assert "an answer goes on" in routers[0].log
+    assert "an end begins" in routers[1].log
     figures.record(
         "R12", "a stubborn router ends behind its drain timeout", took - drain, goal=BEHIND_SECONDS, unit="s"
     )
     await asked.cut()
+
+
+async def ends(router: RouterDaemon, deadline_seconds: float) -> float:
+    """Seconds until a router that is told to end has done so."""
+    began = time.monotonic()
+    router.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(router.ended, deadline_seconds) == 0
+    return time.monotonic() - began
 
 
 class Raw:
