@@ -53,9 +53,9 @@ def recover(job: str, directory: Path, patience: float = 1.0) -> Exit | Rest | N
     """
     held = _at_last(lambda: described(directory), patience)
     until = time.monotonic() + GUARDIAN_SECONDS * patience
-    while guardian_lives(held) and time.monotonic() < until:
+    while _at_last(lambda: guardian_lives(held), patience) and time.monotonic() < until:
         time.sleep(0.01)
-    _end_guardian(held)
+    _at_last(lambda: _end_guardian(held), patience)
     group, controllers = _group_in(held) or cgroup.of(job), _controllers_in(held)
     left = end_tagged(job, group, controllers)
     if left:
@@ -81,18 +81,21 @@ def described(directory: Path) -> dict[str, Any]:
 
 
 def guardian_lives(held: dict[str, Any]) -> bool:
-    """Whether that very process is there, not a later one with its number."""
+    """Whether that very process is there, not a later one with its number. Raises OSError: it may be there."""
     guardian = held.get("guardian")
-    if not isinstance(guardian, dict) or held.get("boot_id") != trees.boot_id():
+    if not isinstance(guardian, dict):
         return False
     pid, start = guardian.get("pid"), guardian.get("start")
-    if not isinstance(pid, int) or not isinstance(start, int) or trees.is_dead(pid):
+    if not isinstance(pid, int) or not isinstance(start, int):
         return False
-    return trees.start_time(pid) == start
+    fields = trees.looked_at(pid)
+    if not fields or fields[0] in "ZX" or int(fields[19]) != start:
+        return False
+    return trees.boot_id() in ("", held.get("boot_id"))
 
 
 def _end_guardian(held: dict[str, Any]) -> None:
-    """One that should be gone, and hangs."""
+    """One that should be gone, and hangs. Raises OSError."""
     if guardian_lives(held):
         trees.end_guardian(int(held["guardian"]["pid"]), int(held["guardian"]["start"]))
 
@@ -175,7 +178,7 @@ def _at_last(read: Callable[[], T], patience: float) -> T:
             return read()
         except OSError as error:
             if time.monotonic() > until:
-                raise Unavailable(f"what its guardian wrote can not be read: {error}") from None
+                raise Unavailable(f"what its guardian wrote can not be read, or whether it lives: {error}") from None
             time.sleep(AGAIN_SECONDS)
 
 

@@ -16,6 +16,8 @@ PAUSE_SECONDS = 0.002
 """Between two rounds of killing: for the killed to be reaped."""
 FLEETING, FLEETING_SECONDS = 16, 0.01
 """So many of the newest processes are looked at again and again for so long."""
+MEANS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What we may lack for a look: it says nothing of who is looked at."""
 END_ROUNDS = 50
 """Of killing below somebody who hangs and so reaps nothing."""
 
@@ -170,11 +172,20 @@ def end_below(seen: Callable[[int, int], None], *, also: Callable[[], None] | No
 
 
 def stat_fields(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat behind the name, from field 3 on; empty when it is gone."""
+    """As looked_at, for who can do without: empty, too, where we can not look."""
+    with contextlib.suppress(OSError):
+        return looked_at(pid)
+    return []
+
+
+def looked_at(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat behind the name, from field 3 on; empty when it is gone. Raises OSError for MEANS."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().decode("ascii", "replace").rpartition(")")[2].split()
-    except OSError:
+    except OSError as error:
+        if error.errno in MEANS:
+            raise
         return []
 
 
@@ -201,14 +212,20 @@ def process_of(thread: int) -> int:
 
 
 def is_dead(pid: int) -> bool:
-    """Whether it is gone, or waits to be reaped."""
-    fields = stat_fields(pid)
+    """Whether it is gone, or waits to be reaped. Where we can not look, as without a descriptor, it is not."""
+    try:
+        fields = looked_at(pid)
+    except OSError:
+        return False
     return not fields or fields[0] in "ZX"
 
 
 def is_exiting(pid: int) -> bool:
-    """Whether a process is gone, or on its way out."""
-    fields = stat_fields(pid)
+    """Whether a process is gone, or on its way out. Where we can not look it is not."""
+    try:
+        fields = looked_at(pid)
+    except OSError:
+        return False
     return not fields or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
 
 
