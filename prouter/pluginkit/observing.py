@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 from prouter.errors import PluginFailure, ProuterError
@@ -22,6 +22,11 @@ MISSED = "prouter_news_missed"
 EXCEPTION = "prouter_handle_exception"
 """The hook by which unexpected exceptions are told; its own are only logged."""
 
+TURN_SECONDS = 0.001
+"""For which one plugin is told its news at a time; then everybody else has their turn."""
+REST_SECONDS = 0.002
+"""For which more is waited for when all is told: where news come by the thousand, many are told in one turn."""
+
 
 class Observer:
     """The queue of one plugin; `work` empties it, once at a time."""
@@ -35,6 +40,7 @@ class Observer:
         self._count_failure = count_failure
         self._news: deque[tuple[Implementation, Mapping[str, Any]]] = deque(maxlen=limits.news_kept)
         self._working = False
+        self._resting: asyncio.Future[None] | None = None
         self._failures = 0
         self._dropped = 0
 
@@ -52,19 +58,56 @@ class Observer:
             if self._dropped == 1:
                 log.warning("plugin %s does not keep up with its news; the oldest is dropped", self._plugin)
         self._news.append((found, arguments))
-        begin, self._working = not self._working, True
-        return begin
+        if self._working:
+            if self._resting is not None and 2 * len(self._news) >= self._limits.news_kept:
+                self._go_on()
+            return False
+        self._working = True
+        return True
 
     async def work(self) -> None:
+        rests = (
+            self._news[0][0].hook != EXCEPTION
+        )  # a task that one of these began tells nobody of what goes wrong in it
         try:
             while self._news:
-                if self._dropped:
-                    await self._tell_missed()
-                    continue
-                await self._tell(*self._news.popleft())
-                await asyncio.sleep(0)  # a thousand short calls are a long one: others have their turn in between
+                await self._tell_waiting()
+                if rests and not self._news:
+                    await self._rest()
         finally:
             self._working = False
+
+    async def _tell_waiting(self) -> None:
+        """All that waits, as long as it has its turn."""
+        end = perf_counter() + TURN_SECONDS
+        while self._news:
+            if self._dropped:
+                await self._tell_missed()
+                continue
+            found, arguments = self._news.popleft()
+            if found.hook == EXCEPTION:
+                with unexpected.in_silence():
+                    await self._tell(found, arguments)
+            else:
+                await self._tell(found, arguments)
+            if perf_counter() >= end:
+                await asyncio.sleep(0)  # a thousand short calls are a long one
+                end = perf_counter() + TURN_SECONDS
+
+    async def _rest(self) -> None:
+        """Until there is more, and a while longer: a task for each of them costs more than they do."""
+        loop = asyncio.get_running_loop()
+        self._resting = loop.create_future()
+        timer = loop.call_later(REST_SECONDS, self._go_on)
+        try:
+            await self._resting
+        finally:
+            timer.cancel()
+            self._resting = None
+
+    def _go_on(self) -> None:
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
 
     async def _tell_missed(self) -> None:
         """The oldest were dropped: that comes before what is left."""
@@ -74,12 +117,10 @@ class Observer:
             await self._tell(self._missed, {"count": count})
 
     async def _tell(self, found: Implementation, arguments: Mapping[str, Any]) -> None:
-        quiet = unexpected.in_silence() if found.hook == EXCEPTION else contextlib.nullcontext()
         try:
-            with quiet:
-                pending = found.ask(arguments)
-                if type(pending) is Pending:
-                    await pending.finish()
+            pending = found.ask(arguments)
+            if type(pending) is Pending:
+                await pending.finish()
             self._failures = 0
         except ProuterError as error:
             self._failed(found, error)

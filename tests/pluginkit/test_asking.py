@@ -19,6 +19,7 @@ from prouter.errors import Forbidden, PluginFailure
 from prouter.pipe.steps import begin
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.limits import CallLimits
+from prouter.pluginkit.observing import TURN_SECONDS
 
 PLENTY = {"prouter_asked": 5.0, "prouter_told": 5.0}
 
@@ -252,6 +253,7 @@ async def test_many_short_news_leave_others_their_turn() -> None:
         @hookimpl
         def prouter_told(self, value: int) -> None:
             told.append(value)
+            block(TURN_SECONDS / 4)
 
     hooks = hooks_with(CallLimits(), a=Quick)
     for value in range(100):
@@ -259,8 +261,28 @@ async def test_many_short_news_leave_others_their_turn() -> None:
     while len(told) < 100:
         turns.append(len(told))
         await asyncio.sleep(0)
-    assert len(set(turns)) > 50
+    assert len(set(turns)) >= 100 / 4
     await hooks.close()
+
+
+async def test_an_observer_keeps_up_with_many_news_in_each_turn() -> None:
+    told: list[int] = []
+
+    class Plugin:
+        @hookimpl
+        def prouter_told(self, value: int) -> None:
+            told.append(value)
+
+    for kept in (10, 1000):  # with room for few it does not wait until many have come
+        told.clear()
+        hooks = hooks_with(CallLimits(news_kept=kept), a=Plugin)
+        for value in range(2000):
+            hooks.notify("prouter_told", subject="x", value=value)
+            if value % (kept // 5) == 0:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        await hooks.close()
+        assert told == list(range(2000))
 
 
 async def calls_of(hooks: Hooks) -> int:
