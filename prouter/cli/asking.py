@@ -36,11 +36,18 @@ def make_parser(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def ask(given: argparse.Namespace, question: Callable[[Client], Awaitable[str]]) -> int:
-    """Prints the answer. Exit status: 1 when the router refuses or does not answer, 2 for a token that is none."""
+def ask(
+    given: argparse.Namespace,
+    question: Callable[[Client], Awaitable[str]],
+    answer_seconds: float | None = ANSWER_SECONDS,
+) -> int:
+    """Prints the answer. Exit status: 1 when the router refuses or does not answer, 2 for a token that is none.
+
+    `answer_seconds`: for the whole question; None, where it has bounds of its own.
+    """
 
     def answered() -> int:
-        print(asyncio.run(_asked(given.url, token(given.token_file), question)))
+        print(asyncio.run(_asked(given.url, token(given.token_file), question, answer_seconds)))
         return 0
 
     return told(answered)
@@ -60,13 +67,15 @@ def told(work: Callable[[], int], *, interrupted: int = 130) -> int:
         return interrupted
 
 
-async def _asked(url: str, secret: str | None, question: Callable[[Client], Awaitable[str]]) -> str:
+async def _asked(
+    url: str, secret: str | None, question: Callable[[Client], Awaitable[str]], seconds: float | None
+) -> str:
     import aiohttp
 
     from prouter.client import Client
 
     try:
-        async with asyncio.timeout(ANSWER_SECONDS), Client(url, secret) as client:
+        async with asyncio.timeout(seconds), Client(url, secret) as client:
             return await question(client)
     except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
         raise ProuterError(f"no router answers at {url} ({type(error).__name__}); --url says where it is") from error

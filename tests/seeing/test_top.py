@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -136,6 +137,18 @@ def without_rich(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=60, check=False
     )
+
+
+async def test_a_router_that_does_not_answer_keeps_nobody_waiting(fleet: Fleet) -> None:
+    """One that stands still."""
+    router = fleet.router()
+    router.signal(signal.SIGSTOP)
+    try:
+        printed = await asyncio.to_thread(without_rich, "top", "--once", "--timeout=0.5", "--url", router.url())
+    finally:
+        router.signal(signal.SIGCONT)
+    assert printed.returncode == 1
+    assert printed.stderr == f"prouter: the router at {router.url()} does not answer within 0.5 s (--timeout)\n"
 
 
 async def test_why_it_shows_nothing_is_said(fleet: Fleet, tmp_path: Path) -> None:

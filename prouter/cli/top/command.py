@@ -15,14 +15,13 @@ from prouter.cli import asking
 from prouter.cli.top import tables
 from prouter.cli.top.asked import REFUSED, Moment, moment
 from prouter.cli.top.rates import Rates
-from prouter.errors import ProuterError
+from prouter.errors import ProuterError, TimedOut
 
 if TYPE_CHECKING:
     from prouter.cli.top.screen import Screen
     from prouter.client import Client
 
 ABOUT = "Show a router's agents and jobs with what goes through them, kept up to date. Ctrl-C ends it."
-ANSWER_SECONDS = 10.0
 LEAST_SECONDS = 0.2
 PART = 0.25
 """Of the time, what asking may take: a router with many jobs is asked less often."""
@@ -35,9 +34,16 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument(
         "--interval", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (default: %(default)s)"
     )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="for the router to answer one look (default: %(default)s)",
+    )
     given = parser.parse_args(words)
     if given.once:
-        return asking.ask(given, lambda client: _once(client, given.url, given.interval))
+        return asking.ask(given, lambda client: _once(client, given), answer_seconds=None)
     if not sys.stdout.isatty():
         print("prouter: standard output is no terminal; --once prints plain tables", file=sys.stderr)
         return 2
@@ -48,7 +54,7 @@ def run(words: Sequence[str]) -> int:
         return 2
 
     def shown() -> int:
-        return asyncio.run(_Top(given.url, asking.token(given.token_file), given.interval).run())
+        return asyncio.run(_Top(given, asking.token(given.token_file)).run())
 
     return asking.told(shown, interrupted=0)
 
@@ -63,13 +69,22 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-async def _once(client: Client, url: str, interval: float) -> str:
+async def _once(client: Client, given: argparse.Namespace) -> str:
     rates = Rates()
-    rates.add(await moment(client))
-    await asyncio.sleep(interval)
-    newest = await moment(client)
+    rates.add(await _look(client, given.timeout))
+    await asyncio.sleep(given.interval)
+    newest = await _look(client, given.timeout)
     rates.add(newest)
-    return tables.plain(tables.router_lines(rates, newest, url), _tables(rates, newest))
+    return tables.plain(tables.router_lines(rates, newest, given.url), _tables(rates, newest))
+
+
+async def _look(client: Client, seconds: float) -> Moment:
+    """Raises TimedOut beside what `moment` does."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await moment(client)
+    except TimeoutError:
+        raise TimedOut(f"the router at {client.url} does not answer within {seconds:g} s (--timeout)") from None
 
 
 def _tables(rates: Rates, newest: Moment) -> list[tables.Table]:
@@ -79,10 +94,11 @@ def _tables(rates: Rates, newest: Moment) -> list[tables.Table]:
 class _Top:
     """Looks and shows, for as long as it runs."""
 
-    def __init__(self, url: str, token: str | None, interval: float) -> None:
-        self._url = url
+    def __init__(self, given: argparse.Namespace, token: str | None) -> None:
+        self._url: str = given.url
         self._token = token
-        self._interval = interval
+        self._interval: float = given.interval
+        self._timeout: float = given.timeout
         self._rates = Rates()
         self._wrong = ""
         self._well_at = 0.0
@@ -135,8 +151,7 @@ class _Top:
         while True:
             begun = time.monotonic()
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    self._rates.add(await moment(client))
+                self._rates.add(await _look(client, self._timeout))
                 self._wrong, self._well_at = "", time.monotonic()
             except ProuterError as error:
                 if self._rates.newest is None and getattr(error, "http_status", 0) in REFUSED:
