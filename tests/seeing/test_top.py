@@ -139,20 +139,8 @@ def without_rich(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_a_router_that_does_not_answer_keeps_nobody_waiting(fleet: Fleet) -> None:
-    """One that stands still."""
-    router = fleet.router()
-    router.signal(signal.SIGSTOP)
-    try:
-        printed = await asyncio.to_thread(without_rich, "top", "--once", "--timeout=0.5", "--url", router.url())
-    finally:
-        router.signal(signal.SIGCONT)
-    assert printed.returncode == 1
-    assert printed.stderr == f"prouter: the router at {router.url()} does not answer within 0.5 s (--timeout)\n"
-
-
 async def test_why_it_shows_nothing_is_said(fleet: Fleet, tmp_path: Path) -> None:
-    """No terminal, no rich, no right: one sentence each, and the status of a failure."""
+    """No terminal, no rich, no right, no answer: one sentence each, and the status of a failure."""
     router = fleet.router(environ={"PROUTER_CONTROL__TOKENS": f"['{TOKEN}']"})
     nowhere = await asyncio.to_thread(without_rich, "top")
     assert (nowhere.returncode, "--once" in nowhere.stderr) == (2, True)
@@ -166,6 +154,13 @@ async def test_why_it_shows_nothing_is_said(fleet: Fleet, tmp_path: Path) -> Non
         await eventually(lambda: "prouter: 401" in seen.raw)
     assert seen.process.returncode == 1
     assert "Traceback" not in seen.raw
+    router.signal(signal.SIGSTOP)
+    try:
+        frozen = await asyncio.to_thread(without_rich, "top", "--once", "--timeout=0.5", "--url", router.url())
+    finally:
+        router.signal(signal.SIGCONT)
+    assert frozen.returncode == 1
+    assert frozen.stderr == f"prouter: the router at {router.url()} does not answer within 0.5 s (--timeout)\n"
 
 
 def moment(at: float, count: int, requests: int | None = None) -> Moment:
