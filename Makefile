@@ -16,7 +16,7 @@ test:  ## everything that the gate checks
 
 autobahn: .venv/bin/prouter  ## all of Autobahn's Websocket cases, with and without us in between; some minutes
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	@PROUTER_AUTOBAHN='*' .venv/bin/pytest -q tests/proxy/test_autobahn.py
+	@PROUTER_RELIABILITY=long PROUTER_AUTOBAHN='*' .venv/bin/pytest -q tests/proxy/test_autobahn.py
 
 lint:
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

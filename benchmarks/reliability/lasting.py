@@ -25,6 +25,9 @@ SHORTER = {
     "../proved/test_nothing_is_lost_in_any_order": ("PROUTER_MODEL_SECONDS", 480.0),
     "test_a_lost_link_loses_no_job": ("PROUTER_CUTS", 10000.0),
     "test_a_router_that_dies_loses_nothing": ("PROUTER_AGENTS", 200.0),
+    "test_bytes_arrive_whole_or_not_at_all": ("PROUTER_LOSSY_GIB", 100.0),
+    "test_spoiled_input_hurts_nobody_else": ("PROUTER_SPOILED_TIMES", 500.0),
+    "../rpc/test_fuzz": ("PROUTER_TEST_FUZZ", 10_000_000.0),
     "test_a_soak_leaves_nothing_behind": ("PROUTER_SOAK_SECONDS", 3600.0),
 }
 """Long forms that can be told to be shorter, by which variable, and its default."""

@@ -20,6 +20,9 @@ CGROUPS = ("auto", "off")
 """Jobs with groups of their own, and without."""
 STANDS = ("router", "agent", "job", "guardian")
 """Who is stopped and goes on."""
+DAEMONS = ("router", "agent")
+AUTOBAHNS_KINDS = ("1", "2", "3", "4", "5", "6", "7", "9", "10", "12", "13")
+"""Of cases, by the first number of each."""
 
 
 def _each(name: str, words: Sequence[str]) -> list[str]:
@@ -178,10 +181,32 @@ ROWS: Mapping[str, Row] = {
     "R9": Row(
         "memory under slow readers",
         {"test_a_slow_reader_fills_no_memory": 10, "test_nothing_is_left_over": 10, "../proxy/test_large_bodies": 3},
+        (
+            "size of such a transfer",
+            *_each("{}: a transfer to a reader of 1 MiB/s that then stalls", DAEMONS),
+            *_each("{}: a transfer to a job that reads late", DAEMONS),
+            *_each("{}: kept after as many requests again", DAEMONS),
+            *(f"{daemon}: * stalled {way}" for daemon in DAEMONS for way in ("down", "up")),
+        ),
         alone=True,
     ),
-    "R10": Row("bytes over a bad line", {"test_bytes_arrive_whole_or_not_at_all": 50}),
-    "R11": Row("Websockets that say nothing", {"test_websockets_that_say_nothing": 12}, alone=True),
+    "R10": Row(
+        "bytes over a bad line",
+        {"test_bytes_arrive_whole_or_not_at_all": 120},
+        (
+            "bytes lost, doubled or spoiled in streams over a lossy line",
+            "bytes of these streams",
+            "cuts of all links while streams were under way",
+            "short or spoiled streams that were taken for whole",
+            "clean ends of answers whose job died",
+        ),
+    ),
+    "R11": Row(
+        "Websockets that say nothing",
+        {"test_websockets_that_say_nothing": 12},
+        ("idle Websockets", "idle for", "idle Websockets dropped", "memory of *", "CPU of *"),
+        alone=True,
+    ),
     "R12": Row(
         "a router that leaves",
         {"test_a_router_leaves_in_order": 3, "test_two_routers_are_as_one": 11},
@@ -241,10 +266,44 @@ ROWS: Mapping[str, Row] = {
             "a finished job goes late by",
         ),
     ),
-    "R17": Row("spoiled input", {"test_spoiled_input_hurts_nobody_else": 20}),
-    "R18": Row("sizes of messages", {"test_sizes_do_not_matter": 5}),
+    "R17": Row(
+        "spoiled input",
+        {"test_spoiled_input_hurts_nobody_else": 120, "../rpc/test_fuzz": 12},
+        (
+            *(
+                f"{what} {whose}"
+                for what in ("spoiled", "growth under")
+                for whose in (
+                    *_each("frames of a known {}", DAEMONS),
+                    *_each("frames of an unknown {}", DAEMONS),
+                    "messages of peers at a link's machine",
+                    "messages of strangers at a link's machine",
+                )
+            ),
+            "longest turn of the loop under *",
+            *_each("spoiled {}", ("requests", "bind lines", "answers on pipes")),
+        ),
+    ),
+    "R18": Row(
+        "sizes of messages",
+        {"test_sizes_do_not_matter": 5},
+        (
+            "sizes around an original's limit that hit one stream",
+            "sizes of Websocket messages that passed over pipes",
+            "sizes of chunks that passed, both ways",
+        ),
+    ),
     "R19": Row(
-        "work on files", {"test_work_on_files_holds_nobody_up": 3, "test_a_hung_disk_under_one_job": 0.5}, alone=True
+        "work on files",
+        {"test_work_on_files_holds_nobody_up": 3, "test_a_hung_disk_under_one_job": 0.5},
+        (
+            *_each("p99 of others {}", ("alone", "beside special files", "beside a frozen disk")),
+            "p99 of others beside archives of very many entries",
+            "entries of such an archive",
+            "another job's life beside a hung disk",
+            "until it is told that a job on a hung disk can not be ended",
+        ),
+        alone=True,
     ),
     "R20": Row(
         "a soak",
@@ -259,7 +318,10 @@ ROWS: Mapping[str, Row] = {
         ),
     ),
     "R21": Row(
-        "Websockets as Autobahn wants them", {"../proxy/test_autobahn": 6}, ("cases with the same verdict",), alone=True
+        "Websockets as Autobahn wants them",
+        {"../proxy/test_autobahn": 6},
+        ("cases with the same verdict", *_each("cases with the same verdict, {}: *", AUTOBAHNS_KINDS)),
+        alone=True,
     ),
     "R22": Row(
         "every history explained",

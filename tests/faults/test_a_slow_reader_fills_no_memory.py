@@ -50,11 +50,12 @@ async def test_a_long_download_to_a_slow_then_stalled_reader(fleet, figures) -> 
     job = joined(fleet)(JOB)
     async with asked(job, f"/big?bytes={SIZE}") as client:
         assert await client.until_head() == 200
-        both = Both(job, figures, f"{SIZE // MIB} MiB to a reader of 1 MiB/s that then stalls")
+        both = Both(job, figures, "a transfer to a reader of 1 MiB/s that then stalls")
         await slowly(client, MIB, SLOW_SECONDS)
         assert await waiting(job) == 1
         await asyncio.sleep(STALLED_SECONDS)
         client.read_on()
+        figures.record("R9", "size of such a transfer", SIZE / MIB, unit="MiB")
         await client.until(SIZE, seconds=30 + SIZE / (20 * MIB))
         both.assert_within(MOST_MIB)
 
@@ -63,7 +64,7 @@ async def test_a_long_upload_to_a_job_that_does_not_read(fleet, figures) -> None
     job = joined(fleet)(JOB)
     expected = asyncio.create_task(asyncio.to_thread(digest, SIZE))
     async with job.wired() as wire:
-        both = Both(job, figures, f"{SIZE // MIB} MiB to a job that reads late")
+        both = Both(job, figures, "a transfer to a job that reads late")
         writer, sent = wire.writer, 0
         writer.transport.set_write_buffer_limits(MIB)
         writer.write(job.request("/sink?after=go", f"Content-Length: {SIZE}", method="POST"))

@@ -177,7 +177,7 @@ async def test_requests_that_end_in_every_way_leave_nothing(fleet, figures) -> N
         name = daemon.place.name.partition("-")[0]
         figures.record(
             "R9",
-            f"{name}: kept after {len(WAYS) * TIMES} more requests",
+            f"{name}: kept after as many requests again",
             mib,
             goal=MOST_MIB,
             unit="MiB",

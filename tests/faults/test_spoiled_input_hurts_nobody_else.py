@@ -31,7 +31,7 @@ from prouter.testing import AgentDaemon, FakeAgent, Fleet, RouterDaemon, eventua
 
 JOB = str(Path(__file__).parent / "streaming_job.py")
 SEED = int(os.environ.get("PROUTER_TEST_SEED", "1"))
-TIMES = 500 if LONG else 1
+TIMES = int(os.environ.get("PROUTER_SPOILED_TIMES", "500")) if LONG else 1
 MESSAGES, REQUESTS, PIPES = 3000 * TIMES, 1500 * TIMES, 300 * TIMES
 GROWTH_MIB = 32
 SECONDS = 15.0

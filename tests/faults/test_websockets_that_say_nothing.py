@@ -77,6 +77,8 @@ async def test_websockets_by_the_thousand_stay_open_and_cost_little(fleet: Fleet
         figures.record(
             "R11", "memory of router and agent for an idle Websocket", each_kib, goal=GOAL_KIB, unit="KiB", holds=held
         )
+        figures.record("R11", "idle Websockets", WEBSOCKETS)
+        figures.record("R11", "idle for", SECONDS, unit="s")
         figures.record("R11", "CPU of router and agent, Websockets idle", cpu / took * 100, goal=20, unit="%")
     assert dropped == 0
     assert held, f"{each_kib:.1f} KiB each"
