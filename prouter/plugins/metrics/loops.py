@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from prouter.model.agents import AgentInfo
 from prouter.model.services import Router
 from prouter.model.traffic import BUCKETS
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 
-def loops(router: Router, max_agents: int) -> Iterator[Metric]:
+def loops(router: Router, agents: Sequence[AgentInfo], max_agents: int) -> Iterator[Metric]:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     count = router.describe.loop()
@@ -25,7 +26,7 @@ def loops(router: Router, max_agents: int) -> Iterator[Metric]:
     yield GaugeMetricFamily("prouter_loop_delay_worst_seconds", about, value=count.worst_seconds)
     about = "Times that something held the event loop for longer than loop.slow_callback; the log names it."
     yield CounterMetricFamily("prouter_loop_slow_callbacks", about, value=count.slow)
-    told = [(agent.loop, agent.uid) for agent in router.agents.list() if agent.loop is not None]
+    told = [(agent.loop, agent.uid) for agent in agents if agent.loop is not None]
     shown = heapq.nlargest(max_agents, told, key=lambda pair: pair[0].worst_seconds)
     about = "The most that an agent's event loop was late within about a minute, as it told last."
     worst = GaugeMetricFamily("prouter_agent_loop_delay_seconds", about, labels=["agent"])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prouter import hookimpl
+from prouter.model.agents import AgentInfo
 from prouter.model.http import Reply
 from prouter.model.jobs import JobState
 from prouter.model.plugin import Call, ConfigSection, Route
@@ -19,6 +20,7 @@ from prouter.model.services import Router
 from prouter.model.traffic import RequestCount
 from prouter.plugins.metrics.contributed import Contributed
 from prouter.plugins.metrics.loops import cumulative, loops
+from prouter.plugins.metrics.turns import in_turns, written
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -73,35 +75,26 @@ class Metrics:
         return [Route(("GET", "HEAD"), "/metrics", "metrics.read", summary, self._scrape, media_type="text/plain")]
 
     async def _scrape(self, call: Call) -> Reply:
-        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
         assert self._registry is not None
         assert self._router is not None
         told = await self._router.describe.metrics()
-        families = list(self._registry.collect())
+        families = [family async for family in in_turns(self._registry.collect())]
         taken = {name for family in families for name in (family.name, *(sample.name for sample in family.samples))}
-        families += self._contributed.families(told, taken)
-        return Reply(200, (), generate_latest(_Scraped(families)), CONTENT_TYPE_PLAIN_0_0_4)
+        families += [family async for family in in_turns(self._contributed.families(told, taken))]
+        return Reply(200, (), await written(families), CONTENT_TYPE_PLAIN_0_0_4)
 
     def collect(self) -> Iterable[Metric]:
         """Prometheus's Collector: asked at every scrape."""
         assert self._router is not None
         yield from _connections(self._router)
-        yield from _agents(self._router)
+        agents = self._router.agents.list()
+        yield from _agents(self._router, agents)
         yield from _queue(self._router)
         yield from _requests(self._router)
         yield from _hooks(self._router)
-        yield from loops(self._router, self._max_agents)
-
-
-class _Scraped:
-    """What generate_latest asks of a registry."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+        yield from loops(self._router, agents, self._max_agents)
 
 
 def _connections(router: Router) -> Iterator[Metric]:
@@ -116,10 +109,9 @@ def _connections(router: Router) -> Iterator[Metric]:
     yield ever
 
 
-def _agents(router: Router) -> Iterator[Metric]:
+def _agents(router: Router, agents: Sequence[AgentInfo]) -> Iterator[Metric]:
     from prometheus_client.metrics_core import GaugeMetricFamily
 
-    agents = router.agents.list()
     known = GaugeMetricFamily("prouter_agents", "Agents by whether they have a link now.", labels=["connected"])
     linked = sum(agent.connected for agent in agents)
     known.add_metric(["true"], linked)
