@@ -77,10 +77,13 @@ def _locator(text: str) -> dict[str, Any] | None:
 
 
 def _of_job(answer: Mapping[str, Any]) -> Iterator[str]:
-    if answer["creation"] is None:
-        yield "its agent keeps nothing of why the job was made there"
-    else:
+    queued = answer.get("queue")
+    if queued is not None:
+        yield from _of_queue(queued)
+    if answer["creation"] is not None:
         yield from _of_creation(answer["creation"], answer["driver"])
+    elif queued is None:
+        yield "its agent keeps nothing of why the job was made there"
     proxied = answer["proxying"]
     if proxied is not None:
         yield "a request to it would meet"
@@ -89,6 +92,15 @@ def _of_job(answer: Mapping[str, Any]) -> Iterator[str]:
             yield f"  and its answer {', '.join(proxied['answer_chain'])}"
         if proxied["refused"] is not None:
             yield f"  refused, {proxied['refused']['status']}: {proxied['refused']['detail']}"
+
+
+def _of_queue(queued: Mapping[str, Any]) -> Iterator[str]:
+    if queued["position"] is None:
+        yield f"it was never made: {queued['detail']}"
+        return
+    yield f"position {queued['position']} of the queue, priority {queued['priority']}, until {queued['until']}"
+    yield f"waits for agent {queued['agent']}" if queued["agent"] is not None else "no agent could have it yet"
+    yield f"as it was last found out: {queued['detail']}"
 
 
 def _of_creation(creation: Mapping[str, Any], driver: Mapping[str, str] | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.would_dial import WouldDial
 from prouter.core.jobs.service import JobsService
+from prouter.core.queue.queue import JobQueue
 from prouter.errors import InvalidRequest, NotPossible, ProuterError
 from prouter.model.access import Principal
 from prouter.model.agents import EXPLAIN
@@ -20,6 +21,7 @@ from prouter.model.http import RequestHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRef, JobState
 from prouter.model.plugin import Call
+from prouter.model.queue import QueuedJob
 from prouter.model.telling import clipped, refusal
 from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit.calling import Hooks
@@ -33,10 +35,11 @@ Rehearsal = Callable[[Incoming, Principal], Awaitable[None]]
 class Explanations:
     """Implements model.services.Explanations."""
 
-    def __init__(self, hooks: Hooks, directory: AgentDirectory, jobs: JobsService) -> None:
+    def __init__(self, hooks: Hooks, directory: AgentDirectory, jobs: JobsService, queue: JobQueue) -> None:
         self._hooks = hooks
         self._directory = directory
         self._jobs = jobs
+        self._queue = queue
         self._rehearse: Rehearsal | None = None
 
     def rehearses_by(self, rehearse: Rehearsal) -> None:
@@ -59,12 +62,25 @@ class Explanations:
         return {**explained, "driver": driver}
 
     async def job(self, call: Call) -> Mapping[str, Any]:
+        if call.queued is not None:
+            return await self._queued(call.queued)
         ref = call.job_ref()
         told = await self._told(ref.agent, ref.job)
         return {
             "creation": _document(told.get("trail")),
             "driver": _driver(told.get("driver")),
             "proxying": await self._proxying(call, ref),
+            "queue": None,
+        }
+
+    async def _queued(self, job: QueuedJob) -> Mapping[str, Any]:
+        """It has no agent that kept why, so it is found out what keeps it waiting now."""
+        creation, agent = await self._queue.explained(job.uid)
+        return {
+            "creation": creation,
+            "driver": None,
+            "proxying": None,
+            "queue": {**job.shown()["queue"], "agent": agent},
         }
 
     async def _told(self, agent: AgentUid, job: JobUid | None) -> Mapping[str, Any]:

@@ -137,7 +137,7 @@ class JobParts:
             queue,
             QueueService(queue, jobs, directory, most=waiting.most),
             jobs,
-            Explanations(hooks, directory, jobs),
+            Explanations(hooks, directory, jobs, queue),
             AgentsService(directory, parts.dialer),
             Access(hooks, settings, insecure=insecure),
         )

@@ -37,16 +37,18 @@ ACTIVITY = _object(
     },
     description="Told by the agent every few seconds.",
 )
-QUEUE = _object(
-    {
-        "position": {"type": ["integer", "null"], "description": "1 is the next; null: it was given up or removed."},
-        "priority": {"type": "integer", "description": "By plugins; the higher is before the lower."},
-        "since": _TIME,
-        "until": {**_TIME, "description": "When it is given up."},
-        "detail": {"type": "string", "description": "Why no agent took it."},
-    },
-    description="Of a job that waits for an agent with room.",
-)
+_PLACE: Mapping[str, Schema] = {
+    "position": {"type": ["integer", "null"], "description": "1 is the next; null: it was given up or removed."},
+    "priority": {"type": "integer", "description": "By plugins; the higher is before the lower."},
+    "since": _TIME,
+    "until": {**_TIME, "description": "When it is given up."},
+    "detail": {"type": "string", "description": "Why no agent took it."},
+}
+QUEUE = _object(_PLACE, description="Of a job that waits for an agent with room.")
+_FOR_AGENT = {
+    "type": ["string", "null"],
+    "description": "For which it waits: jobs behind it leave it what it needs there; null: none could have it yet.",
+}
 JOB_INFO = _object(
     {
         "uid": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
@@ -151,7 +153,8 @@ EXPLAINED_JOB = _object(
     {
         "creation": {
             "anyOf": [{"type": "object"}, _OR_NULL],
-            "description": "As of POST /jobs/explain, without the driver; null where none was kept.",
+            "description": "As of POST /jobs/explain, without the driver; null where none was kept. Of a job that "
+            "waits in the queue: what keeps it waiting now.",
         },
         "driver": _DRIVER,
         "proxying": {
@@ -167,6 +170,10 @@ EXPLAINED_JOB = _object(
                 _OR_NULL,
             ],
             "description": "Whom a GET of the default port would meet; null: the job serves none.",
+        },
+        "queue": {
+            "anyOf": [_object({**_PLACE, "agent": _FOR_AGENT}), _OR_NULL],
+            "description": "Null: it neither waits in the queue nor was given up there.",
         },
     }
 )

@@ -173,7 +173,8 @@ class Explanations(Protocol):
         """
 
     async def job(self, call: Call) -> Mapping[str, Any]:
-        """Why the job of this call is where it is, which driver runs it, and whom a proxied request would meet.
+        """Why the job of this call is where it is, which driver runs it, and whom a proxied request would meet; of one
+        that waits in the queue, where it waits there and what for.
 
         Raises NotPossible for a job of an original agent.
         """

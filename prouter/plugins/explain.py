@@ -31,6 +31,7 @@ class Explain:
                 "explain.read",
                 "Why a job is where it is, and which plugins a proxied request to it meets.",
                 self._job,
+                queued_ok=True,
                 recorded=True,
                 answer=EXPLAINED_JOB,
             ),

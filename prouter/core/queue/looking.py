@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.agents.would_dial import WouldDial, only_linked
@@ -25,6 +25,7 @@ from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef
+from prouter.model.telling import refusal
 from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit import context
 
@@ -107,6 +108,25 @@ class Looking:
             with context.about(request=place.request_id, job=place.uid):
                 await self._place(place, look)
         return look.holds
+
+    async def explained(self, place: Place) -> dict[str, Any]:
+        """What choosing an agent for it would come to now, as POST /jobs/explain shows it. A dry run."""
+        look = _Look(self._agents())
+        for other in self._line:
+            agent = other.agent or (other.home if other.order < place.order else None)
+            if agent is not None:
+                look.holds.add(agent, other.request.resources)
+        with recorded(place.trail(0)) as trail:
+            trail.dry = True
+            try:
+                trail.chosen = await self._choose(place, look, look.holds.beside, self._turned_down(place))
+            except WouldDial:
+                pass
+            except ProuterError as error:
+                trail.refused = refusal(error)
+            explained = trail.shown()
+            trail.close()
+        return explained
 
     async def _place(self, place: Place, look: _Look) -> None:
         resources = place.request.resources

@@ -13,6 +13,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.provisioning import Provisioning
@@ -160,6 +161,13 @@ class JobQueue:
     def find(self, job: JobUid) -> QueuedJob | None:
         place = self.line.get(job)
         return self.line.as_it_is(place) if place is not None else self.gone.get(job)
+
+    async def explained(self, job: JobUid) -> tuple[dict[str, Any] | None, AgentUid | None]:
+        """Why it waits, as POST /jobs/explain shows it, and for which agent. None: it does not, or has none yet."""
+        place = self.line.get(job)
+        if place is None or self._looking is None:
+            return None, None
+        return await self._looking.explained(place), place.agent or place.home
 
     def remove(self, place: Place) -> None:
         """It gives up its place, unless it is made just now."""
