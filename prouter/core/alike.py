@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from time import monotonic
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
@@ -50,10 +51,11 @@ class AlikeRequests:
         begun: tuple[Guards, int] | None,
         resolved: Resolved,
         plan: ForwardPlan,
+        young_seconds: float | None,
     ) -> Lasting | None:
         """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
-        agent has another link. None where one of these was so while it was decided, or where a plugin wants to be asked
-        about, or told of, each request."""
+        agent has another link; it takes pipes that were idle for `young_seconds` at most. None where one of these was
+        so while it was decided, or where a plugin wants to be asked about, or told of, each request."""
         guards, hooks, entry = self._access.lasting(), self._hooks, self._directory.entry(target.ref.agent)
         link = entry.link
         if guards is None or link is None or trail.get() is not None or not self._alone():
@@ -86,9 +88,13 @@ class AlikeRequests:
                 return shelf.pop()
             return None
 
+        def take_young() -> UpstreamPipe | None:
+            return take() if shelf and monotonic() - shelf[-1].idle_since <= (young_seconds or 0.0) else None
+
         tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
         unread = _unread(guards, resolved, plan, target.principal)
-        return Lasting(target.prefix, holds, take, judge, tell, resource, unread)
+        taking = take if young_seconds is None else take_young
+        return Lasting(target.prefix, holds, taking, judge, tell, resource, unread)
 
     def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
         """Of a request like that one."""

@@ -50,6 +50,7 @@ from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.accept import check_acceptable
 from prouter.web.accounting import ENDING
+from prouter.web.again import REPEATABLE
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
@@ -58,7 +59,6 @@ from prouter.web.serve import BodyLimits, serve_route
 log = logging.getLogger(__name__)
 
 SLASHES = re.compile("//+")
-REPEATABLE = ("GET", "HEAD", "OPTIONS")
 KEPT_IDLE_SECONDS = 60.0
 UNREPEATABLE_IDLE_SECONDS = 1.0
 """A kept pipe that was idle for longer is not used for a request that could not be sent again (pipe-v1.md 4)."""
@@ -208,7 +208,7 @@ class ControlDispatcher:
             _without_cookies(plan, principal),
             without_credentials(head, incoming.head, principal.used_headers),
             self._answer_chain(target),
-            lasting=partial(self._alike.decided, record, target, begun, resolved, plan)
+            lasting=partial(self._alike.decided, record, target, begun, resolved, plan, _young_seconds(incoming.head))
             if resolved.lasting and plan.lasting
             else None,
         )
@@ -241,8 +241,8 @@ class ControlDispatcher:
         self, agent: str, binding: Binding, head: RequestHead, *, waits: bool = False
     ) -> Callable[[bool], Awaitable[UpstreamPipe]]:
         """How the relay gets a pipe: from the agent's newest link at that moment. `waits`: for that link, too."""
-        repeatable = head.method in REPEATABLE and request_framing(head) is NO_BODY
-        idle = KEPT_IDLE_SECONDS if repeatable else UNREPEATABLE_IDLE_SECONDS
+        young = _young_seconds(head)
+        idle = KEPT_IDLE_SECONDS if young is None else young
 
         async def take(fresh: bool) -> UpstreamPipe:
             patience = self._returning.patience() if waits else None
@@ -402,6 +402,13 @@ def _without_cookies(plan: ForwardPlan, principal: Principal) -> ForwardPlan:
     if principal.used_cookies <= plan.drop_cookies:
         return plan
     return dataclasses.replace(plan, drop_cookies=plan.drop_cookies | principal.used_cookies)
+
+
+def _young_seconds(head: RequestHead) -> float | None:
+    """For how long a kept pipe may have been idle: what is not sent once more must not meet one that was just closed.
+    None: for as long as it is kept."""
+    repeatable = head.method in REPEATABLE and request_framing(head) is NO_BODY
+    return None if repeatable else UNREPEATABLE_IDLE_SECONDS
 
 
 def _agent_of(match: Match) -> AgentUid | None:

@@ -42,7 +42,7 @@ class ShortPipe:
     """What the last answer of that kind was like."""
 
     def ask(self, asker: Asker, request: bytes) -> None:
-        """Send a request without a body that is not HEAD."""
+        """Send a request, all of it, that is not HEAD."""
         self.uses += 1
         self._asker = asker
         if self._unsent_line:

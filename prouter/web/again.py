@@ -6,9 +6,10 @@ Who asks and where it goes was decided for the first of them; as long as that ho
 are compared with it byte by byte and sent on with the head that was made for it. This is the way of most requests of
 most clients, and the cheapest one. Whatever is not the same goes the whole way: exchange.py.
 
-Contract: `matched` answers only for a buffer that is exactly one request line below the prefix and exactly the header
-lines of the first request, which was strictly parsed, had no body and asked for no upgrade. So there is nothing in it
-that was not validated before, but for the rest of the target, which is validated here.
+Contract: `matched` answers only for a buffer that is exactly one request line below the prefix, exactly the header
+lines of the first request, and no more than its body. That one was strictly parsed, had no body or one of a length that
+it told, and asked for no upgrade. So there is nothing in it that was not validated before, but for the rest of the
+target, which is validated here, and how long the body is, where that may be another (unread.py).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from prouter.http1.fields import names_in
-from prouter.http1.framing import wants_close
+from prouter.http1.framing import CHUNKED, request_framing, wants_close
 from prouter.http1.policy import forward_request
 from prouter.http1.request import HeadLimits
 from prouter.model.access import Peer
@@ -30,12 +31,15 @@ from prouter.web.unread import Unread
 _REST = re.compile(rb"/[!-\"$-~]*")
 """As in http1/request.py: no spaces, no controls, no fragment."""
 _VERSION = b" HTTP/1.1\r\n"
+_HEAD_END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 4096
 """Of what is learned of. Larger heads are rare, and what they would take in memory is theirs to choose."""
 _Key = tuple[str, bool, bytes]
 """Address, whether it is TLS, header lines."""
 MAX_JOBS = 8
 """That are asked with the same header lines; of more, those that were learned last."""
+REPEATABLE = ("GET", "HEAD", "OPTIONS")
+"""Without a body they are sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Again:
     """How long that is."""
     end_bytes: int
     """How long what follows is."""
+    length: int
+    """Bytes of the body behind that."""
     most: int
     """Bytes that the rest may have."""
     lasting: Lasting
@@ -65,17 +71,33 @@ class Again:
     """Whether the client closes the connection after it."""
     short: bool
     """Whether it may go without an exchange: nobody is asked or told, and a body is there where an answer says so."""
+    repeatable: bool
+    """Whether it may be sent once more."""
     policy: AnswerPolicy
     fresh: Callable[[bool], Awaitable[Upstream]]
     """How a pipe is opened where none is kept."""
 
     def matched(self, data: bytes) -> bytes | None:
-        """The rest of the target, where `data` is such a request."""
-        if data.startswith(self.start) and data.endswith(self.end):
-            begin, stop = self.rest_at, len(data) - self.end_bytes
-            if stop - begin <= self.most and _REST.fullmatch(data, begin, stop) is not None:
+        """The rest of the target, where `data` is such a request, or all of its head and a part of its body."""
+        begin = self.rest_at
+        stop = data.find(_VERSION, begin)
+        if data.startswith(self.start) and data.startswith(self.end, stop) and stop - begin <= self.most:
+            body_bytes = len(data) - stop - self.end_bytes
+            if body_bytes <= self.length and _REST.fullmatch(data, begin, stop) is not None:
                 return data[begin:stop]
         return None
+
+    def is_whole(self, data: bytes, rest: bytes) -> bool:
+        """Whether the body is all there, once it `matched`."""
+        return len(data) == self.rest_at + len(rest) + self.end_bytes + self.length
+
+    def rest_of(self, data: bytes) -> bytes:
+        """The rest of the target of one that is whole."""
+        return data[self.rest_at : len(data) - self.length - self.end_bytes]
+
+    def body_of(self, data: bytes) -> bytes:
+        """The body of one that is whole."""
+        return data[len(data) - self.length :] if self.length else b""
 
     def opening(self, rest: bytes) -> bytes:
         """The head that the job gets, up to the request's id; `last` follows it."""
@@ -107,16 +129,20 @@ class Kind:
         host_end = plain.behind.index(b"\r\n", len(_VERSION)) + 2
         return cls(plain, plain.behind[:host_end], plain.behind[host_end:])
 
-    def with_lines(self, end: bytes, lines: bytes, most_head: int) -> Again:
-        """`end`: what follows the target of such a request; `lines`: those of it that are not read, by nobody who is
-        told of it either: its head is that of the first one."""
+    def with_lines(self, end: bytes, lines: bytes, length: int, most_head: int) -> Again | None:
+        """`end`: what follows the target of such a request, before its body of this `length`; `lines`: those of it that
+        are not read, by nobody who is told of it either: its head is that of the first one. None: such a body is not
+        for this verb."""
         plain = self.plain
+        if length and plain.repeatable:
+            return None
         most = min(plain.most, most_head - plain.rest_at - len(end))
         return Again(
             plain.start,
             end,
             plain.rest_at,
             len(end),
+            length,
             most,
             plain.lasting,
             plain.before,
@@ -125,6 +151,7 @@ class Kind:
             plain.head,
             plain.closes,
             plain.short,
+            plain.repeatable,
             plain.policy,
             plain.fresh,
         )
@@ -155,24 +182,25 @@ class Alike:
     def find(self, data: bytes, peer: Peer) -> Again | None:
         """What is known of a request that these bytes may be."""
         at = _line_end(data)
-        if at < 0:
+        stop = data.find(_HEAD_END, at) + len(_HEAD_END) if at >= 0 else 0
+        if stop < len(_HEAD_END):
             return None
-        for again in self._known.get((peer.host, peer.secure, data[at:]), ()):
+        for again in self._known.get((peer.host, peer.secure, data[at:stop]), ()):
             if data.startswith(again.start):
                 return again
-        return self._of_a_kind(data, at, peer) if self._kinds else None
+        return self._of_a_kind(data, at, stop, peer) if self._kinds else None
 
-    def _of_a_kind(self, data: bytes, at: int, peer: Peer) -> Again | None:
-        if self._unread is None or len(data) > min(MAX_HEAD_BYTES, self._limits.head_bytes):
+    def _of_a_kind(self, data: bytes, at: int, stop: int, peer: Peer) -> Again | None:
+        if self._unread is None or stop > min(MAX_HEAD_BYTES, self._limits.head_bytes):
             return None
-        lines = self._unread.split(data, at + len(_VERSION), self._limits.header_count)
+        lines = self._unread.split(data, at + len(_VERSION), stop, self._limits.header_count)
         if lines is None:
             return None
-        read, others = lines
+        read, others, length = lines
         for kind in self._kinds.get((peer.host, peer.secure, read), ()):
             if data.startswith(kind.plain.start):
-                again = kind.with_lines(data[at:], others, self._limits.head_bytes)
-                if self.seen_before(data, peer):
+                again = kind.with_lines(data[at:stop], others, length, self._limits.head_bytes)
+                if again is not None and self.seen_before(data[:stop], peer):
                     self.keep(again, peer)
                 return again
         return None
@@ -182,7 +210,7 @@ class Alike:
         at = _line_end(block)
         if at < 0 or len(block) > MAX_HEAD_BYTES:
             return None
-        lines = names.split(block, at + len(_VERSION), self._limits.header_count)
+        lines = names.split(block, at + len(_VERSION), len(block), self._limits.header_count)
         if lines is None or not self._is_seen(hash((peer.host, peer.secure, names, lines[0]))):
             return None
         return lines[0]
@@ -233,7 +261,8 @@ def learn(
     """From a request (`block`, its head as it came) and what the job got (`request`). None: it is not like that."""
     if len(block) > MAX_HEAD_BYTES:
         return None
-    if head.version != "1.1" or _line_end(block) < 0:
+    framing, repeatable = request_framing(head), head.method in REPEATABLE
+    if head.version != "1.1" or _line_end(block) < 0 or framing is CHUNKED or (framing.length and repeatable):
         return None
     line, version, fields = block.partition(_VERSION)
     start = f"{head.method} {lasting.prefix}".encode("ascii")
@@ -255,6 +284,7 @@ def learn(
         version + fields,
         len(start),
         len(version) + len(fields),
+        framing.length,
         most,
         lasting,
         before,
@@ -263,6 +293,7 @@ def learn(
         head,
         wants_close(head),
         lasting.judge is None and lasting.tell is None and head.method != "HEAD" and not policy.set_headers,
+        repeatable,
         policy,
         fresh,
     )
@@ -287,4 +318,4 @@ def learn_kind(
     block = f"{head.method} {head.target} HTTP/1.1\r\n".encode("ascii") + read + b"\r\n"
     request = forward_request(sent, plan)
     again = learn(block, plain, request, request_id, limits, lasting, plan.answer, fresh)
-    return Kind.of(again) if again is not None else None
+    return Kind.of(again) if again is not None and not again.length else None

@@ -95,7 +95,7 @@ class Answering(Accounted):
         self._unsent = head.with_line(b"X-Request-Id", last.encode("ascii"))
 
     def _may_stay(self, again: Again) -> bool:
-        return not again.closes and self._client.stays()
+        return not again.closes and self._client.stays() and self._client.body_complete
 
     async def _changed(self, head: ResponseHead, change: Callable[[ResponseHead], Awaitable[ResponseHead]]) -> None:
         """The head goes out as the hooks want it, then what came behind it meanwhile."""

@@ -16,7 +16,7 @@ from contextvars import Context
 from typing import Any, cast
 
 from prouter.errors import ProuterError, RequestError, TooSlow, Unavailable
-from prouter.http1.framing import NO_BODY, BadBody, BodyWatch, request_framing, wants_close
+from prouter.http1.framing import NO_BODY, BadBody, BodyKind, BodyWatch, Framing, request_framing, wants_close
 from prouter.http1.reply import write_reply
 from prouter.http1.request import check_unfinished, find_head_end, parse_request_head
 from prouter.model.access import Peer
@@ -185,11 +185,13 @@ class ClientConnection(ShortWay, Parting, asyncio.Protocol):
         if rest is None or not again.lasting.holds():
             self._again = None
             return False
-        self._watch = None
+        self._watch = BodyWatch(Framing(BodyKind.LENGTH, again.length)) if again.length else None
         incoming = Incoming(again.head, self._peer, new_request_id(), PROXIED, resource=again.lasting.resource)
         exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._exchange = exchange
-        self._arm(self._limits.relay_idle_seconds, exchange.look)
+        if again.length:
+            self._more(data[again.rest_at + len(rest) + again.end_bytes :])
+        self._arm(exchange.first_look(), exchange.look)
         exchange.begin_again(again, rest)
         return True
 
@@ -200,7 +202,7 @@ class ClientConnection(ShortWay, Parting, asyncio.Protocol):
         if short is None:
             return
         again, data, request, mark, pipe, begun = short
-        rest = data[again.rest_at : len(data) - again.end_bytes]
+        rest = again.rest_of(data)
         incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED, resource=again.lasting.resource)
         exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._late, self.late_at = exchange.look, begun + self._limits.relay_idle_seconds

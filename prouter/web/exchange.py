@@ -26,7 +26,7 @@ from prouter.pipe.steps import begin, in_a_task
 from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
 from prouter.web.accounting import CLIENT_GONE, ENDING
-from prouter.web.again import Again
+from prouter.web.again import REPEATABLE, Again
 from prouter.web.answering import Answering
 from prouter.web.client import Client
 from prouter.web.limits import WebLimits
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 ONCE_MORE_SECONDS = 15.0
 """From a request's begin until it has a second connection, where the first was lost: who asks has waited already."""
-REPEATABLE = ("GET", "HEAD", "OPTIONS")
-"""Sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
 
 class Exchange(Answering):
@@ -121,8 +119,10 @@ class Exchange(Answering):
         self._change = outcome.change_answer
         self._follows = outcome.follows
         request = forward_request(outcome.head or head, outcome.plan)
-        if head.method in REPEATABLE and self._client.body_complete and not self._held:
+        bodiless = self._client.body_complete and not self._held
+        if head.method in REPEATABLE and bodiless:
             self._repeat, self._request = outcome.open, request
+        if head.method not in REPEATABLE or bodiless:
             lasting = outcome.lasting() if outcome.lasting is not None and not head.upgrade else None
             if lasting is not None:
                 self._client.learn(head, request, self._id(), lasting, outcome)
@@ -134,7 +134,8 @@ class Exchange(Answering):
         if log.isEnabledFor(logging.DEBUG):
             self._name_itself()
         self._policy = again.policy
-        self._repeat, self._request = again.fresh, again.request(rest, self._incoming.request_id.encode("ascii"))
+        self._request = again.request(rest, self._incoming.request_id.encode("ascii"))
+        self._repeat = again.fresh if again.repeatable else None
         judge = again.lasting.judge
         if judge is None:
             self._will_tell(again)
@@ -149,7 +150,9 @@ class Exchange(Answering):
         """For such a request that was sent without an exchange (connection.py), and needs one now."""
         self._context.run(_begin_anew, self._id())
         self._again, self._rest = again, rest
-        self._policy, self._repeat, self._request = again.policy, again.fresh, request
+        self._policy, self._bytes_in = again.policy, again.length
+        if again.repeatable:
+            self._repeat, self._request = again.fresh, request
         self._begun_at = self._moved_at = begun_at
         self._upstream, self._carrying = pipe, True
         pipe.carry(self, self._incoming.head.method)

@@ -22,6 +22,8 @@ from prouter.pipe.upstream import UpstreamPipe
 from prouter.web.again import Again
 from prouter.web.limits import WebLimits
 
+MAX_SAME_BYTES = 4096
+"""Of a request that is kept to know the next one by it."""
 Short = tuple[Again, bytes, bytes, bytes, UpstreamPipe, float]
 """What is known of the request, the request, what the job got, its id, the pipe, when it began."""
 
@@ -52,15 +54,16 @@ class ShortWay:
         same, known, opening = self._same
         if data != same or known is not again:
             rest = again.matched(data) if again.short else None
-            if rest is None:
+            if rest is None or not again.is_whole(data, rest):
                 return False
             opening = again.opening(rest)
-            self._same = (data, again, opening)
+            if len(data) <= MAX_SAME_BYTES:
+                self._same = (data, again, opening)
         pipe = again.lasting.take()
         if pipe is None:
             return False
         mark = new_request_mark()
-        request = opening + mark + again.last
+        request = opening + mark + again.last + again.body_of(data)
         self._short = (again, data, request, mark, pipe, self._loop.time())
         pipe.ask(self, request)
         return True
@@ -71,12 +74,15 @@ class ShortWay:
         if short is None or home.draining:
             return False
         self._short = None
-        closes, mark = short[0].closes, short[3]
+        again, _, _, mark, _, begun = short
+        closes = again.closes
         if closes:
             mark += b"\r\nConnection: close"
         self._transport.write(known.opening + mark + data[known.rest_at :])
         now = self._loop.time()
-        home.traffic.finished(PROXIED, known.status, now - short[5], 0, known.length, short[0].lasting.resource.job)
+        home.traffic.finished(
+            PROXIED, known.status, now - begun, again.length, known.length, again.lasting.resource.job
+        )
         if closes:
             self.close_behind()
         else:

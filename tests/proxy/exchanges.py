@@ -7,7 +7,7 @@ the order in which bytes move (test_exchange_machine.py).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from machine import FIN, RESET
@@ -251,13 +251,17 @@ ODD = [
 @st.composite
 def short_talks(draw: st.DrawFn) -> list[tuple[Asked, Script]]:
     """Many that need no exchange, and one of another kind somewhere among them."""
-    alike = st.tuples(st.just(Asked()), st.sampled_from(PLAIN))
+    body = st.sampled_from([b"four", b"HEAD / HTTP/1.1\r\n\r\n", b"z" * 100])
+    posts = body.map(lambda body: Asked("POST", framing="length", body=body))
+    requests = draw(st.sampled_from([st.just(Asked()), st.just(draw(posts)), posts]))
+    alike = st.tuples(requests, st.sampled_from(PLAIN))
     talk = draw(st.lists(alike, min_size=3, max_size=8))
     odd = (
         draw(
-            st.sampled_from(
-                [Asked(), Asked(), Asked(), Asked("HEAD"), Asked("POST"), Asked(lines=("Connection: close",))]
-            )
+            st.sampled_from([Asked(), Asked("HEAD"), Asked("POST"), Asked("POST", framing="chunked", body=b"odd")])
+            | requests
+            | requests.map(lambda asked: replace(asked, lines=("Connection: close",)))
+            | requests.map(lambda asked: replace(asked, lines=("Expect: 100-continue",)))
         ),
         draw(st.sampled_from(ODD)),
     )

@@ -162,11 +162,14 @@ async def test_a_plugin_that_wants_to_know_of_each_is_told_of_each(fleet: Fleet,
     await eventually(lambda: place.exists() and place.read_text().count("asked") >= 5)
 
 
-async def of_twenty_equal(job: Proxied) -> int:
-    """How many of these needed no decision of their own, by what the router tells of itself."""
+async def of_twenty_equal(job: Proxied, method: str = "GET", sizes: tuple[int, ...] = (0,)) -> int:
+    """How many of these needed no decision of their own, by what the router tells of itself. `sizes`: of the bodies,
+    in turn."""
     async with job.wired() as wire:
-        for _ in range(20):
-            await wire.send(job.request("/same"))
+        for number in range(20):
+            body = b"x" * sizes[number % len(sizes)]
+            lines = (f"Content-Length: {len(body)}",) if body else ()
+            await wire.send(job.request("/same", *lines, method=method) + body)
             assert (await wire.answer()).status == 200
         async with job.router.client() as client:
             state = await client.request("GET", "/debug/state")
@@ -179,6 +182,29 @@ async def of_twenty_equal(job: Proxied) -> int:
 async def test_with_all_that_ships_most_are_decided_about_once(fleet: Fleet) -> None:
     """A plugin of ours that begins to look at each would make every request many times as dear, unseen."""
     assert await of_twenty_equal(joined(fleet)()) >= 17
+
+
+@pytest.mark.parametrize("sizes", [(100,), (1, 20, 300, 5, 70_000)], ids=["of one size", "of any"])
+async def test_so_are_those_with_a_body(fleet: Fleet, sizes: tuple[int, ...]) -> None:
+    assert await of_twenty_equal(joined(fleet)(), "POST", sizes) >= 16
+
+
+async def test_a_job_gets_each_body_whole_however_it_comes(job: Proxied) -> None:
+    sizes = [0, 1, 10, 4000, 200_000, 1, 0, 300_000]
+    async with job.wired() as wire:
+        for number, size in enumerate(sizes * 2):
+            body = b"%d" % (number % 10) * size
+            head = job.request(f"/{number}", f"Content-Length: {size}", method="POST")
+            if number % 3 == 0:
+                await wire.send(head + body)
+            else:
+                await wire.send(head)
+                for part in (body[: size // 3], body[size // 3 :]):
+                    if part:
+                        await wire.send(part)
+            heard, _, came = (await wire.answer(method="POST")).body.partition(b"\r\n\r\n")
+            assert heard.startswith(b"POST /%d " % number)
+            assert came == body
 
 
 @pytest.mark.parametrize("hook", WANTS_EACH)

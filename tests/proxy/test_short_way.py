@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from exchanges import ODD, Asked, Script
@@ -82,13 +83,96 @@ def outcome(talk: list[tuple[Asked, Script]], *, long: bool) -> tuple[object, ..
 
 @pytest.mark.parametrize("script", ODD)
 @pytest.mark.parametrize("lines", [(), ("Connection: close",)], ids=["kept", "closed"])
-def test_any_answer_is_what_it_is_on_the_long_way(script: Script, lines: tuple[str, ...]) -> None:
-    alike, plain = Asked(lines=lines), Asked()
+@pytest.mark.parametrize("plain", [Asked(), Asked("POST", framing="length", body=b"body")], ids=["GET", "POST"])
+def test_any_answer_is_what_it_is_on_the_long_way(script: Script, lines: tuple[str, ...], plain: Asked) -> None:
+    alike = replace(plain, lines=lines)
     for talk in (
         [(plain, Script())] * 3 + [(alike, script), (plain, Script()), (plain, Script(body=b"last"))],
         [(plain, Script())] * 3 + [(plain, script)],
     ):
         assert outcome(talk, long=False) == outcome(talk, long=True)
+
+
+POST = b"POST /job/%d HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture
+def posted(machine: Machine, job: Job) -> Machine:
+    """Its connection's next POST, of any length, goes the short way where it comes whole."""
+    for number in range(3):
+        machine.client.send(POST % (number, 4) + b"body")
+        machine.settle()
+    assert len(machine.idle) == 1
+    return machine
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 5000])
+def test_a_body_of_any_length_goes_with_its_head(posted: Machine, size: int) -> None:
+    for number in range(3):
+        by_heart, body = posted.by_heart, b"%d" % number * size
+        posted.client.send(POST % (number, size) + body)
+        posted.settle()
+        assert posted.by_heart == by_heart + 1
+        assert posted.jobs[0].requests[-1] == ("POST", f"/job/{number}", body, True)
+    assert sum(row.bytes_in for row in posted.traffic.requests.values()) == 3 * 4 + 3 * size
+    assert len(posted.jobs) == 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 10, 11])
+def test_a_body_that_comes_in_parts_is_one_body(posted: Machine, at: int) -> None:
+    """Nothing of it was decided anew, and the job has each part when it comes."""
+    by_heart, whole = posted.by_heart, POST % (7, 12) + b"twelve bytes"
+    parts = len(whole) - 12 + at
+    posted.client.send(whole[:parts])
+    posted.rest()
+    assert posted.jobs[0].requests[-1] == ("POST", "/job/7", b"twelve bytes"[:at], False)
+    posted.client.send(whole[parts:] + GET % 8)
+    posted.settle()
+    assert posted.jobs[0].requests[-2:] == [("POST", "/job/7", b"twelve bytes", True), ("GET", "/job/8", b"", True)]
+    assert posted.by_heart == by_heart + 1
+    assert bytes(posted.client.taken).count(b"\r\n\r\nok") == 7
+
+
+def test_an_answer_that_comes_before_the_body_ends_the_connection(posted: Machine, job: Job) -> None:
+    job.parts = ()
+    posted.client.send(POST % (7, 12) + b"twelve")
+    posted.rest()
+    posted.jobs[0].send(OK)
+    posted.settle()
+    last = bytes(posted.client.taken).rpartition(b"HTTP/1.1 200")[2]
+    assert b"Connection: close" in last
+    assert not posted.idle
+
+
+def test_what_a_job_does_not_take_is_sent_once(posted: Machine, job: Job) -> None:
+    """More than is taken for it, and then it is gone: who asked is told, and no other connection sees it."""
+    pipe = posted.jobs[0].transport
+    posted.run(pipe.stall, True)
+    job.parts = ()
+    posted.client.send(POST % (7, 1000) + b"z" * 1000)
+    posted.rest()
+    assert not posted.client.is_reading()
+    pipe.send(FIN)
+    posted.rest()
+    assert b"HTTP/1.1 502 " in posted.client.taken
+    assert len(posted.jobs) == 1
+    assert not posted.client.ended
+
+
+def test_a_client_that_goes_amid_its_body_takes_the_request_with_it(posted: Machine, job: Job) -> None:
+    job.parts = ()
+    posted.client.send(POST % (7, 12) + b"twelve")
+    posted.rest()
+    posted.client.send(FIN)
+    posted.settle()
+    assert posted.jobs[0].transport.ended == RESET
+    assert not posted.idle
+
+
+def test_the_pace_of_a_body_is_watched(posted: Machine) -> None:
+    posted.client.send(POST % (7, 12))
+    posted.rest()
+    assert posted.connection.late_at <= posted.loop.time() + posted.limits.body_seconds
 
 
 def test_a_body_behind_the_answer_to_head_reaches_nobody(machine: Machine, job: Job) -> None:

@@ -9,18 +9,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prouter.errors import RequestError
-from prouter.http1.framing import NO_BODY, request_framing, wants_close
+from prouter.http1.framing import CHUNKED, NO_BODY, request_framing, wants_close
 from prouter.http1.policy import forward_request
 from prouter.http1.request import HeadLimits, find_head_end, parse_request_head
 from prouter.model.access import Peer
 from prouter.model.http import AnswerPolicy, ForwardPlan
 from prouter.web.again import MAX_HEAD_BYTES, Again, Alike, learn, learn_kind
 from prouter.web.outcomes import Lasting
-from prouter.web.unread import unread
+from prouter.web.unread import Unread, unread
 
 PREFIX = "/jobs/a/j/http"
 FIELDS = b" HTTP/1.1\r\nHost: localhost:8080\r\nAccept: */*\r\n\r\n"
 FIRST = f"GET {PREFIX}/first?x=1".encode() + FIELDS
+POST_FIELDS = FIELDS.replace(b"Accept: */*", b"Content-Length: 12")
+POST = f"POST {PREFIX}/first?x=1".encode() + POST_FIELDS
+BODY = b"GET / \r\n\r\n" + b"\0y"
+"""Twelve bytes that look like a request."""
 LIMITS = HeadLimits(target_bytes=100)
 PLAN = ForwardPlan("/first?x=1", "127.0.0.1:80", set_headers=(("X-Request-Id", "r-1"), ("X-Forwarded-Host", "h")))
 
@@ -66,21 +70,23 @@ PIECES = st.lists(
 
 @given(PIECES)
 @example("/x HTTP/1.1\r\nHost: localhost:8080\r\nAccept: */*\r\n\r\nGET /jobs/a/j/http/y")
+@example("/x HTTP/1.1\r\nHost: localhost:8080\r\nContent-Length: 12\r\n\r\nGET /jobs/a/j/http/y")
 @example("/" + "a" * 200)
 @example("")
 @example("x")
 def test_what_is_taken_is_what_the_parser_takes_and_is_sent_on_as_it_would_be(rest: str) -> None:
-    again = learned()
-    assert again is not None
-    data = f"GET {PREFIX}".encode() + rest.encode("latin-1") + FIELDS
-    found = again.matched(data)
-    if found is None:
-        return
-    assert find_head_end(data) == len(data)
-    head = parse_request_head(data, LIMITS)
-    assert again.head_of(found) == head
-    plan = ForwardPlan(rest, PLAN.host, set_headers=(("X-Request-Id", "r-2"), ("X-Forwarded-Host", "h")))
-    assert again.opening(found) + b"r-2" + again.last == again.request(found, b"r-2") == forward_request(head, plan)
+    for first, method, fields in ((FIRST, "GET", FIELDS), (POST, "POST", POST_FIELDS)):
+        again = learned(first)
+        assert again is not None
+        data = f"{method} {PREFIX}".encode() + rest.encode("latin-1") + fields
+        found = again.matched(data)
+        if found is None:
+            continue
+        assert find_head_end(data) == len(data)
+        head = parse_request_head(data, LIMITS)
+        assert again.head_of(found) == head
+        plan = ForwardPlan(rest, PLAN.host, set_headers=(("X-Request-Id", "r-2"), ("X-Forwarded-Host", "h")))
+        assert again.opening(found) + b"r-2" + again.last == again.request(found, b"r-2") == forward_request(head, plan)
 
 
 @given(st.binary(max_size=60))
@@ -89,6 +95,32 @@ def test_any_other_bytes_are_none(noise: bytes) -> None:
     assert again is not None
     for data in (noise, FIRST + noise if noise else b"", noise + FIRST if noise else b"", FIRST[:-1], FIRST[1:]):
         assert again.matched(data) is None
+
+
+@given(st.binary(max_size=40))
+def test_a_body_is_what_follows_the_head_to_its_length_and_more_is_none(behind: bytes) -> None:
+    again = learned(POST)
+    assert again is not None
+    assert not again.repeatable
+    for body in (behind, BODY, BODY + behind):
+        found = again.matched(POST + body)
+        assert found == (b"/first?x=1" if len(body) <= 12 else None)
+        if found is not None:
+            assert again.is_whole(POST + body, found) == (len(body) == 12)
+        if len(body) == 12:
+            assert (again.rest_of(POST + body), again.body_of(POST + body)) == (found, body)
+    for data in (POST[:-1], POST[1:], POST[:-1] + BODY, behind + POST + BODY if behind else b""):
+        assert again.matched(data) is None
+
+
+def test_a_body_in_chunks_or_of_a_verb_that_has_none_teaches_nothing() -> None:
+    for block in (
+        POST.replace(b"Content-Length: 12", b"Transfer-Encoding: chunked"),
+        POST.replace(b"POST", b"GET"),
+        POST.replace(b"POST", b"OPTIONS"),
+    ):
+        assert learned(block) is None
+    assert learned(POST.replace(b"POST", b"GET").replace(b"12", b"0")) is not None
 
 
 def test_what_the_parser_refuses_is_not_taken() -> None:
@@ -140,8 +172,8 @@ READ_LINES = [
     b"TE: trailers",
     b"Expect: 100-continue",
     b"Upgrade: websocket",
-    b"Content-Length: 0",
 ]
+LENGTH_LINES = [b"Content-Length: 0", b"content-length:5", b"Content-Length: \t007 "]
 OTHER_LINES = [
     b"Accept: */*",
     b"accept-language:en",
@@ -159,7 +191,12 @@ ODD_LINES = [
     b"Transfer_Encoding: chunked",
     b"X-Request-Id: theirs",
     b"Host: other",
-    b"Content-Length: 5",
+    b"Content-Length:",
+    b"Content-Length: 5, 5",
+    b"Content-Length: +5",
+    b"Content-Length: 1_0",
+    b"Content-Length : 5",
+    b"Content_Length: 5",
     b"Transfer-Encoding: chunked",
     b" folded",
     b"no colon",
@@ -171,56 +208,81 @@ ODD_LINES = [
 
 
 @st.composite
-def two_requests(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
+def two_requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """The same lines that are read in the same order, others between them; now and then one that is odd."""
     read = [b"Host: localhost:8080", *draw(st.lists(st.sampled_from(READ_LINES), max_size=2))]
-    made = []
+    method, made = draw(st.sampled_from(["GET", "POST"])), []
     for _ in range(2):
         lines = list(read)
         for line in draw(st.lists(st.sampled_from(OTHER_LINES), max_size=5)):
             lines.insert(draw(st.integers(0, len(lines))), line)
+        if method == "POST" or draw(st.booleans()):
+            lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(LENGTH_LINES)))
         if draw(st.integers(0, 3)) == 0:
-            lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(READ_LINES + ODD_LINES)))
-        made.append(lines)
+            odd = READ_LINES + ODD_LINES + LENGTH_LINES
+            lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(odd)))
+        made.append(block_of(lines, method))
     return made[0], made[1]
 
 
 @settings(max_examples=300)
 @given(two_requests())
-def test_other_lines_that_nobody_reads_are_sent_on_as_they_would_have_been(
-    requests: tuple[list[bytes], list[bytes]],
-) -> None:
+def test_other_lines_that_nobody_reads_are_sent_on_as_they_would_have_been(requests: tuple[bytes, bytes]) -> None:
     alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
     for _ in range(2):
-        learn_of(alike, peer, block_of(requests[0]))
-    data = block_of(requests[1])
-    again = alike.find(data, peer)
+        learn_of(alike, peer, requests[0])
+    again, found = known(alike, requests[1] + BODY[:5], peer)
+    if again is None:
+        again, found = known(alike, requests[1], peer)
     if again is None:
         return
-    found = again.matched(data)
     assert found == b"/first?x=1"
-    assert find_head_end(data) == len(data)
-    head = parse_request_head(data, LIMITS)
-    assert request_framing(head) is NO_BODY
+    assert find_head_end(requests[1]) == len(requests[1])
+    head = parse_request_head(requests[1], LIMITS)
+    assert request_framing(head).length == again.length
+    assert request_framing(head) is not CHUNKED
+    assert again.repeatable == (head.method == "GET")
+    assert not (again.repeatable and again.length)
     assert not head.upgrade
     assert again.closes == wants_close(head)
     assert [head.all(name) for name in READ.names] == [again.head.all(name) for name in READ.names]
     assert same_head(again.request(found, b"r-1"), forward_request(head, PLAN))
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("line", [*ODD_LINES, *READ_LINES], ids=repr)
-def test_what_is_odd_or_read_is_no_other_line(line: bytes) -> None:
+def test_what_is_odd_or_read_is_no_other_line(line: bytes, method: str) -> None:
     """Not beside a kind that is known, and no kind is known by it where what it names is another line."""
     alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
-    plain = [b"Host: localhost:8080", b"X-Odd: a"]
+    plain = [b"Host: localhost:8080", b"X-Odd: a", *(() if method == "GET" else (b"Content-Length: 5",))]
     for _ in range(2):
-        learn_of(alike, peer, block_of(plain))
-    assert alike.find(block_of(plain), peer) is not None
-    assert alike.find(block_of([*plain, line]), peer) is None
+        learn_of(alike, peer, block_of(plain, method))
+    body = b"" if method == "GET" else BODY[:5]
+    assert known(alike, block_of(plain, method) + body, peer)[0] is not None
+    assert known(alike, block_of([*plain, line], method) + body, peer)[0] is None
     for _ in range(2):
-        learn_of(alike, peer, block_of([*plain, line]))
-    again = alike.find(block_of([*plain, line]), peer)
+        learn_of(alike, peer, block_of([*plain, line], method))
+    again, _ = known(alike, block_of([*plain, line], method) + body, peer)
     assert (again is not None) == (line in READ_LINES)
+
+
+def test_a_second_length_or_one_of_a_verb_that_has_none_is_no_other_line() -> None:
+    alike, peer = Alike(8, LIMITS), Peer("127.0.0.1", 1)
+    host, length = b"Host: localhost:8080", b"Content-Length: 5"
+    for method in ("GET", "POST"):
+        for _ in range(2):
+            learn_of(alike, peer, block_of([host], method))
+        assert known(alike, block_of([host, b"Content-Length: 0"], method), peer)[0] is not None
+        assert (known(alike, block_of([host, length], method), peer)[0] is not None) == (method == "POST")
+        assert known(alike, block_of([host, length, length], method), peer)[0] is None
+        assert known(alike, block_of([host, length, b"Content-Length: 0"], method), peer)[0] is None
+
+
+def test_who_reads_the_length_is_asked_about_each() -> None:
+    alike, peer, names = Alike(8, LIMITS), Peer("127.0.0.1", 1), unread(frozenset(("content-length",)))
+    for size in (5, 5, 5, 5):
+        learn_of(alike, peer, block_of([b"Host: localhost:8080", b"Content-Length: %d" % size], "POST"), names=names)
+    assert known(alike, block_of([b"Host: localhost:8080", b"Content-Length: 4"], "POST"), peer)[0] is None
 
 
 def test_a_request_that_differs_in_what_is_read_is_another_one() -> None:
@@ -235,24 +297,31 @@ def test_a_request_that_differs_in_what_is_read_is_another_one() -> None:
     assert alike.find(block_of([*known, *(b"X-Number: 3" for _ in range(LIMITS.header_count))]), peer) is None
 
 
-def block_of(lines: list[bytes]) -> bytes:
-    return b"".join(line + b"\r\n" for line in (f"GET {PREFIX}/first?x=1 HTTP/1.1".encode(), *lines, b""))
+def block_of(lines: list[bytes], method: str = "GET") -> bytes:
+    return b"".join(line + b"\r\n" for line in (f"{method} {PREFIX}/first?x=1 HTTP/1.1".encode(), *lines, b""))
 
 
-def learn_of(alike: Alike, peer: Peer, block: bytes, limits: HeadLimits = LIMITS) -> None:
-    """As a connection does, of a request that went the whole way without a body."""
+def known(alike: Alike, data: bytes, peer: Peer) -> tuple[Again, bytes] | tuple[None, None]:
+    """What is known of a request that begins with this, and the rest of its target."""
+    again = alike.find(data, peer)
+    rest = again.matched(data) if again is not None else None
+    return (again, rest) if again is not None and rest is not None else (None, None)
+
+
+def learn_of(alike: Alike, peer: Peer, block: bytes, limits: HeadLimits = LIMITS, names: Unread = READ) -> None:
+    """As a connection does, of a request that went the whole way."""
     try:
         head = parse_request_head(block, LIMITS)
     except RequestError:
         return
-    if head.upgrade or request_framing(head) is not NO_BODY:
+    if head.upgrade or (head.method == "GET" and request_framing(head) is not NO_BODY):
         return
-    lasting = Lasting(PREFIX, lambda: True, lambda: None, unread=READ)
-    read = alike.kind_to_learn(block, READ, peer)
+    lasting = Lasting(PREFIX, lambda: True, lambda: None, unread=names)
+    read = alike.kind_to_learn(block, names, peer)
     if read is not None:
-        kind = learn_kind(read, READ, head, head, PLAN, "r-1", limits, lasting, never)  # type: ignore[arg-type]
+        kind = learn_kind(read, names, head, head, PLAN, "r-1", limits, lasting, never)  # type: ignore[arg-type]
         if kind is not None:
-            alike.keep_kind(kind, READ, peer)
+            alike.keep_kind(kind, names, peer)
 
 
 def same_head(one: bytes, other: bytes) -> bool:
@@ -287,7 +356,7 @@ def test_no_line_but_the_first_says_which_version_it_is(block: str) -> None:
 
 def test_what_is_no_line_is_looked_at_once() -> None:
     head = b"GET /x HTTP/1.1\r\n" + b"a" * 1_000_000 + b"\r\n\r\n"
-    assert READ.split(head, 17, 100) is None
+    assert READ.split(head, 17, len(head), 100) is None
 
 
 def test_heads_stay_within_their_limit_however_they_are_shared() -> None:
@@ -297,5 +366,4 @@ def test_heads_stay_within_their_limit_however_they_are_shared() -> None:
         learn_of(alike, peer, block_of([b"Host: localhost:8080"]), limits)
     for size in range(150, 300):
         data = block_of([b"Host: localhost:8080", b"X: " + b"x" * size])
-        again = alike.find(data, peer)
-        assert (again is not None and again.matched(data) is not None) == (len(data) <= 300)
+        assert (known(alike, data, peer)[0] is not None) == (len(data) <= 300)
