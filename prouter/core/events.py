@@ -12,6 +12,7 @@ from prouter.model.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDraining,
+    AgentForgotten,
     AgentProvisioning,
     Event,
     Failed,
@@ -71,6 +72,8 @@ class EventHub:
                         self._hooks.notify(
                             "prouter_proxy_activity", subject=record.uid, agent=agent, record=record, activity=activity
                         )
+            case AgentForgotten():
+                pass  # plugins know that it is gone; what is known here of it changes
             case Failed(subject, detail):
                 self._failures.warn("%s: %s", subject, detail)
                 self._hooks.notify("prouter_failed", subject=subject, about=subject, detail=detail)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prouter.model.activity import Activity
 from prouter.model.agents import AgentInfo
+from prouter.model.ids import AgentUid
 from prouter.model.jobs import CreateRequest, JobRecord
 
 
@@ -19,6 +20,13 @@ class AgentConnected:
 class AgentDisconnected:
     agent: AgentInfo
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentForgotten:
+    """It was away for longer than `jobs.orphan_timeout`, or its link was dropped: nothing is kept of it any more."""
+
+    uid: AgentUid
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +68,13 @@ class AgentProvisioning:
     detail: str
 
 
-Event = AgentConnected | AgentDisconnected | AgentDraining | AgentProvisioning | JobChanged | JobsActive | Failed
+Event = (
+    AgentConnected
+    | AgentDisconnected
+    | AgentForgotten
+    | AgentDraining
+    | AgentProvisioning
+    | JobChanged
+    | JobsActive
+    | Failed
+)

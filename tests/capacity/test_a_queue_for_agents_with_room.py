@@ -200,6 +200,14 @@ async def test_what_is_in_the_way_is_told_as_it_is_now(fleet) -> None:
         assert await placed(client, uid) == agent.uid
 
 
+async def test_an_agent_that_is_forgotten_is_in_nobodys_way_any_more(fleet) -> None:
+    router = fleet.router("jobs.orphan_timeout=0.3")
+    async with router.client() as client:
+        async with FakeAgent(router, "gone", capacity={"jobs": 1}, running=1):
+            uid = await waiting(client)
+        await eventually(lambda: _detail_has(client, uid, "no agent is connected"))
+
+
 async def test_it_is_told_in_the_events(fleet) -> None:
     """By events_api, which hears of it by prouter_queue_changed."""
     router = fleet.router()

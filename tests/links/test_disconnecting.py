@@ -53,6 +53,21 @@ async def test_a_link_that_a_plugin_ends(in_process: InProcess) -> None:
         assert (await job.refresh()).info["state"] == "RUNNING"
 
 
+async def test_a_link_that_no_job_needs_any_more(in_process: InProcess) -> None:
+    """Of an agent that the router dialed for a job."""
+    router = await in_process.router("client.polling_delay=0.1", plugins=[Watcher])
+    agent = await in_process.agent()
+    watcher: Watcher = router.plugin("Watcher")
+    host, port = agent.address("server")
+    async with router.client() as client:
+        job = await client.create({"type": "address", "address": f"{host}:{port}", "token": agent.token})
+        await (await job.start(["sleep", "0.3"], port_expected_count=0)).wait()
+        assert not watcher.ended
+        await job.remove()
+        await eventually(lambda: watcher.ended == ["no job here needs it: its link is dropped"])
+        assert not await client.agents()
+
+
 async def test_there_must_be_a_link(in_process: InProcess) -> None:
     router = await in_process.router()
     agents = router.services.agents

@@ -31,6 +31,7 @@ from prouter.model.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDraining,
+    AgentForgotten,
     Event,
     Failed,
     JobChanged,
@@ -330,12 +331,17 @@ class AgentDirectory:
         self._told(AgentDisconnected(entry.info(), why))
 
     def forget(self, uid: AgentUid) -> None:
-        """We dropped an agent on purpose: it is neither connected nor away."""
+        """It is neither connected nor away. One that has a link yet is dropped: who calls closes that."""
         entry = self._entries.pop(uid, None)
-        if entry is not None:
-            entry.mirror.fail(AgentNotFound(uid))
-            for record in entry.mirror:
-                self._owners.release(record.uid, uid)
+        if entry is None:
+            return
+        entry.mirror.fail(AgentNotFound(uid))
+        for record in entry.mirror:
+            self._owners.release(record.uid, uid)
+        if entry.link is not None:
+            entry.link = None
+            self._told(AgentDisconnected(entry.info(), "no job here needs it: its link is dropped"))
+        self._told(AgentForgotten(uid))
 
     def connections(self) -> list[Mapping[str, Any]]:
         """Links as the API shows them; what a handshake says, without its token."""

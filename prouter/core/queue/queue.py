@@ -42,7 +42,14 @@ from prouter.errors import (
 from prouter.model import unexpected
 from prouter.model.access import Principal
 from prouter.model.agents import Identity
-from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, Event, JobChanged
+from prouter.model.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentDraining,
+    AgentForgotten,
+    Event,
+    JobChanged,
+)
 from prouter.model.ids import AgentUid, JobUid, new_uid
 from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
 from prouter.model.queue import MAX_PRIORITY, QueuedJob
@@ -225,11 +232,18 @@ class JobQueue:
                 elif record.ended:
                     self._heard(agent.uid)
             case AgentConnected(agent) | AgentDisconnected(agent) | AgentDraining(agent):
-                self._looking.fleet += 1
-                self._looking.roster += 1
-                self._heard(agent.uid)
+                self._moved(agent.uid)
+            case AgentForgotten(uid):
+                self._moved(uid)
             case _:
                 pass
+
+    def _moved(self, agent: AgentUid) -> None:
+        """It came, went or drains: what is in the way of jobs may be something else now."""
+        assert self._looking is not None
+        self._looking.fleet += 1
+        self._looking.roster += 1
+        self._heard(agent)
 
     def _heard(self, agent: AgentUid) -> None:
         assert self._looking is not None
