@@ -75,7 +75,9 @@ class Explanations:
 
     async def _queued(self, job: QueuedJob) -> Mapping[str, Any]:
         """It has no agent that kept why, so it is found out what keeps it waiting now."""
-        creation, agent = await self._queue.explained(job.uid)
+        place = self._queue.line.get(job.uid)
+        creation = await self._queue.looking.explained(place) if place is not None else None
+        agent = (place.agent or place.home) if place is not None else None
         return {
             "creation": creation,
             "driver": None,

@@ -13,7 +13,6 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.provisioning import Provisioning
@@ -42,14 +41,7 @@ from prouter.errors import (
 from prouter.model import unexpected
 from prouter.model.access import Principal
 from prouter.model.agents import Identity
-from prouter.model.events import (
-    AgentConnected,
-    AgentDisconnected,
-    AgentDraining,
-    AgentForgotten,
-    Event,
-    JobChanged,
-)
+from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, AgentForgotten, Event, JobChanged
 from prouter.model.ids import AgentUid, JobUid, new_uid
 from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
 from prouter.model.queue import MAX_PRIORITY, QueuedJob
@@ -156,7 +148,7 @@ class JobQueue:
             raise self._turned_away(refused)
         seconds = min(seconds, self._settings.max_wait_seconds)
         place = self._new(request, asked, principal, seconds, priority)
-        place.detail, place.explained = clipped(refused.detail), self._looking.roster if self._looking else 0
+        place.detail, place.explained = clipped(refused.detail), self.looking.roster
         place.timer = asyncio.get_running_loop().call_later(seconds, self._overdue, place, seconds)
         self.line.add(place)
         log.info("job %s waits for an agent, position %s: %s", place.uid, self.line.position(place), place.detail)
@@ -169,13 +161,6 @@ class JobQueue:
         place = self.line.get(job)
         return self.line.as_it_is(place) if place is not None else self.gone.get(job)
 
-    async def explained(self, job: JobUid) -> tuple[dict[str, Any] | None, AgentUid | None]:
-        """Why it waits, as POST /jobs/explain shows it, and for which agent. None: it does not, or has none yet."""
-        place = self.line.get(job)
-        if place is None or self._looking is None:
-            return None, None
-        return await self._looking.explained(place), place.agent or place.home
-
     def remove(self, place: Place) -> None:
         """It gives up its place, unless it is made just now."""
         self._end_soon(place, JobState.CLOSED, None, "it was removed")
@@ -186,6 +171,12 @@ class JobQueue:
             place.turned_down.clear()
             place.again_at = 0.0
         self.look()
+
+    @property
+    def looking(self) -> Looking:
+        """Whoever looks for agents."""
+        assert self._looking is not None
+        return self._looking
 
     # --- who makes jobs without waiting ---
 
@@ -231,23 +222,15 @@ class JobQueue:
                     self._placed(place, agent.uid)  # by another router, or when nobody knew
                 elif record.ended:
                     self._heard(agent.uid)
-            case AgentConnected(agent) | AgentDisconnected(agent) | AgentDraining(agent):
-                self._moved(agent.uid)
-            case AgentForgotten(uid):
-                self._moved(uid)
+            case AgentConnected() | AgentDisconnected() | AgentDraining() | AgentForgotten():
+                self._looking.fleet += 1
+                self._looking.roster += 1
+                self._heard(event.uid if isinstance(event, AgentForgotten) else event.agent.uid)
             case _:
                 pass
 
-    def _moved(self, agent: AgentUid) -> None:
-        """It came, went or drains: what is in the way of jobs may be something else now."""
-        assert self._looking is not None
-        self._looking.fleet += 1
-        self._looking.roster += 1
-        self._heard(agent)
-
     def _heard(self, agent: AgentUid) -> None:
-        assert self._looking is not None
-        self._looking.news[agent] = self._looking.news.get(agent, 0) + 1
+        self.looking.news[agent] = self.looking.news.get(agent, 0) + 1
         self.look()
 
     def look(self) -> None:
@@ -258,7 +241,6 @@ class JobQueue:
             self._tasks.start("the queue", self._look())
 
     async def _look(self) -> None:
-        assert self._looking is not None
         current.set(None)
         context.begin_about("")
         loop = asyncio.get_running_loop()
@@ -266,7 +248,7 @@ class JobQueue:
             while self._look_due and self.line and not self._ending:
                 self._look_due = False
                 began = loop.time()
-                holds = await self._looking.all()
+                holds = await self.looking.all()
                 self._holds = holds if self.line else NOTHING
                 if self._look_due:
                     await asyncio.sleep(min(loop.time() - began, PAUSE_SECONDS))
@@ -322,12 +304,11 @@ class JobQueue:
         self._tasks.start(f"queued job {place.uid}", self._make(place, agent, trail))
 
     async def _make(self, place: Place, agent: AgentUid, trail: Trail) -> None:
-        assert self._looking is not None
-        heard = self._looking.news.get(agent, 0)
+        heard = self.looking.news.get(agent, 0)
         try:
             with context.about(request=place.request_id, job=place.uid, agent=agent), recorded(trail):
                 place.agent = agent = self._placing.place_of(place.uid, agent)
-                heard = self._looking.news.get(agent, 0)
+                heard = self.looking.news.get(agent, 0)
                 await self._placing.make(agent, place.request, place.asked)
         except ProuterError as error:
             self._not_made(place, agent, heard, error)
@@ -392,13 +373,12 @@ class JobQueue:
         place.done.set_result(ended)
 
     def _leave(self, place: Place) -> None:
-        assert self._looking is not None
         self.line.remove(place)
-        self._looking.fleet += 1
+        self.looking.fleet += 1
         place.stop()
         if not self.line:
             self._holds = NOTHING
-            self._looking.news.clear()
+            self.looking.news.clear()
         self.news.moved()
         self.look()
 
