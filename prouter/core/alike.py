@@ -6,8 +6,6 @@ Belongs here: what of the whole way may be left out, and what ends that. Does no
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
 from time import monotonic
 
 from prouter.core.access import Access
@@ -22,7 +20,7 @@ from prouter.model.trail import current as trail
 from prouter.pipe.bind import JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit.calling import Hooks
-from prouter.web.outcomes import Incoming, Lasting
+from prouter.web.outcomes import Lasting
 from prouter.web.unread import Unread, unread
 
 PROXY = "job.proxy"
@@ -91,15 +89,10 @@ class AlikeRequests:
         def take_young() -> UpstreamPipe | None:
             return take() if shelf and monotonic() - shelf[-1].idle_since <= (young_seconds or 0.0) else None
 
-        tell = partial(self._tell_alike, target) if self._told.wanted_of_proxied() else None
+        tell = self._told.of_alike(target)
         unread = _unread(guards, resolved, plan, target.principal)
         taking = take if young_seconds is None else take_young
         return Lasting(target.prefix, holds, taking, judge, tell, resource, unread)
-
-    def _tell_alike(self, target: JobTarget, incoming: Incoming, rest: str) -> None:
-        """Of a request like that one."""
-        here = dataclasses.replace(target, rest=rest, request_id=incoming.request_id, peer=incoming.peer)
-        self._told.of_proxied(incoming, here)
 
     def _alone(self) -> bool:
         """Whether one plugin says which paths are a job's, one how requests look, and nobody changes any of that."""

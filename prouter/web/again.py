@@ -42,9 +42,9 @@ REPEATABLE = ("GET", "HEAD", "OPTIONS")
 """Without a body they are sent once more when a kept connection had just been closed (RFC 9110 9.2.2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Again:
-    """What is known of the requests like the first one."""
+    """What is known of the requests like the first one. Never changed; frozen ones take long to make."""
 
     start: bytes
     """Verb and target, up to where the rest begins with its slash."""
@@ -70,7 +70,7 @@ class Again:
     closes: bool
     """Whether the client closes the connection after it."""
     short: bool
-    """Whether it may go without an exchange: nobody is asked or told, and a body is there where an answer says so."""
+    """Whether it may go without an exchange: nobody is asked, and a body is there where an answer says so."""
     repeatable: bool
     """Whether it may be sent once more."""
     policy: AnswerPolicy
@@ -292,7 +292,7 @@ def learn(
         last,
         head,
         wants_close(head),
-        lasting.judge is None and lasting.tell is None and head.method != "HEAD" and not policy.set_headers,
+        lasting.judge is None and head.method != "HEAD" and not policy.set_headers,
         repeatable,
         policy,
         fresh,

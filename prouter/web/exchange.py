@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from prouter.errors import Internal, InvalidRequest, ProuterError, TimedOut, Unavailable
@@ -155,6 +156,7 @@ class Exchange(Answering):
             self._repeat, self._request = again.fresh, request
         self._begun_at = self._moved_at = begun_at
         self._upstream, self._carrying = pipe, True
+        self._will_tell(again)
         pipe.carry(self, self._incoming.head.method)
 
     def _name_itself(self) -> None:
@@ -163,8 +165,10 @@ class Exchange(Answering):
             self._incoming.head = self._again.head_of(self._rest)
 
     def _will_tell(self, again: Again) -> None:
-        if again.lasting.tell is not None:
-            again.lasting.tell(self._incoming, self._rest.decode("ascii"))
+        incoming, tell = self._incoming, again.lasting.tell
+        if tell is not None:
+            rest = self._rest.decode("ascii")
+            incoming.on_end = partial(tell, incoming.peer, incoming.head.method, incoming.request_id, rest)
 
     async def _opened(self, again: Again) -> None:
         self._carry(await again.fresh(False), self._request)

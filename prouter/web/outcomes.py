@@ -61,6 +61,10 @@ class Incoming:
     """Called at the end, also behind an upgrade. Must not raise. None, as the one above: nobody wants to know."""
 
 
+Tell = Callable[[Peer, str, str, str, Ending], None]
+"""Of a request that has ended: its peer, verb, id, the rest of its target, and what became of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lasting:
     """What was decided about a request holds for those of its connection that have the same header lines and whose
@@ -74,8 +78,8 @@ class Lasting:
     """A pipe that is kept for the same target, without waiting, as long as it holds."""
     judge: Callable[[], Awaitable[None]] | None = None
     """Asks who wants to be asked about each request whether it may; raises ProuterError. None: nobody does."""
-    tell: Callable[[Incoming, str], None] | None = None
-    """Prepares that somebody is told of a request's end, with the rest of its target. None: nobody wants to be."""
+    tell: Tell | None = None
+    """Tells whoever wants to know of each request's end. None: nobody does."""
     resource: Resource = NOTHING
     """What it is about, for counting."""
     unread: Unread | None = None

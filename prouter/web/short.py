@@ -16,11 +16,13 @@ import asyncio
 from typing import Protocol
 
 from prouter.http1.response import WholeAnswer
+from prouter.model.access import Peer
 from prouter.model.ids import new_request_mark
 from prouter.model.traffic import PROXIED, Traffic
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.web.again import Again
 from prouter.web.limits import WebLimits
+from prouter.web.outcomes import Ending, Tell
 
 MAX_SAME_BYTES = 4096
 """Of a request that is kept to know the next one by it."""
@@ -42,6 +44,7 @@ class ShortWay:
     _home: ShortHome
     _loop: asyncio.AbstractEventLoop
     _transport: asyncio.Transport
+    _peer: Peer
     late_at: float
     """When the connection was idle, or busy, for too long."""
     _short: Short | None = None
@@ -83,11 +86,18 @@ class ShortWay:
         home.traffic.finished(
             PROXIED, known.status, now - begun, again.length, known.length, again.lasting.resource.job
         )
+        if again.lasting.tell is not None:
+            self._tell_end(again.lasting.tell, short, known, now - begun)
         if closes:
             self.close_behind()
         else:
             self.late_at = now + home.limits.idle_seconds
         return True
+
+    def _tell_end(self, tell: Tell, short: Short, known: WholeAnswer, seconds: float) -> None:
+        again, data, _, mark, _, _ = short
+        ending = Ending(known.status, again.length, known.length, seconds, seconds, "")
+        tell(self._peer, again.head.method, mark.decode("ascii"), again.rest_of(data).decode("ascii"), ending)
 
     def in_full(self) -> None:
         """Asker: make an exchange of what is under way, if anything is."""
