@@ -22,6 +22,9 @@ LENGTH = "content-length"
 ALWAYS_READ = (HOP_BY_HOP | REQUEST_FRAMING | frozenset(("host", "x-request-id"))) - {LENGTH}
 _NAME = r"[!#$%&'*+\-.^`|~0-9A-Za-z]+"
 """A token without an underscore."""
+KNOWN_LINES, KNOWN_LINE_BYTES = 256, 256
+"""That are remembered, and how long each may be."""
+_READ, _LENGTH, _OTHER = 1, 2, 3
 
 
 class Unread:
@@ -30,12 +33,11 @@ class Unread:
     def __init__(self, names: Collection[str]) -> None:
         self.names = frozenset(names) | ALWAYS_READ
         read = "|".join(re.escape(name) for name in sorted(self.names))
-        self._lines = re.compile(
-            rf"((?:{read}):{VALUE}\r\n)|({LENGTH}:[ \t]*[0-9]{{1,18}}[ \t]*\r\n)|((?!{LENGTH}:){_NAME}:{VALUE}\r\n)"
-            r"|[\s\S]+".encode("latin-1"),
-            re.IGNORECASE,
-        )
-        """What is none of these takes the rest: looked at once, and not from each of its bytes on."""
+        kinds = rf"((?:{read}):{VALUE})|({LENGTH}:[ \t]*[0-9]{{1,18}}[ \t]*)|((?!{LENGTH}:){_NAME}:{VALUE})"
+        self._line = re.compile(kinds.encode("latin-1"), re.IGNORECASE)
+        """A group for each kind."""
+        self._known: dict[bytes, int] = {}
+        """Which kind it is, of lines that came: most of a client's are the same in each of its requests."""
 
     def split(self, data: bytes, start: int, end: int, most: int) -> tuple[bytes, bytes, int] | None:
         """Lines that are read, and the others, of the fields from `start` to `end`, that of their head; and how long
@@ -43,13 +45,35 @@ class Unread:
 
         None: these are no such lines, or more than `most`.
         """
-        found = self._lines.findall(data, start, end - 2)
-        read = b"".join([line for line, _, _ in found])
-        others = b"".join([length or line for _, length, line in found])
-        lengths = [length for _, length, _ in found if length]
-        if len(read) + len(others) != end - 2 - start or len(found) > most or len(lengths) > 1:
+        read, others, lengths = [], [], []
+        lines = data[start : end - 4].split(b"\r\n")
+        for line in lines:
+            kind = self._known.get(line) or self._look(line)
+            if kind == _OTHER:
+                others.append(line)
+            elif kind == _READ:
+                read.append(line)
+            elif kind == _LENGTH:
+                others.append(line)
+                lengths.append(line)
+            else:
+                return None
+        if len(lines) > most or len(lengths) > 1:
             return None
-        return read, others, int(lengths[0].partition(b":")[2]) if lengths else 0
+        length = int(lengths[0].partition(b":")[2]) if lengths else 0
+        return b"\r\n".join((*read, b"")), b"\r\n".join((*others, b"")), length
+
+    def _look(self, line: bytes) -> int:
+        """Which kind it is; 0: no valid line, or one that may be taken for another."""
+        found = self._line.fullmatch(line)
+        if found is None:
+            return 0
+        kind = found.lastindex or 0
+        if len(line) <= KNOWN_LINE_BYTES:
+            if len(self._known) >= KNOWN_LINES:
+                self._known.clear()
+            self._known[line] = kind
+        return kind
 
 
 @lru_cache(64)
