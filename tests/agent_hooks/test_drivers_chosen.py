@@ -107,6 +107,7 @@ async def test_a_job_is_recovered_by_the_driver_that_started_it(fleet, told: Tol
         told.clear()
         await done.restart()
         assert told.lines() == ["other destroys", "marking starts"], "nothing of the first run is left behind"
+        await done.wait()
 
         second = await client.create(locator, "second")
         await second.start(SLEEPS, port_expected_count=0)

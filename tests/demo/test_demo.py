@@ -108,7 +108,8 @@ async def test_it_does_the_main_job_and_tells_each_step(demo: Demo) -> None:
     at = [demo.told.find(step) for step in STEPS]
     assert -1 not in at, demo.told
     assert at == sorted(at)
-    assert not re.search("WARNING|ERROR|Traceback", demo.told), demo.told
+    lines = [line for line in demo.told.splitlines() if "held the event loop" not in line]  # a busy machine's
+    assert not re.search("WARNING|ERROR|Traceback", "\n".join(lines)), demo.told
     assert os.listdir(demo.place) == [], "it leaves no files"
 
 
