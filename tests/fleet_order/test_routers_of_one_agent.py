@@ -10,13 +10,16 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from prouter.client import Client, Job
+import pytest
+
+from prouter.client import Client, Job, RequestFailed
 from prouter.model.ids import new_uid
 from prouter.testing import AgentDaemon, Fleet, eventually
 
 AGREED_SECONDS = 1.0
 ROOM = 3
 UIDS = 12
+PAIRS = 4
 SLEEP = ["sleep", "1000"]
 AT_ONCE = 200
 SERVED = 8
@@ -66,6 +69,36 @@ async def test_the_same_uid_through_both_at_once_is_one_job_of_the_agent_that_is
         starts = [Job(client, made[0].info).start(SLEEP, port_expected_count=0) for client in (one, other)]
         outcomes = await asyncio.gather(*starts, return_exceptions=True)
         assert sum(isinstance(outcome, Exception) for outcome in outcomes) == 1, "and it is started once"
+
+
+async def test_a_uid_that_waits_at_one_and_is_made_of_something_else_by_the_other_is_a_conflict(fleet: Fleet) -> None:
+    """Whichever of them makes it: who asked for something else is not told of that as of its own."""
+    async with two_routers(fleet, "jobs.resources={'gpu': 1}") as (one, other, agent):
+        named = {"type": "uid", "uid": agent.uid}
+        busy = await one.create(named, "busy", resources={"gpu": 1})
+        waits = await other.create(named, "waits", uid=new_uid(), resources={"gpu": 1}, queue_seconds=60)
+        waiting = asyncio.create_task(waits.placed())
+        made = await one.create(named, "another", uid=waits.info["uid"])
+        with pytest.raises(RequestFailed, match="other arguments") as told_so:
+            await waiting
+        assert told_so.value.http_status == 409
+        with pytest.raises(RequestFailed, match="other arguments"):
+            await other.create(named, "waits", uid=waits.info["uid"], resources={"gpu": 1}, queue_seconds=60)
+
+        waits_for = []
+        for uid in (new_uid() for _ in range(PAIRS)):
+            asked = {"uid": uid, "resources": {"gpu": 1}, "queue_seconds": 60}
+            pair = [await one.create(named, "this", **asked), await other.create(named, "that", **asked)]
+            waits_for.append([asyncio.create_task(job.placed()) for job in pair])
+        for job in (busy, made):
+            await job.remove()
+        for this, that in waits_for:
+            outcomes = await asyncio.gather(this, that, return_exceptions=True)
+            (job,) = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+            (refused,) = [outcome for outcome in outcomes if isinstance(outcome, RequestFailed)]
+            assert refused.http_status == 409
+            assert job.info["name"] == ("this" if job is outcomes[0] else "that")
+            await job.remove()
 
 
 async def test_jobs_and_agents_are_the_same_at_both_within_a_second(fleet: Fleet) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import bisect
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from prouter.errors import ProuterError
 from prouter.model.access import Principal
-from prouter.model.ids import AgentUid, JobUid
+from prouter.model.ids import AgentUid, JobUid, new_uid
 from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
 from prouter.model.queue import QueuedJob
 from prouter.model.telling import clipped
-from prouter.model.trail import Decision, Trail
+from prouter.model.trail import Decision, Trail, current
+from prouter.pluginkit import context
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,35 @@ class Place:
     """It was removed, or its time was over, while it was being made: what becomes of it when that fails."""
     told: int = 0
     """Its position, as it was told last."""
+
+    @classmethod
+    def new(
+        cls,
+        number: int,
+        request: CreateRequest,
+        asked: str,
+        principal: Principal,
+        sender: Sender,
+        priority: int,
+        seconds: float,
+    ) -> Place:
+        """For so many seconds from now."""
+        now, trail, uid = time.time(), current.get(), request.uid or JobUid(new_uid())
+        return cls(
+            uid=uid,
+            request=replace(request, uid=uid),
+            asked=asked,
+            principal=principal,
+            sender=sender,
+            priority=priority,
+            number=number,
+            since=now,
+            until=now + seconds,
+            began=time.monotonic(),
+            done=asyncio.get_running_loop().create_future(),
+            request_id=context.request_id.get(),
+            decisions=list(trail.decisions) if trail is not None else [],
+        )
 
     @property
     def order(self) -> tuple[int, int]:

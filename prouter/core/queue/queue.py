@@ -12,7 +12,6 @@ import logging
 import math
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 from prouter.core.agents.directory import AgentDirectory
 from prouter.core.provisioning import Provisioning
@@ -42,8 +41,8 @@ from prouter.model import unexpected
 from prouter.model.access import Principal
 from prouter.model.agents import Identity
 from prouter.model.events import AgentConnected, AgentDisconnected, AgentDraining, AgentForgotten, Event, JobChanged
-from prouter.model.ids import AgentUid, JobUid, new_uid
-from prouter.model.jobs import CreateRequest, JobRef, JobState, Reason, Sender
+from prouter.model.ids import AgentUid, JobUid
+from prouter.model.jobs import CreateRequest, JobRecord, JobRef, JobState, Reason, Sender
 from prouter.model.queue import MAX_PRIORITY, QueuedJob
 from prouter.model.telling import clipped, one_line
 from prouter.model.trail import Trail, current, recorded
@@ -147,7 +146,8 @@ class JobQueue:
         if self.full:
             raise self._turned_away(refused)
         seconds = min(seconds, self._settings.max_wait_seconds)
-        place = self._new(request, asked, principal, seconds, priority)
+        self._numbers += 1
+        place = Place.new(self._numbers, request, asked, principal, self._sender, priority, seconds)
         place.detail, place.explained = clipped(refused.detail), self.looking.roster
         place.timer = asyncio.get_running_loop().call_later(seconds, self._overdue, place, seconds)
         self.line.add(place)
@@ -219,7 +219,7 @@ class JobQueue:
             case JobChanged(agent, record):
                 place = self.line.get(record.uid)
                 if place is not None and place.agent is None and record.state is not JobState.CLOSED:
-                    self._placed(place, agent.uid)  # by another router, or when nobody knew
+                    self._found(place, agent.uid, record)  # by another router, or when nobody knew
                 elif record.ended:
                     self._heard(agent.uid)
             case AgentConnected() | AgentDisconnected() | AgentDraining() | AgentForgotten():
@@ -257,32 +257,25 @@ class JobQueue:
 
     # --- what becomes of a place ---
 
-    def _new(self, request: CreateRequest, asked: str, principal: Principal, seconds: float, priority: int) -> Place:
-        now, trail, uid = time.time(), current.get(), request.uid or JobUid(new_uid())
-        self._numbers += 1
-        return Place(
-            uid=uid,
-            request=replace(request, uid=uid),
-            asked=asked,
-            principal=principal,
-            sender=self._sender,
-            priority=priority,
-            number=self._numbers,
-            since=now,
-            until=now + seconds,
-            began=time.monotonic(),
-            done=asyncio.get_running_loop().create_future(),
-            request_id=context.request_id.get(),
-            decisions=list(trail.decisions) if trail is not None else [],
-        )
-
     def is_made(self, place: Place) -> bool:
         """Whether an agent has that job: of one that was being made just then nobody tells again."""
         agent = self._directory.owner(place.uid)
         if agent is None:
             return False
-        self._placed(place, agent)
+        known = self._directory.known(agent)
+        self._found(place, agent, known.mirror.record(place.uid) if known is not None else None)
         return True
+
+    def _found(self, place: Place, agent: AgentUid, record: JobRecord | None) -> None:
+        """An agent has a job of that uid: this one, or what another router was asked for by it."""
+        if record is None or record.asked in ("", place.asked):
+            self._placed(place, agent)
+        elif not place.done.done():
+            self._taken(place)
+
+    def _taken(self, place: Place) -> None:
+        error = Conflict(f"a job {place.uid!r} was made before with other arguments, through another router")
+        self._end(place, JobState.FINISHED, Reason.START_FAILED, error.detail, error)
 
     def refused(self, place: Place, error: ProuterError) -> None:
         """No agent has room, or it went wrong: what can not become right ends it."""
@@ -333,6 +326,9 @@ class JobQueue:
             place.turned_down[agent] = Down(heard, error.detail)
             self.look()
             return
+        if type(error) is Conflict:
+            self._taken(place)
+            return
         self.refused(place, error)
         if not place.done.done():  # others may have room meanwhile
             place.turned_down[agent] = Down(heard, error.detail, self._again.after_failure(place))
@@ -359,18 +355,21 @@ class JobQueue:
         elif not place.done.done():
             self._end(place, state, reason, why)
 
-    def _end(self, place: Place, state: JobState, reason: Reason | None, why: str) -> None:
+    def _end(
+        self, place: Place, state: JobState, reason: Reason | None, why: str, error: ProuterError | None = None
+    ) -> None:
+        """`error` is what those are told who wait for it; where there is none it is told for a while how it ended."""
         self._leave(place)
         if place.unsure is not None:
             self.unwanted.add(place.uid, place.unsure)
         place.detail = clipped(why)
         ended = place.ended(state, reason, time.time())
-        if state is JobState.FINISHED:
+        if state is JobState.FINISHED and error is None:
             self.gone.add(ended, place.asked)
         log.info("job %s is not made: %s", place.uid, one_line(why))
         self._selection.tell_not_made(place.request, place.principal, place.detail)
         self.news.ended(ended)
-        place.done.set_result(ended)
+        place.done.set_result(error or ended)
 
     def _leave(self, place: Place) -> None:
         self.line.remove(place)
