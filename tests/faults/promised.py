@@ -161,7 +161,7 @@ ROWS: Mapping[str, Row] = {
             *_each("well after the {} stood", STANDS),
             *_each("the router grew while the {} stood", STANDS),
             *_each("the agent grew while the {} stood", STANDS),
-            *_each("p99 of others while {} stands", (*(f"the {who}" for who in STANDS), "a client")),
+            *_each("p99 of others while {} stands", ("the agent", "the job", "the guardian", "a client")),
             "the longest call to an agent that stands still",
             *_each("{}: until a stop or a removal is done", ("all stopped", "group frozen")),
             "a tree that nobody can end: until that is told",

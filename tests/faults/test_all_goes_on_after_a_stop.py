@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from asked_streams import JOB, asked, sending, waiting
-from figures import LONG
+from figures import LONG, Figures
 from held_trees import parent_of
 from pressing_job import MOST, digest, part
 from proxied import Proxied, call, new_job
@@ -24,6 +24,8 @@ from prouter.testing import eventually
 
 MIB = 1024 * 1024
 STOPPED_SECONDS = 60.0 if LONG else 1.5
+CALM_SECONDS = 20.0 if LONG else 0.0
+"""For which others are asked before and after the stop: in the long form what they take then is compared."""
 SETTINGS = () if LONG else ("links.ping_interval=0.3",)
 """2.5 times as long, and a link is given up: less than the stop takes."""
 WELL_SECONDS = 3.0
@@ -107,6 +109,29 @@ async def asks(job: Proxied, times: list[float], seconds: float) -> None:
             await asyncio.sleep(0.01)
 
 
+async def all_ask(jobs: list[Proxied], times: list[float], seconds: float) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(seconds))
+        for job in jobs:
+            group.create_task(asks(job, times, seconds))
+
+
+async def calmly(jobs: list[Proxied], calm: list[float]) -> None:
+    """Before and after."""
+    if CALM_SECONDS and jobs:
+        await all_ask(jobs, calm, CALM_SECONDS)
+
+
+def write_down_others(figures: Figures, who: str, times: list[float], calm: list[float]) -> None:
+    if not times:  # a router that stands leaves no others
+        return
+    p99 = percentile(times, 0.99) * 1000
+    figures.record("R7", f"p99 of others while {who} stands", p99, unit="ms")
+    if calm:
+        ratio = p99 / (percentile(calm, 0.99) * 1000) * 100
+        figures.record("R7", f"p99 of others while {who} stands, of that before and after", ratio, goal=120, unit="%")
+
+
 async def status_in_the_end(job: Proxied) -> int:
     """Of a request that is made while somebody stands still."""
     async with job.wired() as wire, asyncio.timeout(STOPPED_SECONDS + 20):
@@ -171,15 +196,15 @@ async def test_what_was_under_way_goes_on_after_a_stop(fleet, figures, who: str)
     jobs = (place.job, place.beside, place.elsewhere)
     growths = [Growth(place.router.pid), Growth(place.agents[0].pid)]
     times: list[float] = []
+    calm: list[float] = []
+    await calmly(place.unharmed(who), calm)
     async with under_way(place.job):
         with stopped(place.pid(who)):
             asking = asyncio.create_task(status_in_the_end(place.job))
-            async with asyncio.TaskGroup() as group:
-                group.create_task(asyncio.sleep(STOPPED_SECONDS))
-                for job in place.unharmed(who):
-                    group.create_task(asks(job, times, STOPPED_SECONDS))
+            await all_ask(place.unharmed(who), times, STOPPED_SECONDS)
         seconds = [await until_well(job) for job in jobs]
         assert await asking in WHILE_IT_STANDS
+    await calmly(place.unharmed(who), calm)
     figures.record(
         "R7",
         f"well after the {who} stood",
@@ -188,7 +213,7 @@ async def test_what_was_under_way_goes_on_after_a_stop(fleet, figures, who: str)
         unit="s",
         holds=sum(seconds) <= WELL_SECONDS,
     )
-    figures.record("R7", f"p99 of others while the {who} stands", percentile(times, 0.99) * 1000, unit="ms")
+    write_down_others(figures, f"the {who}", times, calm)
     for name, growth in zip(("router", "agent"), growths, strict=True):
         figures.record(
             "R7",
@@ -213,19 +238,20 @@ async def test_a_client_that_stands_holds_nobody_up_and_gets_all_in_the_end(flee
     )
     assert client.stdout is not None
     times: list[float] = []
+    calm: list[float] = []
     try:
         assert await client.stdout.readline() == b"reads\n"
+        await calmly(place.unharmed("client"), calm)
         with stopped(client.pid):
-            async with asyncio.TaskGroup() as group:
-                for job in place.unharmed("client"):
-                    group.create_task(asks(job, times, STOPPED_SECONDS))
+            await all_ask(place.unharmed("client"), times, STOPPED_SECONDS)
+        await calmly(place.unharmed("client"), calm)
         found, _ = await asyncio.wait_for(client.communicate(b"\n"), 60)
         assert found.decode().strip() == digest(SIZE)
     finally:
         if client.returncode is None:
             client.kill()
             await client.wait()
-    figures.record("R7", "p99 of others while a client stands", percentile(times, 0.99) * 1000, unit="ms")
+    write_down_others(figures, "a client", times, calm)
     assert max(growth.mib() for growth in growths) <= MOST_MIB
 
 
