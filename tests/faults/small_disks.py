@@ -7,6 +7,7 @@ Does not: who keeps what on it. Needs root, and e2fsprogs for `hangable`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
@@ -138,6 +139,22 @@ def hangable_disk(place: Path, size_bytes: int = 16 * MIB) -> Iterator[SmallDisk
         subprocess.run(["fsfreeze", "--unfreeze", place], capture_output=True)
         _run("umount", "--lazy", place)
         image.unlink()
+
+
+@contextlib.contextmanager
+def silent_disk(place: Path) -> Iterator[None]:
+    """One that nobody answers for: whoever only looks at it waits until this is over. Needs /dev/fuse (fuse(4))."""
+    sweep()
+    place.mkdir()
+    with open("/dev/fuse", "r+b", buffering=0) as nobody:
+        options = f"fd={nobody.fileno()},rootmode=40000,user_id=0,group_id=0".encode()
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(f"prt-{os.getpid()}-disk".encode(), os.fsencode(place), b"fuse", 0, options) != 0:
+            raise OSError(ctypes.get_errno(), "a disk that does not answer can not be mounted", str(place))
+        try:
+            yield
+        finally:
+            _run("umount", "--lazy", place)
 
 
 @contextlib.contextmanager

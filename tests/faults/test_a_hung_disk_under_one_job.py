@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import sys
 import tarfile
 import time
@@ -18,7 +19,7 @@ import aiohttp
 import pytest
 from figures import LONG, Figures
 from held_trees import QuickToEnd, is_there, parent_of
-from small_disks import hangable_disk, needs_mounts
+from small_disks import hangable_disk, needs_mounts, silent_disk
 
 from prouter.client import Client, Job, RequestFailed
 from prouter.testing import AgentDaemon, Fleet, eventually
@@ -32,6 +33,14 @@ while True:
     print("written", flush=True)
     time.sleep(0.01)
 """
+PRINTS = """
+import os, time
+os.chdir("/")
+while True:
+    print("printed", flush=True)
+    time.sleep(0.01)
+"""
+TIMEOUT_SECONDS = 1.0
 UPLOADS = 60
 """At once to the disk that hangs: more than an agent has threads for files."""
 ENDED_SECONDS = 20.0 if LONG else 5.0
@@ -120,6 +129,44 @@ async def test_a_hung_disk_under_one_job_holds_up_nobody_else(fleet: Fleet, figu
     )
     assert max(took) <= OTHERS_SECONDS * ROOM
     assert stopping <= ENDED_SECONDS * ROOM
+
+
+async def test_a_guardian_does_not_wait_for_the_disk_that_it_measures(fleet: Fleet) -> None:
+    """Its job has a limit for its sandbox, in which a disk is mounted that does not answer, and does something else."""
+    router = fleet.router()
+    agent = fleet.agent(router)
+    await router.agent_is_there(agent)
+    async with router.client() as client:
+        stopped, late = await made(client, agent, "stopped"), await made(client, agent, "late")
+        with contextlib.ExitStack() as disks:
+            for job in (stopped, late):
+                disks.enter_context(silent_disk(agent.sandbox(job) / "disk"))
+            begun = time.monotonic()
+            limits = {"sandbox_bytes": 1 << 30}
+            for job, timeout in ((stopped, None), (late, TIMEOUT_SECONDS)):
+                await job.start(
+                    [sys.executable, "-S", "-c", PRINTS], port_expected_count=0, limits=limits, timeout=timeout
+                )
+            guardian = parent_of(int(stopped.info["pid"]))
+            await eventually(lambda: any(map(in_kernel, tasks_of(guardian))), what="a guardian that waits for the disk")
+            before = len(await stopped.read(".pagent.stdout"))
+
+            async def more_is_printed() -> bool:
+                return len(await stopped.read(".pagent.stdout")) > before
+
+            await eventually(more_is_printed)
+            await late.wait(20)
+            ending = time.monotonic() - begun - TIMEOUT_SECONDS
+            await stopped.stop(grace_seconds=0)
+            assert (late.info["reason"], stopped.info["reason"]) == ("timeout", "stopped")
+            await eventually(lambda: not is_there(guardian))
+        for job in (stopped, late):
+            await job.remove()
+    assert ending <= ENDED_SECONDS * ROOM
+
+
+def tasks_of(pid: int) -> list[int]:
+    return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
 
 
 def in_kernel(pid: int) -> bool:

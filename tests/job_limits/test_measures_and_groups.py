@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ if sys.platform == "win32":
 from prouter.agent.guard.held import cgroup, controllers, measure
 from prouter.agent.guard.held.bounds import Bounds, in_units
 from prouter.agent.guard.held.measure import MAX_DEPTH, TOO_DEEP, Measure
+from prouter.agent.guard.held.walk import SLOWEST_SECONDS, Walk
 from prouter.agent.jobs.limits import JobLimits
 from prouter.errors import InvalidRequest, NotPossible
+from prouter.testing import eventually
 
 LIMITS = {"memory_bytes": 64 * 1024 * 1024}
 
@@ -107,6 +110,42 @@ def test_nothing_can_hide_in_the_depth(tmp_path: Path) -> None:
     before = len(os.listdir("/dev/fd"))
     assert measured(tmp_path) >= TOO_DEEP
     assert len(os.listdir("/dev/fd")) == before
+
+
+class Silent(Measure):
+    """Of a disk that does not answer before it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.answers = threading.Event()
+
+    def step(self, seconds: float) -> int | None:
+        assert self.answers.wait(60)
+        return super().step(seconds)
+
+
+async def test_nobody_waits_for_a_disk_that_does_not_answer_and_it_goes_on_when_it_does(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(1 << 20))
+    silent = Silent(tmp_path)
+    walk = Walk(silent)
+    before = threading.active_count()
+    assert [walk.look() for _ in range(20)] == [None] * 20
+    assert threading.active_count() == before + 1
+    silent.answers.set()
+    size, seconds = await eventually(walk.look)
+    assert 1 << 20 <= size < 2 << 20
+    assert seconds <= SLOWEST_SECONDS + 1, "its work, and not for how long it waited"
+
+
+async def test_where_there_is_no_thread_it_is_measured_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    walk = Walk(Measure(str(tmp_path)))
+    assert await eventually(walk.look)
 
 
 def test_a_version_2_group_with_memory(tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ from collections.abc import Callable
 from . import cgroup, grown, trees
 from .controllers import Controllers
 from .measure import Measure
+from .walk import Walk
 
 COST = 20
 """Rests are so many times longer than looks."""
 MEMORY_SECONDS, OTHER_SECONDS, SANDBOX_SECONDS = 0.05, 0.1, 0.5
 """From one look to the next, at least."""
-SLICE_SECONDS = 0.005
-"""Of a walk through the sandbox: the job's output waits so long."""
 UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,7 +37,7 @@ class Bounds:
         self._group = group
         self._controllers = controllers
         self._cpu = CpuOfTree()
-        self._measure = Measure(sandbox)
+        self._walk = Walk(Measure(sandbox))
         self._sandbox_path = sandbox
         self._due: dict[Callable[[], Excess | None], float] = {}
         looks = {"processes": self._processes, "memory_bytes": self._memory, "cpu_seconds": self._cpu_time}
@@ -51,7 +50,6 @@ class Bounds:
         self._strays_due = 0.0
         self._rest = -1.0
         """What the look that is under way says of the next one; negative: nothing."""
-        self._walked = 0.0
         self.seconds = MEMORY_SECONDS if limits.get("memory_bytes") and not controllers.memory else OTHER_SECONDS
         """Between two times at which to ask."""
 
@@ -124,14 +122,13 @@ class Bounds:
         return self._too_long() if used > self._limits["cpu_seconds"] else None
 
     def _sandbox(self) -> Excess | None:
-        """Slice by slice; after a whole walk it rests."""
-        began = time.monotonic()
-        size = self._measure.step(SLICE_SECONDS)
-        self._walked += time.monotonic() - began
-        if size is None:
+        """After a whole walk it rests."""
+        walked = self._walk.look()
+        if walked is None:
             self._rest = OTHER_SECONDS / 2
             return None
-        self._rest, self._walked = max(SANDBOX_SECONDS, COST * self._walked), 0.0
+        size, seconds = walked
+        self._rest = max(SANDBOX_SECONDS, COST * seconds)
         most = self._limits["sandbox_bytes"]
         return ("limit", f"its sandbox grew beyond its limit of {in_units(most)}") if size > most else None
 
