@@ -24,8 +24,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guardians are L
 
 GRACE_SECONDS = 0.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
-ENDED_SECONDS = GRACE_SECONDS + (16.0 if LONG else 4.0)
-"""A guardian has 10 s, who helps it has 2 s three times; in the short form 0.3 s each, and the time to look."""
+ENDED_SECONDS = 20.0 if LONG else GRACE_SECONDS + 4.0
+"""Grace, a guardian's 10 s, 2 s three times of who helps it, and room; in the short form 0.3 s each and time."""
 
 
 @contextlib.contextmanager
