@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import aiohttp
-from pages import PAGES, files, write
+from pages import files, write
 
+from our_mypy import mypy
 from prouter.client import Client
 from prouter.testing import ECHO, Fleet, InProcess
 from prouter.testing.fleet import serving_job
@@ -24,9 +25,8 @@ def loading(*places: Path) -> str:
 def test_mypy_finds_nothing_wrong_with_them(tmp_path: Path) -> None:
     for name in files():
         write(name, tmp_path)
-    words = ["--strict", "--cache-dir", str(PAGES.parents[1] / ".mypy_cache" / "pages"), str(tmp_path)]
-    checked = subprocess.run([sys.executable, "-m", "mypy", *words], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout
+    status, said = mypy(tmp_path)
+    assert status == 0, said
 
 
 async def test_near_prefers_the_agent_with_the_data_and_keeps_off_those_of_others(fleet: Fleet, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bare_pytest import PYTEST
+from our_mypy import mypy
 from prouter.cli.main import main
 from prouter.cli.plugins import new
 from prouter.cli.plugins.new import KINDS, NotMade, checked_name, installed_from
@@ -62,11 +63,9 @@ def test_a_project_is_small_and_nothing_is_wrong_with_it(
 
 
 def test_mypy_finds_nothing_wrong_with_any(projects: Path) -> None:
-    sources = [place for kind in KINDS for place in (projects / kind / "src", projects / kind / "tests")]
-    path = os.pathsep.join([str(ROOT), *(str(projects / kind / "src") for kind in KINDS)])
-    cache = ROOT / ".mypy_cache" / "new_plugins"
-    words = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, *sources]
-    ran(words, projects, {"MYPYPATH": path})
+    sources = [projects / kind / "src" for kind in KINDS]
+    status, said = mypy(*sources, *(projects / kind / "tests" for kind in KINDS), sources=sources)
+    assert status == 0, said
 
 
 @pytest.mark.timeout(SECONDS)
