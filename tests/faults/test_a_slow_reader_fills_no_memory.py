@@ -85,7 +85,7 @@ async def test_a_long_upload_to_a_job_that_does_not_read(fleet, figures) -> None
             await asyncio.sleep(STALLED_SECONDS)
             return sent == before
 
-        await eventually(stands, what="an upload that stands")
+        await eventually(stands, seconds=20 + 4 * STALLED_SECONDS, what="an upload that stands")
         assert 0 < sent < SIZE
         figures.record("R9", "taken of an upload that the job does not read, kernels included", sent / MIB, unit="MiB")
         (job.sandbox / "go").touch()
