@@ -51,10 +51,10 @@ def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
             if not value:
                 continue
         lines.append(f"{name}: {value}")
-    lines.extend(f"{name}: {value}" for name, value in plan.set_headers)
-    if head.upgrade:
+    lines += [f"{name}: {value}" for name, value in plan.set_headers]
+    if head.get("upgrade") is not None and head.upgrade:
         lines.append(f"Upgrade: {head.get('upgrade')}\r\nConnection: Upgrade")
-    elif "trailers" in names_in(head.all("te")):
+    elif head.get("te") is not None and "trailers" in names_in(head.all("te")):
         lines.append("TE: trailers\r\nConnection: TE")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
@@ -70,9 +70,17 @@ def _gone(drop: frozenset[str], said: tuple[str, ...]) -> frozenset[str]:
     return HOP_BY_HOP | drop | frozenset(name.lower() for name in said) | frozenset(("host",))
 
 
+@lru_cache(256)
+def _gone_of_answers(said: tuple[str, ...]) -> frozenset[str]:
+    """Likewise, of an answer that names nothing in Connection."""
+    return HOP_BY_HOP | frozenset(name.lower() for name in said)
+
+
 def end_to_end(head: RequestHead) -> RequestHead:
     """As hooks see it: what Connection names is gone, and is not named any more. Else a client could have taken off
     what a hook sets, the name of its user for instance."""
+    if head.get("connection") is None:
+        return head
     nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED - REQUEST_FRAMING - HOP_BY_HOP - {"close"}
     if not nominated:
         return head
@@ -99,6 +107,8 @@ def without_credentials(head: RequestHead, client: RequestHead, names: Collectio
 
 def reframed(changed: RequestHead, original: RequestHead) -> RequestHead:
     """What a hook made of a head, with the verb and the framing of the client's: the body is sent as it comes."""
+    if changed is original:
+        return original
     kept = tuple((name, value) for name, value in changed.headers if name.lower() not in REQUEST_FRAMING)
     framing = tuple((name, value) for name, value in original.headers if name.lower() in REQUEST_FRAMING)
     return dataclasses.replace(changed, method=original.method, version=original.version, headers=kept + framing)
@@ -114,9 +124,10 @@ def forward_response(
     extra: Headers = (),
 ) -> bytes:
     """The head that the client gets. `old_client`: it speaks HTTP/1.0, so a chunked body is sent decoded."""
-    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
-    said = frozenset(name.lower() for name, _ in (*policy.set_headers, *extra))
-    gone = HOP_BY_HOP | nominated | said
+    said = (*policy.set_headers, *extra)
+    gone = _gone_of_answers(tuple([name for name, _ in said]))
+    if head.get("connection") is not None:
+        gone |= frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
     if old_client:
         gone |= frozenset(("transfer-encoding", "trailer"))
     if head.status < 200 or head.status == 204:  # RFC 9110 8.6, RFC 9112 6.1: no body, so nothing of its length
@@ -131,7 +142,7 @@ def forward_response(
         elif lower == "set-cookie" and policy.prefix:
             value = scope_cookie(value, policy.prefix)
         lines.append(f"{name}: {value}")
-    lines.extend(f"{name}: {value}" for name, value in (*policy.set_headers, *extra))
+    lines += [f"{name}: {value}" for name, value in said]
     if framing.kind is BodyKind.TUNNEL:
         lines.append(f"Upgrade: {head.get('upgrade') or ''}\r\nConnection: Upgrade")
     elif head.status >= 200:
@@ -144,6 +155,8 @@ def forward_response(
 
 def keep_framing(old: ResponseHead, new: ResponseHead) -> ResponseHead:
     """What somebody made of an answer's head, framed as the job framed it: where the body ends is not theirs to say."""
+    if new is old:
+        return old
     kept = tuple(line for line in new.headers if line[0].lower() not in ANSWER_FRAMING)
     status = new.status if _has_body(new.status) == _has_body(old.status) and new.status >= 200 else old.status
     framing = tuple(line for line in old.headers if line[0].lower() in ANSWER_FRAMING)

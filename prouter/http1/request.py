@@ -1,13 +1,15 @@
 """A request's head: found in the buffer, parsed, refused when it could be read in two ways.
 
-One compiled expression validates an ordinary head whole; what it does not match goes the general way, which parses it
-or says what is wrong. Both give the same for every head that both take.
+One compiled expression validates an ordinary head's lines whole; what it does not match goes the general way, which
+parses it or says what is wrong. Both give the same for every head that both take. Clients send the same lines again and
+again: what was found about them is remembered.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from prouter.errors import HeadTooLarge, InvalidRequest, RequestError, TargetTooLong
 from prouter.http1.fields import TOKEN, VALUE, BadFields, checked_fields, names_in, parse_fields
@@ -24,17 +26,22 @@ class HeadLimits:
     header_count: int = 128
 
 
-TARGET = r"/[!-\"$-~]*"
+_LINE = re.compile(r"([A-Z]+) (/[!-\"$-~]*) HTTP/1\.1\r\n")
 _ORDINARY = r"(?!(?:host|content-length|transfer-encoding|upgrade|connection|expect|te|http2-settings)\s*:)" + TOKEN
-FAST = re.compile(
-    rf"([A-Z]+) ({TARGET}) (?-i:HTTP)/1\.1\r\n"
+_FIELDS = re.compile(
     rf"(?:{_ORDINARY}:{VALUE}\r\n)*"
     r"host:[ \t]*([a-z0-9.\-]+(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?)[ \t]*\r\n"
     rf"(?:{_ORDINARY}:{VALUE}\r\n|connection:[ \t]*keep-alive[ \t]*\r\n)*\r\n",
     re.IGNORECASE,
 )
-"""No body, one plain Host, nothing that needs a second look. Methods are checked for case behind it."""
+"""No body, one plain Host, nothing that needs a second look."""
 REQUEST_LINE = re.compile(rf"({TOKEN}) ([!-~]+) HTTP/1\.([01])\r\n")
+NOT_SERVED = ("CONNECT", "TRACE", "PRI")
+"""Methods that make no sense here."""
+KNOWN_BYTES = 4096
+"""Of header lines that are remembered; larger ones are rare, and what they would take is theirs to choose."""
+MOST_KNOWN = 512
+"""Those that came last."""
 
 
 def find_head_end(buffer: bytes | bytearray, start: int = 0) -> int:
@@ -63,12 +70,29 @@ def parse_request_head(block: bytes | bytearray, limits: HeadLimits = HeadLimits
     if len(block) > limits.head_bytes:
         raise _too_long(block, limits)
     text = bytes(block).decode("latin-1")
-    fast = FAST.fullmatch(text)
-    if fast is not None and fast[1].isupper() and len(fast[2]) <= limits.target_bytes:
-        headers = checked_fields(text, text.index("\r\n") + 2)
-        if len(headers) <= limits.header_count and valid_host(fast[3]):
-            return _known_method(RequestHead(fast[1], fast[2], headers))
+    line = _LINE.match(text)
+    if line is not None and len(line[2]) <= limits.target_bytes and line[1] not in NOT_SERVED:
+        fields = text[line.end() :]
+        first = _known(fields) if len(fields) <= KNOWN_BYTES else _with_fields(fields)
+        if first is not None and len(first.headers) <= limits.header_count:
+            return first.with_line(line[1], line[2])
     return parse_general(text, limits)
+
+
+def _with_fields(text: str) -> RequestHead | None:
+    """Some head of HTTP/1.1 with these header lines, which end with the empty line; None: they are not taken."""
+    try:
+        fast = _FIELDS.fullmatch(text)
+        if fast is not None and valid_host(fast[1]):
+            return RequestHead("GET", "/", checked_fields(text, 0))
+        head = RequestHead("GET", "/", parse_fields(text, 0))
+        _check_fields(head)
+    except (BadFields, InvalidRequest):
+        return None
+    return head
+
+
+_known = lru_cache(MOST_KNOWN)(_with_fields)
 
 
 def parse_general(text: str, limits: HeadLimits) -> RequestHead:
@@ -87,10 +111,15 @@ def parse_general(text: str, limits: HeadLimits) -> RequestHead:
         raise HeadTooLarge(f"the request has more than {limits.header_count} header lines")
     head = RequestHead(method, target, headers, f"1.{minor}")
     _check_target(head)
+    _check_fields(head)
+    return _known_method(head)
+
+
+def _check_fields(head: RequestHead) -> None:
+    """What header lines may not say in this version of HTTP, whatever verb and target. Raises InvalidRequest."""
     _check_host(head)
     _check_upgrade(head)
     check_request_framing(head)
-    return _known_method(head)
 
 
 def check_request_framing(head: RequestHead) -> None:
@@ -142,7 +171,7 @@ def _check_upgrade(head: RequestHead) -> None:
 
 def _known_method(head: RequestHead) -> RequestHead:
     """CONNECT and TRACE make no sense here; a lower-case method is somebody's trick or mistake."""
-    if head.method in ("CONNECT", "TRACE") or head.method == "PRI":
+    if head.method in NOT_SERVED:
         raise InvalidRequest(f"Invalid request: the method {head.method} is not served here")
     if head.method != head.method.upper():
         raise InvalidRequest("Invalid request: methods are written in capitals")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from prouter.errors import UpstreamFailed
 from prouter.http1.fields import TOKEN, VALUE, BadFields, checked_fields, parse_fields
@@ -56,6 +57,8 @@ class PlainHead:
 
 MAX_KNOWN_BYTES = 2048
 """Of a head that is remembered, to know the next one like it."""
+MOST_KNOWN = 256
+"""Heads that came last: a job's server begins most of its answers of a second alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ def whole_answer(data: bytes) -> WholeAnswer | None:
 
 def plain_head(block: bytes) -> PlainHead | None:
     """The head in `block`, which ends with the empty line, where it is of that kind; most are."""
+    return _known_plain_head(block) if len(block) <= MAX_KNOWN_BYTES else _plain_head(block)
+
+
+def _plain_head(block: bytes) -> PlainHead | None:
     found = PLAIN.fullmatch(block)
     if found is None or len(block) > MAX_HEAD_BYTES or block.count(b"\n") > MAX_HEADERS:
         return None
@@ -102,17 +109,27 @@ def plain_head(block: bytes) -> PlainHead | None:
     return PlainHead(block, int(found[1]), Framing(BodyKind.LENGTH, size) if size else NO_BODY)
 
 
+_known_plain_head = lru_cache(MOST_KNOWN)(_plain_head)
+
+
 def parse_response_head(block: bytes | bytearray) -> ResponseHead:
     """The head in `block`, which ends with the empty line. Raises UpstreamFailed."""
     if len(block) > MAX_HEAD_BYTES:
         raise UpstreamFailed(f"the job's answer has a head of more than {MAX_HEAD_BYTES} bytes")
-    text = bytes(block).decode("latin-1")
+    return _known_head(bytes(block)) if len(block) <= MAX_KNOWN_BYTES else _head(bytes(block))
+
+
+def _head(block: bytes) -> ResponseHead:
+    text = block.decode("latin-1")
     fast = FAST.fullmatch(text)
     if fast is not None:
         headers = checked_fields(text, text.index("\r\n") + 2)
         if len(headers) <= MAX_HEADERS:
             return ResponseHead(int(fast[1]), (fast[2] or "").strip(), headers)
     return parse_general(text)
+
+
+_known_head = lru_cache(MOST_KNOWN)(_head)
 
 
 def parse_general(text: str) -> ResponseHead:

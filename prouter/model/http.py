@@ -72,6 +72,16 @@ class RequestHead(_Head):
     headers: Headers
     version: str = "1.1"
 
+    def with_line(self, method: str, target: str) -> RequestHead:
+        """The same header lines below another request line; what was looked up in them needs no second look."""
+        head = RequestHead(method, target, self.headers, self.version)
+        try:
+            index = self._index
+        except AttributeError:
+            index = self._indexed()
+        object.__setattr__(head, "_index", index)
+        return head
+
     @property
     def path(self) -> str:
         """The raw path, without the query."""

@@ -54,6 +54,24 @@ def test_the_fast_and_the_general_form_agree(block: bytes) -> None:
     assert outcome(parse_request_head, block) == outcome(parse_general, block.decode("latin-1"), HeadLimits())
 
 
+@given(heads(), METHODS, TARGETS, VERSIONS)
+def test_lines_that_are_known_are_no_less_looked_at_below_another_request_line(
+    block: bytes, method: str, target: str, version: str
+) -> None:
+    outcome(parse_request_head, block)
+    other = f"{method} {target} {version}\r\n".encode("latin-1") + block.partition(b"\r\n")[2]
+    assert outcome(parse_request_head, other) == outcome(parse_general, other.decode("latin-1"), HeadLimits())
+
+
+def test_lines_that_are_known_are_within_the_limits_of_whoever_is_asked() -> None:
+    block = b"GET / HTTP/1.1\r\nHost: known\r\nX: y\r\n\r\n"
+    head = parse_request_head(block)
+    with pytest.raises(HeadTooLarge):
+        parse_request_head(block, HeadLimits(header_count=1))
+    head.all("x").append("z")
+    assert parse_request_head(block).all("x") == ["y"]
+
+
 @given(TARGETS, st.lists(st.tuples(TOKENS, VALUES.map(lambda v: v.strip(" \t"))), max_size=6))
 def test_what_is_written_is_parsed_back(target: str, headers: list[tuple[str, str]]) -> None:
     headers = [("Host", "example.org:80"), *((f"X-{name}", value) for name, value in headers)]
