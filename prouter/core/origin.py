@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from prouter.core.settings import RouterSettings
@@ -32,12 +33,16 @@ class Origins:
         self._public_url = _public_url(settings.public_url)
         interface = settings.control.interface.lower()
         self._names = {interface, *(host_name(name) for name in settings.hosts)}
+        self._public_origin = self._public_prefix = ""
         if self._public_url:
-            self._names.add(host_name(urlsplit(self._public_url).netloc))
-        self._wildcard = interface in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
+            parts = urlsplit(self._public_url)
+            self._names.add(host_name(parts.netloc))
+            self._public_origin, self._public_prefix = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+        wildcard = interface in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
+        self._host_is_ours = lru_cache(256)(partial(host_is_ours, names=frozenset(self._names), wildcard=wildcard))
 
     def host_is_ours(self, head: RequestHead) -> bool:
-        return host_is_ours(head.get("host") or "", self._names, wildcard=self._wildcard)
+        return self._host_is_ours(head.get("host") or "")
 
     def refuse_host(self, head: RequestHead) -> None:
         """Raises Misdirected."""
@@ -61,11 +66,10 @@ class Origins:
     def public_origin(self, head: RequestHead, peer: Peer) -> str:
         """Scheme, host and port under which this client reaches us."""
         if self._public_url:
-            parts = urlsplit(self._public_url)
-            return f"{parts.scheme}://{parts.netloc}"
+            return self._public_origin
         scheme = "https" if peer.secure else "http"
         host = head.get("host") or ""
-        if self.trusts(peer):
+        if self._trusted and self.trusts(peer):
             said = believed(head, self._trusts)
             scheme = _first(head, "x-forwarded-proto") or said.get("proto") or scheme
             host = _first(head, "x-forwarded-host") or said.get("host") or host
@@ -80,12 +84,12 @@ class Origins:
     @property
     def public_prefix(self) -> str:
         """The path of control.public_url, without a slash at its end."""
-        return urlsplit(self._public_url).path.rstrip("/") if self._public_url else ""
+        return self._public_prefix
 
     def prefix(self, head: RequestHead, peer: Peer) -> str:
         """Under which path this client reaches us, no slash at its end: as configured, else as a trusted peer says."""
-        if self._public_url or not self.trusts(peer):
-            return self.public_prefix
+        if self._public_url or not self._trusted or not self.trusts(peer):
+            return self._public_prefix
         said = _first(head, "x-forwarded-prefix").rstrip("/")
         return said if _PREFIX.fullmatch(said) else ""
 

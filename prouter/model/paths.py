@@ -30,4 +30,4 @@ def split_job_path(path: str, actions: Collection[str]) -> tuple[str | None, str
 
 def decoded(segment: str) -> str:
     """A percent-decoded segment; bytes that are no UTF-8 become surrogates."""
-    return unquote(segment, errors="surrogateescape")
+    return unquote(segment, errors="surrogateescape") if "%" in segment else segment

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from prouter.model.access import Principal, Refusal
@@ -42,11 +43,12 @@ def _of_headers(headers: Any) -> str:
     if not headers:
         return ""
     try:
-        names = "".join([name for name, _ in headers])
+        names = [name for name, _ in headers]
+        joined = "".join(names)
         values = "".join([value for _, value in headers])
     except (TypeError, ValueError):
         return "with headers that are no pairs of texts"
-    if _NAMES.fullmatch(names) is None or not all(name for name, _ in headers):
+    if _NAMES.fullmatch(joined) is None or "" in names:
         return "with a header's name that is none"
     return "with a line end or NUL in a header" if _UNSAFE.search(values) else ""
 
@@ -55,9 +57,19 @@ def _of_names(names: Any, what: str) -> str:
     """Of headers."""
     if not names:
         return ""
-    if not isinstance(names, frozenset | set) or any(name != name.lower() for name in names):
+    if not isinstance(names, frozenset | set) or not (
+        _known_lower(names) if type(names) is frozenset else _are_lower(names)
+    ):
         return f"with {what} that are no set of lower-case names"
     return ""
+
+
+def _are_lower(names: Any) -> bool:
+    return all(name == name.lower() for name in names)
+
+
+_known_lower = lru_cache(256)(_are_lower)
+"""Those that a plugin names are mostly the same ones."""
 
 
 def _of_cookies(names: Any, what: str) -> str:
@@ -106,22 +118,23 @@ def _of_plan(value: Any) -> str:
     return (
         _of_headers(value.set_headers)
         or _of_names(value.drop, "headers to drop")
-        or _of_cookies(value.drop_cookies, "cookies to drop")
+        or (value.drop_cookies and _of_cookies(value.drop_cookies, "cookies to drop"))
         or _of_policy(value.answer)
     )
 
 
 def _of_policy(value: Any) -> str:
-    if _UNSAFE.search(value.prefix) or _UNSAFE.search(value.client_origin):
+    if _UNSAFE.search(value.prefix + value.client_origin):
         return "with a line end in what is said of answers"
-    return _of_headers(value.set_headers)
+    return _of_headers(value.set_headers) if value.set_headers else ""
 
 
 def _of_resolved(value: Any) -> str:
-    if (
-        not isinstance(value.job, str)
-        or not isinstance(value.agent, str | None)
-        or not isinstance(value.port, str | None)
+    agent, port = value.agent, value.port
+    if not (
+        isinstance(value.job, str)
+        and (agent is None or isinstance(agent, str))
+        and (port is None or isinstance(port, str))
     ):
         return "with a job, agent or port that is no text"
     if _REST.fullmatch(value.prefix) is None or _REST.fullmatch(value.rest) is None:

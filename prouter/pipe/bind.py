@@ -7,6 +7,7 @@ LINK is the number of the control link, so that a line of an older link is refus
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from prouter.errors import RemoteProtocolError
@@ -27,7 +28,13 @@ class JobBinding:
     link: int
 
     def line(self) -> bytes:
-        return f"job {self.job} {quote(self.port, safe='')} {self.link}\n".encode("ascii")
+        return job_line(self.job, self.port, self.link)
+
+
+@lru_cache(1024)
+def job_line(job: str, port: str, link: int) -> bytes:
+    """That of a JobBinding. Asked for with each request, mostly for one of a few ports."""
+    return f"job {job} {quote(port, safe='')} {link}\n".encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

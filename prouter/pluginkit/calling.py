@@ -64,7 +64,8 @@ class Hooks:
 
     def implemented(self, hook: str) -> bool:
         """Whether anybody implements it."""
-        return bool(self._implementations(hook))
+        found = self._cache.get(hook) if self._generation == self._host.generation else None
+        return bool(self._implementations(hook) if found is None else found)
 
     def plugins(self, hook: str) -> list[str]:
         """Who implements it, in the order in which they are asked."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import unquote
 
 from prouter import hookimpl
@@ -40,6 +41,7 @@ FORWARDED = frozenset(
 
 
 DROPPED = FORWARDED | frozenset(("host", "origin"))
+NO_HEADERS: frozenset[str] = frozenset()
 
 
 class HttpProxy:
@@ -81,7 +83,8 @@ class HttpProxy:
 
     @hookimpl
     def prouter_resolve_route(self, head: RequestHead) -> Resolved | None:
-        found = split_job_path(head.path, ACTIONS)
+        path, mark, query = head.target.partition("?")
+        found = split_job_path(path, ACTIONS)
         if found is None:
             return None
         agent, job, action, rest = found
@@ -91,10 +94,9 @@ class HttpProxy:
             port, rest = unquote(raw, errors="surrogateescape"), slash + below
             if not port:
                 return None
-        prefix = head.path[: len(head.path) - len(rest)]
-        query = f"?{head.query}" if "?" in head.target else ""
+        prefix = path[: len(path) - len(rest)]
         uid = AgentUid(agent) if agent is not None else None
-        return Resolved(uid, JobUid(job), port, prefix, rest + query, lasting=True, reads=frozenset())
+        return Resolved(uid, JobUid(job), port, prefix, rest + mark + query, lasting=True, reads=NO_HEADERS)
 
     @hookimpl
     def prouter_plan(self, head: RequestHead, target: JobTarget) -> ForwardPlan | Reply | None:
@@ -104,13 +106,18 @@ class HttpProxy:
         local = target.port.authority
         return ForwardPlan(
             target=_seen_path(head, target),
-            host={"local": local, "preserve": head.get("host") or local, "fixed": self._fixed_host}[self._mode],
+            host=self._host(head, local),
             drop=DROPPED,
             set_headers=self._said_of_client(head, target) + self._origin(head, target, local),
             answer=self._answer_policy(target, local),
             lasting=True,
             reads=DROPPED,
         )
+
+    def _host(self, head: RequestHead, local: str) -> str:
+        if self._mode == "local":
+            return local
+        return self._fixed_host if self._mode == "fixed" else head.get("host") or local
 
     def _answer_policy(self, target: JobTarget, local: str) -> AnswerPolicy:
         """The same for all requests to a port under one prefix: the last one is mostly the one that is wanted."""
@@ -121,31 +128,34 @@ class HttpProxy:
         return self._last[1]
 
     def _origin(self, head: RequestHead, target: JobTarget, local: str) -> Headers:
+        if head.get("origin") is None:
+            return ()
         origins = head.all("origin")
         if self._mode == "local" and len(origins) == 1 and origins[0].lower() == target.public_origin.lower():
             return (("Origin", f"http://{local}"),)
         return tuple(("Origin", origin) for origin in origins)
 
     def _said_of_client(self, head: RequestHead, target: JobTarget) -> Headers:
-        scheme, _, host = target.public_origin.partition("://")
-        client, forwarded = target.peer.host, ""
-        if self._trusts(target.peer.host):
-            nodes = [address_of(element["for"]) for element in elements(head) if "for" in element]
-            before = ", ".join(head.all("x-forwarded-for") or nodes)
-            client = f"{before}, {client}" if before else client
-            forwarded = ", ".join(head.all("forwarded"))
-        node = f"[{target.peer.host}]" if ":" in target.peer.host else target.peer.host
-        hop = quoted_pairs((("for", node), ("host", host), ("proto", scheme)))
-        said = [
-            ("X-Forwarded-For", client),
-            ("X-Forwarded-Proto", scheme),
-            ("X-Forwarded-Host", host),
+        said = _said_of_peer(target.peer.host, target.public_origin)
+        if self._trusted and self._trusts(target.peer.host):
+            said = self._said_by_others(head, said)
+        if target.port.keep_prefix:
+            return (*said, ("X-Request-Id", target.request_id))
+        prefix = target.public_prefix + target.prefix
+        return (*said, ("X-Request-Id", target.request_id), ("X-Forwarded-Prefix", prefix))
+
+    def _said_by_others(self, head: RequestHead, said: Headers) -> Headers:
+        """Behind what proxies in front of us said, which are trusted."""
+        (_, client), proto, host, (_, hop) = said
+        nodes = [address_of(element["for"]) for element in elements(head) if "for" in element]
+        before = ", ".join(head.all("x-forwarded-for") or nodes)
+        forwarded = ", ".join(head.all("forwarded"))
+        return (
+            ("X-Forwarded-For", f"{before}, {client}" if before else client),
+            proto,
+            host,
             ("Forwarded", f"{forwarded}, {hop}" if forwarded else hop),
-            ("X-Request-Id", target.request_id),
-        ]
-        if not target.port.keep_prefix:
-            said.append(("X-Forwarded-Prefix", target.public_prefix + target.prefix))
-        return tuple(said)
+        )
 
     def _own_origins(self, target: JobTarget, local: str) -> frozenset[str]:
         """What the job may take for its own origin, so that its redirects there stay inside of its path."""
@@ -159,8 +169,6 @@ class HttpProxy:
         return frozenset(own)
 
     def _trusts(self, host: str) -> bool:
-        if not self._trusted:
-            return False
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
@@ -175,3 +183,16 @@ def _seen_path(head: RequestHead, target: JobTarget) -> str:
     if target.port.keep_prefix:
         return target.public_prefix + head.target
     return target.rest if target.rest.startswith("/") else "/" + target.rest
+
+
+@lru_cache(256)
+def _said_of_peer(peer: str, public_origin: str) -> Headers:
+    """Of a client that came from there. Most requests are some clients' next ones."""
+    scheme, _, host = public_origin.partition("://")
+    node = f"[{peer}]" if ":" in peer else peer
+    return (
+        ("X-Forwarded-For", peer),
+        ("X-Forwarded-Proto", scheme),
+        ("X-Forwarded-Host", host),
+        ("Forwarded", quoted_pairs((("for", node), ("host", host), ("proto", scheme)))),
+    )
