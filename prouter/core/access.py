@@ -113,7 +113,14 @@ class Access:
     async def check(self, head: RequestHead, peer: Peer) -> Principal:
         """Who makes this request, and what plugins know of him. Raises Unauthorized; a plugin that fails closes the
         door (PluginFailure)."""
-        principal = await self._authenticated(head, peer)
+        principal = ANONYMOUS
+        if self._authenticators:
+            asked = "prouter_authenticate_request"
+            answer = await self._hooks.first(asked, only=self._authenticators, head=head, peer=peer)
+            if answer is not None:
+                principal = _principal(answer, asked)
+            elif self.guards.requests:
+                raise Unauthorized("credentials are needed: send Authorization: Bearer TOKEN or X-Prouter-Token")
         if not self._hooks.implemented("prouter_principal"):
             return principal
         known: Principal = await self._hooks.chain("prouter_principal", principal=principal, head=head)
@@ -123,18 +130,6 @@ class Access:
             used_headers=principal.used_headers,
             used_cookies=principal.used_cookies,
         )
-
-    async def _authenticated(self, head: RequestHead, peer: Peer) -> Principal:
-        if not self._authenticators:
-            return ANONYMOUS
-        answer = await self._hooks.first(
-            "prouter_authenticate_request", only=self._authenticators, head=head, peer=peer
-        )
-        if answer is None:
-            if self.guards.requests:
-                raise Unauthorized("credentials are needed: send Authorization: Bearer TOKEN or X-Prouter-Token")
-            return ANONYMOUS
-        return _principal(answer, "prouter_authenticate_request")
 
     async def check_agent(self, hello: Hello, peer: Peer) -> Principal:
         """Whether an agent that dialed in may. Raises Unauthorized."""

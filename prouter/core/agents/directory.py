@@ -183,7 +183,7 @@ class AgentDirectory:
     def entry(self, uid: str) -> AgentEntry:
         """Connected or away. Raises AgentAway for one of the last run that may still return, AgentNotFound."""
         entry = self._entries.get(AgentUid(uid))
-        if entry is not None and not self._is_lost(entry):
+        if entry is not None and (entry.away_since is None or not self._is_lost(entry)):
             return entry
         if uid in self._expected and time.monotonic() < self._expected_until:
             raise AgentAway(f"agent {uid!r} was connected before the router started and is not back yet")
@@ -245,7 +245,7 @@ class AgentDirectory:
         Raises AgentNotFound, AgentAway (it may be on an agent that is not back yet), JobNotFound; JobQueued and
         JobInvalidState for one that waits for an agent, or did in vain."""
         if agent is not None:
-            if job not in self.entry(agent).mirror:
+            if job not in self.entry(agent).mirror.records:
                 self.connected(agent)
                 raise JobNotFound(job)
             return JobRef(AgentUid(agent), job)
