@@ -20,7 +20,7 @@ from prouter.http1.framing import wants_close
 from prouter.http1.policy import forward_request
 from prouter.http1.reply import write_reply
 from prouter.model import unexpected
-from prouter.model.http import ForwardPlan, Headers, Reply
+from prouter.model.http import ForwardPlan, Reply
 from prouter.model.traffic import Traffic
 from prouter.model.trail import current as trail
 from prouter.pipe.steps import begin, in_a_task
@@ -28,7 +28,7 @@ from prouter.pipe.upstream import Upstream, UpstreamPipe
 from prouter.pluginkit import context
 from prouter.web.accounting import CLIENT_GONE, ENDING
 from prouter.web.again import REPEATABLE, Again
-from prouter.web.answering import Answering
+from prouter.web.answering import Answering, switching
 from prouter.web.client import Client
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Dispatcher, Forward, Incoming, Serve, Tunnel
@@ -109,7 +109,7 @@ class Exchange(Answering):
             self._carry(LocalUpstream(outcome, self._incoming), forward_request(head, plan))
         else:
             assert isinstance(outcome, Tunnel)
-            self._client.write(_switching(outcome.headers))
+            self._client.write(switching(outcome.headers))
             transport, leftover = self._client.give_away()
             outcome.accept(transport, leftover)
             self._account()
@@ -120,13 +120,11 @@ class Exchange(Answering):
         self._change = outcome.change_answer
         self._follows = outcome.follows
         request = forward_request(outcome.head or head, outcome.plan)
-        bodiless = self._client.body_complete and not self._held
-        if head.method in REPEATABLE and bodiless:
+        if head.method in REPEATABLE and self._client.body_complete and not self._held:
             self._repeat, self._request = outcome.open, request
-        if head.method not in REPEATABLE or bodiless:
-            lasting = outcome.lasting() if outcome.lasting is not None and not head.upgrade else None
-            if lasting is not None:
-                self._client.learn(head, request, self._id(), lasting, outcome)
+        lasting = outcome.lasting() if outcome.lasting is not None and not head.upgrade else None
+        if lasting is not None:
+            self._client.learn(head, request, self._id(), lasting, outcome)
         self._carry(await outcome.open(False), request)
 
     def begin_again(self, again: Again, rest: bytes) -> None:
@@ -137,15 +135,15 @@ class Exchange(Answering):
         self._policy = again.policy
         self._request = again.request(rest, self._incoming.request_id.encode("ascii"))
         self._repeat = again.fresh if again.repeatable else None
-        judge = again.lasting.judge
-        if judge is None:
+        pipe, asked = None, again.lasting.judge is not None or again.lasting.anew is not None
+        if not asked:
             self._will_tell(again)
-        pipe = again.lasting.take() if judge is None else None
+            pipe = again.lasting.take()
         if pipe is not None:
             self._carry(pipe, self._request)
         else:
             self._context.run(_begin_anew, self._incoming.request_id)
-            self._go(self._guarded(self._opened(again) if judge is None else self._judged(again, judge())))
+            self._go(self._guarded(self._asked(again) if asked else self._opened(again)))
 
     def take_over(self, again: Again, rest: bytes, request: bytes, pipe: UpstreamPipe, begun_at: float) -> None:
         """For such a request that was sent without an exchange (connection.py), and needs one now."""
@@ -173,11 +171,24 @@ class Exchange(Answering):
     async def _opened(self, again: Again) -> None:
         self._carry(await again.fresh(False), self._request)
 
-    async def _judged(self, again: Again, judged: Awaitable[None]) -> None:
-        """All but whether it may was decided before."""
-        await judged
-        self._will_tell(again)
-        self._carry(again.lasting.take() or await again.fresh(False), self._request)
+    async def _asked(self, again: Again) -> None:
+        """All but whether it may, and what plugins make of it that want to see each, was decided before."""
+        lasting = again.lasting
+        if lasting.judge is not None:
+            await lasting.judge()
+        outcome = None
+        if lasting.anew is not None:
+            self._name_itself()
+            outcome = await lasting.anew(self._incoming, self._rest.decode("ascii"))
+        if isinstance(outcome, Reply):
+            self._reply(outcome)
+        elif isinstance(outcome, Forward):
+            self._repeat = None
+            await self._forward(outcome)
+        else:
+            self._change = outcome
+            self._will_tell(again)
+            self._carry(lasting.take() or await again.fresh(False), self._request)
 
     async def _once_more(self, fresh: Callable[[bool], Awaitable[Upstream]]) -> None:
         """The kept connection had just been closed, and nothing had come of it."""
@@ -384,8 +395,3 @@ def _begin_anew(request_id: str) -> None:
     """In a context that may be that of the connection's request before: who resumes reading gives his to the loop."""
     context.begin_about(request_id)
     trail.set(None)
-
-
-def _switching(headers: Headers) -> bytes:
-    lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers)]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -159,6 +159,19 @@ def test_what_a_job_does_not_take_is_sent_once(posted: Machine, job: Job) -> Non
     assert not posted.client.ended
 
 
+@pytest.mark.parametrize("then", [FIN, RESET])
+def test_what_is_sent_in_parts_is_sent_once(posted: Machine, job: Job, then: str) -> None:
+    """The kept connection is closed just then: nobody knows whether the job has begun with it."""
+    job.parts = ()
+    posted.client.send(POST % (7, 12) + b"twelve")
+    posted.rest()
+    posted.jobs[0].send(then)
+    posted.client.send(b" bytes")
+    posted.settle()
+    assert b"HTTP/1.1 502 " in posted.client.taken
+    assert [job.requests[-1][1] for job in posted.jobs] == ["/job/7"]
+
+
 def test_a_client_that_goes_amid_its_body_takes_the_request_with_it(posted: Machine, job: Job) -> None:
     job.parts = ()
     posted.client.send(POST % (7, 12) + b"twelve")
