@@ -13,6 +13,8 @@ from pathlib import Path
 from figures import Figures
 from sampling import Growth, Sampler
 
+from bare_pytest import PYTEST
+
 
 def test_figures_of_several_tests_and_runs_are_kept(tmp_path: Path) -> None:
     place = tmp_path / "out" / "reliability.json"
@@ -66,7 +68,7 @@ def test_a_skipped_test_has_failed_where_none_may_be(tmp_path: Path) -> None:
         "import pytest\n@pytest.mark.skip(reason='no tool')\ndef test_marked(): ...\n"
         "def test_asked(): pytest.skip('no root')\ndef test_runs(): ...\n"
     )
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(place)]
+    words = [sys.executable, *PYTEST, "--rootdir", str(tmp_path), str(place)]
 
     def run(**environ: str) -> str:
         clean = {name: value for name, value in os.environ.items() if name != "PROUTER_NO_SKIPS"}
