@@ -10,7 +10,7 @@ from time import monotonic
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.told import Told
+from prouter.core.told import AUDIT, Told
 from prouter.model.access import Guards, Principal, Resource
 from prouter.model.forwarded import OTHERS as FORWARDED_OTHERS
 from prouter.model.http import ForwardPlan
@@ -20,14 +20,11 @@ from prouter.model.trail import current as trail
 from prouter.pipe.bind import JobBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit.calling import Hooks
-from prouter.web.outcomes import Lasting
+from prouter.web.outcomes import Anew, Lasting
 from prouter.web.unread import Unread, unread
 
 PROXY = "job.proxy"
 """The action of a proxied request."""
-EACH_REQUEST = ("prouter_proxy_request", "prouter_proxy_response", "prouter_audit")
-"""Hooks that may change each proxied request, or want to know what was decided about it: while somebody implements
-one, every request goes the whole way."""
 NO_NAMES: frozenset[str] = frozenset()
 OURS = frozenset(("host", "origin", "forwarded", "x-forwarded-prefix", *FORWARDED_OTHERS))
 """Headers by which the router itself decides (origin.py)."""
@@ -48,12 +45,14 @@ class AlikeRequests:
         target: JobTarget,
         begun: tuple[Guards, int] | None,
         resolved: Resolved,
-        plan: ForwardPlan,
         young_seconds: float | None,
+        plan: ForwardPlan,
+        anew: Anew | None,
     ) -> Lasting | None:
         """What was decided holds until the configuration is read again, a plugin comes or goes, the job changes or its
         agent has another link; it takes pipes that were idle for `young_seconds` at most. None where one of these was
-        so while it was decided, or where a plugin wants to be asked about, or told of, each request."""
+        so while it was decided, or where a plugin wants to know what was decided about each. `anew` asks those who
+        want to see each."""
         guards, hooks, entry = self._access.lasting(), self._hooks, self._directory.entry(target.ref.agent)
         link = entry.link
         if guards is None or link is None or trail.get() is not None or not self._alone():
@@ -90,17 +89,18 @@ class AlikeRequests:
             return take() if shelf and monotonic() - shelf[-1].idle_since <= (young_seconds or 0.0) else None
 
         tell = self._told.of_alike(target)
-        unread = _unread(guards, resolved, plan, target.principal)
+        unread = _unread(guards, resolved, plan, target.principal) if anew is None else None
         taking = take if young_seconds is None else take_young
-        return Lasting(target.prefix, holds, taking, judge, tell, resource, unread)
+        return Lasting(target.prefix, holds, taking, judge, tell, resource, unread, anew)
 
     def _alone(self) -> bool:
-        """Whether one plugin says which paths are a job's, one how requests look, and nobody changes any of that."""
+        """Whether one plugin says which paths are a job's, one how requests look, and nobody wants to know what was
+        decided about each."""
         hooks = self._hooks
         return (
             len(hooks.plugins("prouter_resolve_route")) == 1
             and len(hooks.plugins("prouter_plan")) == 1
-            and not any(hooks.implemented(hook) for hook in EACH_REQUEST)
+            and not hooks.implemented(AUDIT)
         )
 
 

@@ -17,6 +17,7 @@ from prouter.core.agents.returning import Returning
 from prouter.core.alike import PROXY, AlikeRequests
 from prouter.core.jobs.unheard import Unheard
 from prouter.core.origin import Origins
+from prouter.core.planning import Planning, without_cookies
 from prouter.core.resuming import Resuming
 from prouter.core.told import Told
 from prouter.errors import (
@@ -31,11 +32,11 @@ from prouter.errors import (
     Unavailable,
 )
 from prouter.http1.framing import NO_BODY, request_framing
-from prouter.http1.policy import end_to_end, forward_request, reframed, without_credentials
+from prouter.http1.policy import forward_request, without_credentials
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
 from prouter.model.frames import FOLLOWED_HEADER
-from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
+from prouter.model.http import Reply, RequestHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef
 from prouter.model.plugin import AgentService, Call, JobPort, JobTarget, Relay, Resolved, idempotency_key
@@ -93,6 +94,7 @@ class ControlDispatcher:
         self._body_limits = body_limits
         self._missing = missing
         self._told = told
+        self._planning = Planning(hooks, told, missing)
         self._returning = returning
         self._queue = queue
         self._resuming = resuming
@@ -189,29 +191,9 @@ class ControlDispatcher:
             public_origin=self._origins.public_origin(incoming.head, incoming.peer),
             public_prefix=self._origins.prefix(incoming.head, incoming.peer),
         )
-        head = incoming.head
-        if self._hooks.implemented("prouter_proxy_request"):
-            asked = end_to_end(head)
-            changed = await self._hooks.chain("prouter_proxy_request", head=asked, target=target)
-            if isinstance(changed, Reply):
-                return changed
-            head = reframed(changed, asked)
-        answer = await self._hooks.first("prouter_plan", head=head, target=target)
-        if answer is None:
-            raise RouteNotFound(f"no plugin that is loaded proxies requests to jobs{self._missing()}")
-        plan = answer[1]
-        if isinstance(plan, Reply):
-            return plan
-        self._told.of_proxied(incoming, target)
-        return Forward(
-            self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head, waits=True),
-            _without_cookies(plan, principal),
-            without_credentials(head, incoming.head, principal.used_headers),
-            self._answer_chain(target),
-            lasting=partial(self._alike.decided, record, target, begun, resolved, plan, _young_seconds(incoming.head))
-            if resolved.lasting and plan.lasting
-            else None,
-        )
+        opener = self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head, waits=True)
+        decided = partial(self._alike.decided, record, target, begun, resolved, _young_seconds(incoming.head))
+        return await self._planning.planned(incoming, target, opener, decided if resolved.lasting else None)
 
     async def _proxied_job(self, resolved: Resolved) -> JobRef:
         def find() -> JobRef:
@@ -225,17 +207,6 @@ class ControlDispatcher:
         except JobNotFound:
             await self._unheard.ask(resolved.job, resolved.agent)
             return find()
-
-    def _answer_chain(self, target: JobTarget) -> Callable[[ResponseHead], Awaitable[ResponseHead]] | None:
-        if not self._hooks.implemented("prouter_proxy_response"):
-            return None
-
-        async def change(answer: ResponseHead) -> ResponseHead:
-            changed = await self._hooks.chain("prouter_proxy_response", answer=answer, target=target)
-            assert isinstance(changed, ResponseHead)
-            return changed
-
-        return change
 
     def _opener(
         self, agent: str, binding: Binding, head: RequestHead, *, waits: bool = False
@@ -382,7 +353,7 @@ class ControlDispatcher:
         else:
             assert isinstance(target, JobPort)
             opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head)
-        plan = _without_cookies(relay.plan, call.principal)
+        plan = without_cookies(relay.plan, call.principal)
         head = without_credentials(call.head, call.head, call.principal.used_headers)
         resume = relay.resume
         if resume is None or not isinstance(target, AgentService):
@@ -392,16 +363,9 @@ class ControlDispatcher:
             plan = resume(place)
             if followed is not None:
                 plan = dataclasses.replace(plan, set_headers=(*plan.set_headers, (FOLLOWED_HEADER, followed)))
-            return forward_request(head, _without_cookies(plan, call.principal))
+            return forward_request(head, without_cookies(plan, call.principal))
 
         return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
-
-
-def _without_cookies(plan: ForwardPlan, principal: Principal) -> ForwardPlan:
-    """Whoever planned it: the cookies that authenticated stay here."""
-    if principal.used_cookies <= plan.drop_cookies:
-        return plan
-    return dataclasses.replace(plan, drop_cookies=plan.drop_cookies | principal.used_cookies)
 
 
 def _young_seconds(head: RequestHead) -> float | None:

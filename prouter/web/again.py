@@ -292,7 +292,7 @@ def learn(
         last,
         head,
         wants_close(head),
-        lasting.judge is None and head.method != "HEAD" and not policy.set_headers,
+        lasting.judge is None and lasting.anew is None and head.method != "HEAD" and not policy.set_headers,
         repeatable,
         policy,
         fresh,

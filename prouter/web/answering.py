@@ -216,3 +216,9 @@ class Answering(Accounted):
 
     def _extra(self) -> Headers:
         return (("X-Request-Id", self._id()),)
+
+
+def switching(headers: Headers) -> bytes:
+    """The head of an answer behind which another protocol begins."""
+    lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

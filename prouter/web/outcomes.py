@@ -84,6 +84,8 @@ class Lasting:
     """What it is about, for counting."""
     unread: Unread | None = None
     """Which header lines it was not decided by, so that it holds for requests with others of these. None: by any."""
+    anew: Anew | None = None
+    """Asks who wants to see each request, or its answer. None: nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,19 @@ class Forward:
     plan: ForwardPlan
     head: RequestHead | None = None
     """The head to forward where request hooks changed it; framed as the client's is."""
-    change_answer: Callable[[ResponseHead], Awaitable[ResponseHead]] | None = None
+    change_answer: AnswerChange | None = None
     """The chain of answer hooks; None when nobody implements one."""
     follows: bool = False
     """As in model.plugin.Relay: without an idle limit, cut at once when the endpoint ends."""
     lasting: Callable[[], Lasting | None] | None = None
     """Whether it holds for requests like this one; asked when there was one like it before."""
+
+
+AnswerChange = Callable[[ResponseHead], Awaitable[ResponseHead]]
+"""What plugins make of an answer's head."""
+Anew = Callable[[Incoming, str], Awaitable[Forward | Reply | AnswerChange | None]]
+"""Of a request, its own head in it, with the rest of its target: how it goes, what is answered in the job's place, or,
+where it goes as the first one did, what changes its answer. Raises ProuterError."""
 
 
 class Allowance:

@@ -38,13 +38,14 @@ ASKED = {
 
 
 WANTS_EACH = {
-    "prouter_proxy_request": True,
-    "prouter_proxy_response": True,
     "prouter_audit": True,
     "prouter_principal": True,
+    "prouter_proxy_request": False,
+    "prouter_proxy_response": False,
     "prouter_proxy_finished": False,
 }
-"""The last one is what an access log is made of (docs/plugins/calling.md)."""
+"""Whether all is decided anew for who implements it. The last one is what an access log is made of
+(docs/plugins/calling.md)."""
 
 
 def without_id(head: list[str]) -> list[str]:
@@ -208,7 +209,7 @@ async def test_a_job_gets_each_body_whole_however_it_comes(job: Proxied) -> None
 
 
 @pytest.mark.parametrize("hook", WANTS_EACH)
-async def test_none_is_beside_a_plugin_that_wants_each_and_most_are_beside_one_that_is_told_of_ends(
+async def test_none_is_beside_a_plugin_that_decides_or_hears_of_each_decision_and_most_are_beside_one_that_sees_each(
     fleet: Fleet, tmp_path: Path, hook: str
 ) -> None:
     text = COUNTING.format(hook=hook, arguments=ASKED[hook], place=str(tmp_path / "asked"))
