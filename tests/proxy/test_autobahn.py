@@ -87,12 +87,12 @@ async def test_the_same_verdict_as_without_us(make_job: Callable[..., Proxied], 
     direct, proxied = [await verdicts(url, cases) for url in ways]
     assert len(direct) >= (1 if ASKED_FOR else 240)
     assert ASKED_FOR or sum(said.startswith("OK") for said in direct.values()) > len(direct) * 0.8
-    for _ in range(3):  # a case has some seconds, and a busy machine may need more on either way
-        differing = [case for case in direct if direct[case] != proxied[case]]
-        if not differing:
+    for _ in range(3):  # a case has some seconds, and a busy machine may need more on either way, or on both
+        again = [case for case in direct if direct[case] != proxied[case] or was_late(case, direct[case])]
+        if not again:
             break
-        direct |= await verdicts(ways[0], differing, 1)
-        proxied |= await verdicts(ways[1], differing, 1)
+        direct |= await verdicts(ways[0], again, 1)
+        proxied |= await verdicts(ways[1], again, 1)
     found, wanted = [{case: same(case, said) for case, said in each.items()} for each in (proxied, direct)]
     if ASKED_FOR in ("", "*"):
         write_down(Figures(request.config.rootpath / "out" / "reliability.json", request.node.nodeid), found, wanted)
@@ -111,6 +111,11 @@ def write_down(figures: Figures, found: dict[str, str], wanted: dict[str, str]) 
         count(f"cases with the same verdict, {kind}: {title}", [case for case in wanted if case.split(".")[0] == kind])
     for said in sorted({said.partition(",")[0] for said in wanted.values()}):
         figures.record("R21", f"cases whose verdict is {said}", sum(each.startswith(said) for each in found.values()))
+
+
+def was_late(case: str, said: str) -> bool:
+    """Or may have been: without us, too."""
+    return said.startswith("FAILED") and case.startswith(("9.", "12.", "13."))
 
 
 def same(case: str, said: str) -> str:
