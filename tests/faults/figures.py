@@ -66,7 +66,7 @@ class Figures:
         figure = {
             "row": row,
             "name": name,
-            "value": round(min(value, MOST_SECONDS), 4),
+            "value": round(value if math.isfinite(value) else MOST_SECONDS, 4),
             "unit": unit,
             "goal": goal,
             "holds": holds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from figures import Figures
+from figures import MOST_SECONDS, Figures
 from sampling import Growth, Sampler
 
 from bare_pytest import PYTEST
@@ -27,6 +28,13 @@ def test_figures_of_several_tests_and_runs_are_kept(tmp_path: Path) -> None:
         ("R9", 7, True),
     ]
     assert found["machine"]["cpus"] == os.cpu_count()
+
+
+def test_what_is_never_over_is_written_down_and_a_large_count_stays(tmp_path: Path) -> None:
+    place = tmp_path / "reliability.json"
+    Figures(place, "one").record("R1", "never", math.inf, unit="s")
+    Figures(place, "one").record("R17", "spoiled", 10_000_000)
+    assert [each["value"] for each in json.loads(place.read_text())["figures"]] == [MOST_SECONDS, 10_000_000]
 
 
 def test_figures_of_tests_side_by_side_are_all_kept(tmp_path: Path) -> None:
