@@ -32,8 +32,9 @@ def test_figures_of_several_tests_and_runs_are_kept(tmp_path: Path) -> None:
 
 def test_what_is_never_over_is_written_down_and_a_large_count_stays(tmp_path: Path) -> None:
     place = tmp_path / "reliability.json"
-    Figures(place, "one").record("R1", "never", math.inf, unit="s")
-    Figures(place, "one").record("R17", "spoiled", 10_000_000)
+    figures = Figures(place, "one")
+    figures.record("R1", "never", math.inf, unit="s")
+    figures.record("R17", "spoiled", 10_000_000)
     assert [each["value"] for each in json.loads(place.read_text())["figures"]] == [MOST_SECONDS, 10_000_000]
 
 
