@@ -13,6 +13,7 @@ from functools import partial
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
+from prouter.core.agents.link import AgentLink
 from prouter.core.agents.returning import Returning
 from prouter.core.alike import PROXY, AlikeRequests
 from prouter.core.jobs.unheard import Unheard
@@ -44,7 +45,7 @@ from prouter.model.queue import Queue, QueuedJob
 from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail
 from prouter.model.trail import current as trail
-from prouter.pipe.bind import AgentBinding, Binding, JobBinding
+from prouter.pipe.bind import AgentBinding, Binding, JobBinding, job_line
 from prouter.pipe.steps import in_a_task
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
@@ -131,7 +132,9 @@ class ControlDispatcher:
 
     async def _authorize(self, incoming: Incoming, principal: Principal, action: str, resource: Resource) -> None:
         incoming.action, incoming.resource = action, resource
-        await self._access.authorize(principal, action, resource)
+        judged = self._access.judge(principal, action, resource)
+        if judged is not None:
+            await judged()
 
     async def _authorize_queued(self, incoming: Incoming, principal: Principal, action: str, job: JobUid) -> None:
         """Who may not use a job is not told how it waits."""
@@ -164,7 +167,10 @@ class ControlDispatcher:
     ) -> Outcome:
         """`begun`: who guarded what, and which plugins there were, before anybody decided anything about it."""
         try:
-            ref = await self._proxied_job(resolved)
+            try:
+                ref = self._directory.find_job(resolved.job, resolved.agent)
+            except (AgentAway, JobNotFound):
+                ref = await self._proxied_job(resolved)
         except (JobQueued, JobInvalidState):
             await self._authorize_queued(incoming, principal, PROXY, resolved.job)
             raise
@@ -215,17 +221,22 @@ class ControlDispatcher:
         young = _young_seconds(head)
         idle = KEPT_IDLE_SECONDS if young is None else young
 
+        def kept() -> UpstreamPipe | None:
+            """One that is there just now, as most requests find it: what the long way would take first."""
+            entry = self._directory.known(AgentUid(agent))
+            if entry is None or entry.link is None:
+                return None
+            return entry.link.pool.take_kept(_line(binding, entry.link), max_idle_seconds=idle)
+
         async def take(fresh: bool) -> UpstreamPipe:
+            if not fresh and (pipe := kept()) is not None:
+                return pipe
             patience = self._returning.patience() if waits else None
             while True:
                 link = None
                 try:
                     link = self._directory.connected(agent)
-                    number = link.hello.link
-                    bound: Binding = AgentBinding(number)
-                    if isinstance(binding, JobBinding):
-                        bound = JobBinding(binding.job, binding.port, number)
-                    return await link.pool.take(bound.line(), max_idle_seconds=-1.0 if fresh else idle)
+                    return await link.pool.take(_line(binding, link), max_idle_seconds=-1.0 if fresh else idle)
                 except Unavailable as error:
                     if patience is None or not self._directory.comes_back(agent, link):
                         raise
@@ -366,6 +377,13 @@ class ControlDispatcher:
             return forward_request(head, without_cookies(plan, call.principal))
 
         return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
+
+
+def _line(binding: Binding, link: AgentLink) -> bytes:
+    """What binds a pipe of that link; the number in `binding` counts for nothing."""
+    if isinstance(binding, JobBinding):
+        return job_line(binding.job, binding.port, link.hello.link)
+    return AgentBinding(link.hello.link).line()
 
 
 def _young_seconds(head: RequestHead) -> float | None:
