@@ -25,6 +25,10 @@ from namespaces import hosts, inside, ip
 TUNSETIFF = 0x400454CA
 IFF_TUN_WITHOUT_PACKET_INFO = 0x1001
 PACKET_BYTES = 65536
+QUEUED_PACKETS = 20_000
+"""That the relay may be behind: a line is slow then, and loses no more than it is told to."""
+RELAY_NICENESS = -15
+"""A line does not stand in a queue for the processor behind what it connects."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def device(namespace: str, address: str, other: str) -> int:
         made = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(made, TUNSETIFF, struct.pack("16sH", b"line", IFF_TUN_WITHOUT_PACKET_INFO))
     ip("-n", namespace, "addr", "add", address, "peer", other, "dev", "line")
-    ip("-n", namespace, "link", "set", "line", "up", "mtu", "1500")
+    ip("-n", namespace, "link", "set", "line", "up", "mtu", "1500", "txqueuelen", str(QUEUED_PACKETS))
     return made
 
 
@@ -95,6 +99,7 @@ def relay_packets(ends: tuple[int, int], delay_seconds: float, loss: float) -> N
 
 def main() -> None:
     near, near_address, far, far_address, delay_seconds, loss = sys.argv[1:]
+    os.nice(RELAY_NICENESS)
     ends = device(near, near_address, far_address), device(far, far_address, near_address)
     print("ready", flush=True)
     relay_packets(ends, float(delay_seconds), float(loss))

@@ -133,6 +133,7 @@ async def test_streams_over_a_line_that_loses_packets_arrive_whole(
         finally:
             await asyncio.to_thread(fleet.close)
     figures.record("R10", "bytes lost, doubled or spoiled in streams over a lossy line", len(tally.wrong), goal=0)
+    figures.record("R10", "streams over a lossy line that were cut", tally.cut, goal=0)
     figures.record("R10", "128 streams over a lossy line", took, unit="s")
     figures.record("R10", "bytes of these streams", sum(sizes) / MIB, unit="MiB")
     assert not tally.wrong, tally.wrong[:5]
