@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -67,17 +68,16 @@ async def test_who_holds_the_loop_is_named_wherever_it_does(
     answer: Callable[[int], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await asked(answer, blocked_seconds=0.02).first("prouter_asked", value=1) == ("a", 1)
-    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert record.getMessage().startswith("plugin a held the event loop for 0.0")
-    assert record.getMessage().endswith(" s in prouter_asked")
+    told = {re.sub("[0-9.]+", "N", record.getMessage()) for record in caplog.records if record.levelno == logging.WARNING}
+    assert told == {"plugin a held the event loop for N s in prouter_asked"}
 
 
 async def test_who_waits_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
     async def waits(value: int) -> int:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
         return value
 
-    assert await asked(waits, blocked_seconds=0.08).first("prouter_asked", value=1) == ("a", 1)
+    assert await asked(waits, blocked_seconds=0.3).first("prouter_asked", value=1) == ("a", 1)
     assert not caplog.records
 
 
