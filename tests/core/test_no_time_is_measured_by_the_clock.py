@@ -20,7 +20,7 @@ ALLOWED: Mapping[str, str] = {
     "agent/guard/held/controllers.py": "since when files are of this run, which the disk tells by this clock alone",
     "agent/files/parts.py": "how old a file is that an earlier run left, which the disk tells by this clock alone",
     "agent/jobs/kept.py": "how long ago a job ended in an earlier run of the machine, where there is nothing else",
-    "core/queue/queue.py": "until when a job waits, as people are told it",
+    "core/queue/line.py": "until when a job waits, as people are told it",
     "core/told.py": "when something began that has taken so many seconds, for people",
 }
 
