@@ -92,7 +92,8 @@ async def said(words: list[str]) -> str:
         *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
     )
     try:
-        out, err = await asyncio.wait_for(made.communicate(), LOAD_SECONDS)
+        async with asyncio.timeout(LOAD_SECONDS):  # wait_for of Python 3.11 may lose a cancellation
+            out, err = await made.communicate()
     except TimeoutError:
         raise Broken(f"{Path(words[0]).name} took more than {LOAD_SECONDS:g} s") from None
     finally:
