@@ -1,7 +1,7 @@
 # The commands of every day. `make demo` and `make test` need Python 3.11, git and make, nothing else.
 PYTHON ?= python3
 
-.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics bench-reliability reliability-figures clean
+.PHONY: demo test autobahn lint format docs bench bench-quick bench-basics bench-hooks bench-reliability reliability-figures clean
 
 .venv/bin/prouter: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -14,7 +14,7 @@ demo: .venv/bin/prouter  ## the main job, start to end; KEEP=1 leaves it running
 test:  ## everything that the gate checks
 	@bash .ci/run
 
-autobahn: .venv/bin/prouter  ## all of Autobahn's Websocket cases, with and without us in between; some minutes
+autobahn: .venv/bin/prouter  ## all of Autobahn's Websocket cases, with and without us in between; ten minutes
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@PROUTER_RELIABILITY=long PROUTER_AUTOBAHN='*' .venv/bin/pytest -q tests/proxy/test_autobahn.py
 
@@ -41,7 +41,7 @@ bench-basics: .venv/bin/prouter  ## starting jobs and daemons, files, original a
 	@.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fast]'
 	@.venv/bin/python -m benchmarks.basics.run
 
-bench-hooks:  ## what plugins cost a proxied GET and a start here
+bench-hooks: .venv/bin/prouter  ## what plugins cost a proxied GET and a start here
 	@.venv/bin/python -m benchmarks.hooks
 
 bench-reliability: .venv/bin/prouter  ## what must hold under pressure and faults, at full size; hours; ROWS="R1 R4" runs some, RESUME=1 what is left

@@ -430,8 +430,9 @@ def prouter_bridge_open(bridge: Bridge, principal: Principal) -> Refusal | None:
 def prouter_proxy_response(answer: ResponseHead, target: JobTarget) -> ResponseHead | None:
     """Change the head of a job's answer before it goes to the client.
 
-    Asked when the head has come and was made the router's own (hop-by-hop headers gone, places and cookies rewritten).
-    The status of an upgrade and the headers of framing can not be changed. None leaves it as it is.
+    Asked when the head has come; what its Connection names is gone. What is left when all were asked is made the
+    router's own: hop-by-hop headers go, places (Location) and the paths of cookies are rewritten. The status of an
+    upgrade and the headers of framing can not be changed. None leaves it as it is.
 
     Example::
 

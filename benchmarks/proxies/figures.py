@@ -75,6 +75,11 @@ class Goal:
         found = measured.values(self.figure, load=self.load, system=self.system)
         return [sum(found)] if found and self.figure == "errors" else found
 
+    def is_near(self, measured: Measured) -> bool:
+        """Whether some rounds say otherwise than their median does."""
+        found = self.found(measured)
+        return bool(found) and min(found) <= self.bound <= max(found) and min(found) != max(found)
+
     def holds(self, measured: Measured) -> bool | None:
         """None when it was not measured."""
         found = self.found(measured)
@@ -107,11 +112,16 @@ GOALS = (
 
 def ratios(measured: Measured, load: str, figure: str, ours: str, theirs: str) -> list[float]:
     """One of each round in which both have the figure: they were measured shortly after each other there."""
-    rounds: dict[int, dict[str, float]] = {}
+    return ratios_of(measured, figure, (load, ours), (load, theirs))
+
+
+def ratios_of(measured: Measured, figure: str, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
+    """The same of any two loads and systems."""
+    rounds: dict[int, dict[tuple[str, str], float]] = {}
     for row in measured.rows:
-        if row["load"] == load and row["system"] in (ours, theirs) and figure in row:
-            rounds.setdefault(row["round"], {})[row["system"]] = row[figure]
-    return [found[ours] / found[theirs] for found in rounds.values() if len(found) == 2 and found[theirs]]
+        if (row["load"], row["system"]) in (one, other) and figure in row:
+            rounds.setdefault(row["round"], {})[row["load"], row["system"]] = row[figure]
+    return [found[one] / found[other] for found in rounds.values() if len(found) == 2 and found[other]]
 
 
 def ratio(measured: Measured, load: str, figure: str, ours: str, theirs: str) -> float | None:

@@ -263,6 +263,13 @@ LINES = open("PLACE/access.log", "w", buffering=1)
 def prouter_proxy_finished(finished):
     LINES.write(f"{finished.target.ref.job} {finished.status} {finished.response_bytes}\\n")
 """
+AUDIT = """
+from prouter import hookimpl
+
+@hookimpl
+def prouter_audit(event):
+    return None
+"""
 Maker = Callable[[Path], contextlib.AbstractAsyncContextManager[System]]
 SYSTEMS: dict[str, Maker] = {
     "direct": direct,
@@ -278,5 +285,6 @@ SYSTEMS: dict[str, Maker] = {
 USED: dict[str, Maker] = {
     "prouter (uvloop), request hook": lambda place: prouter(place, "uvloop", ", request hook", REQUEST_HOOK),
     "prouter (uvloop), access log": lambda place: prouter(place, "uvloop", ", access log", ACCESS_LOG),
+    "prouter (uvloop), audit hook": lambda place: prouter(place, "uvloop", ", audit hook", AUDIT),
 }
-"""Under one load: what it costs when somebody uses it."""
+"""Under one load: what it costs when somebody uses it. Beside an audit hook each request is decided anew."""

@@ -110,4 +110,5 @@ def _unread(guards: Guards, resolved: Resolved, plan: ForwardPlan, principal: Pr
         return None
     said = frozenset(name.lower() for name, _ in plan.set_headers)
     cookies = frozenset(("cookie",)) if plan.drop_cookies or principal.used_cookies else NO_NAMES
-    return unread(OURS, guards.reads, resolved.reads, plan.reads, plan.drop, said, cookies, principal.used_headers)
+    named = (guards.reads, resolved.reads, plan.reads, plan.drop, said, cookies, principal.used_headers)
+    return unread(OURS, *map(frozenset, named))

@@ -31,7 +31,10 @@ def tell_router(inside: Inside, fleet: Fleet, traffic: Mapping[str, Traffic], mo
         },
     )
     inside.add(
-        "proxied", lambda: {name: {"finished": one.proxied, "alike": one.alike} for name, one in traffic.items()}
+        "proxied",
+        lambda: {
+            name: {"finished": one.proxied, "alike": one.alike, "short": one.short} for name, one in traffic.items()
+        },
     )
 
 

@@ -93,7 +93,8 @@ class Told:
             seconds=ending.seconds,
             cut=ending.cut,
         )
-        self._hooks.notify(FINISHED, subject=target.request_id, finished=finished)
+        with context.about(job=target.ref.job, agent=target.ref.agent):
+            self._hooks.notify(FINISHED, subject=target.request_id, finished=finished)
 
     @contextmanager
     def of_agent(self, agent: AgentUid, peer: Peer) -> Iterator[Callable[[Principal], None]]:

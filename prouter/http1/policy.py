@@ -38,7 +38,7 @@ _ABSOLUTE = re.compile(r"(https?://[^/?#]*)([/?#].*)?", re.IGNORECASE)
 
 def forward_request(head: RequestHead, plan: ForwardPlan) -> bytes:
     """The head that the job gets."""
-    gone = _gone(plan.drop, tuple([name for name, _ in plan.set_headers]))
+    gone = _gone(frozenset(plan.drop), tuple([name for name, _ in plan.set_headers]))
     if head.get("connection") is not None:
         gone |= frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED
     lines = [f"{head.method} {plan.target} HTTP/1.1", f"Host: {plan.host}"]
@@ -91,6 +91,24 @@ def end_to_end(head: RequestHead) -> RequestHead:
             value = ", ".join(token for token in names_in([value]) if token not in nominated)
         named = lower in nominated or lower.replace("_", "-") in nominated
         if not (named or (lower == "connection" and not value)):
+            kept.append((name, value))
+    return dataclasses.replace(head, headers=tuple(kept))
+
+
+def answer_end_to_end(head: ResponseHead) -> ResponseHead:
+    """As hooks see an answer, and for the same reason: else a job could take off what a hook adds, by its name in
+    Connection."""
+    if head.get("connection") is None:
+        return head
+    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED - ANSWER_FRAMING - HOP_BY_HOP - {"close"}
+    if not nominated:
+        return head
+    kept = []
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower == "connection":
+            value = ", ".join(token for token in names_in([value]) if token not in nominated)
+        if not (lower in nominated or (lower == "connection" and not value)):
             kept.append((name, value))
     return dataclasses.replace(head, headers=tuple(kept))
 

@@ -73,8 +73,10 @@ def parse_request_head(block: bytes | bytearray, limits: HeadLimits = HeadLimits
     line = _LINE.match(text)
     if line is not None and len(line[2]) <= limits.target_bytes and line[1] not in NOT_SERVED:
         fields = text[line.end() :]
-        first = _known(fields) if len(fields) <= KNOWN_BYTES else _with_fields(fields)
-        if first is not None and len(first.headers) <= limits.header_count:
+        # what is kept of many short lines is far more than their bytes: those that are too many are not even looked at
+        few = fields.count("\n") <= limits.header_count + 1
+        first = (_known(fields) if len(fields) <= KNOWN_BYTES else _with_fields(fields)) if few else None
+        if first is not None:
             return first.with_line(line[1], line[2])
     return parse_general(text, limits)
 

@@ -187,8 +187,8 @@ class ForwardPlan:
     """Added after the others of the same name were taken off (X-Forwarded-*, Forwarded, X-Request-Id, Origin)."""
     answer: AnswerPolicy = field(default_factory=AnswerPolicy)
     lasting: bool = False
-    """It is the same for every request of the connection with the same header lines, but for the rest of the target
-    (JobTarget.rest), with which `target` ends."""
+    """It is the same for every request from the same address (whatever its port) with the same header lines, but for
+    the rest of the target (JobTarget.rest), with which `target` ends."""
     reads: frozenset[str] | None = None
     """Lower-case names of the headers by which it was decided; None: it may be any. Those that every
     plan has in `drop` or `set_headers` need not be named."""

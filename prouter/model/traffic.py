@@ -94,6 +94,8 @@ class Traffic:
         self.decided_anew = 0
         """Finished proxied requests about which all was decided anew. The others are not counted: that is the way of
         most, where each count is paid for."""
+        self.had_exchange = 0
+        """Those that did not go the short way to their end (web/short.py), for the same reason."""
 
     @property
     def proxied(self) -> int:
@@ -104,6 +106,11 @@ class Traffic:
     def alike(self) -> int:
         """Of these, those for which what had been decided about one before was enough."""
         return self.proxied - self.decided_anew
+
+    @property
+    def short(self) -> int:
+        """And those that had no exchange."""
+        return self.proxied - self.had_exchange
 
     def finished(
         self, route: str, status: int, seconds: float, bytes_in: int, bytes_out: int, job: JobUid | None = None

@@ -1,9 +1,12 @@
-"""The agent's half of the short way (web/short.py): a piece that came from one side is written to the other at once.
+"""What the agent does for all bytes of requests and answers: a piece from one side is written to the other at once.
 
-Contract: pieces are written as they came, in their order, and each is counted before it is; nothing is kept here. What
-the other side does not take yet is in its transport, which tells when that is too much: then no more is read. Who got a
-large piece reads the next one in the next turn of the loop. Ends, resets and deadlines are of the pair (pair.py), which
-is asked about a piece only while a deadline runs.
+On the short way of a request (web/short.py, pipe/short.py) this is all that it does.
+
+Contract: pieces are written as they came, in their order, and each is counted (as activity of the job) before it is
+written; nothing is kept here. What the other side does not take yet is in its transport, which tells when that is too
+much (`hold_little`, unsent.py): then no more is read. Who got a large piece reads the next one in the next turn of the
+loop. How a connection comes to its end, by FIN, reset or deadline, is for the pair (pair.py), which is told of a piece
+only while a deadline runs that this puts off.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ class End(asyncio.Protocol):
         hold_little(self.transport)
 
     def data_received(self, data: bytes) -> None:
-        flow = self.flow  # counted here and not by `passed`: this is all that an agent does for most bytes
+        flow = self.flow  # counted here and not by its method: this is all that an agent does for most bytes
         flow.count += len(data)
         flow.last_at = time.time()
         if self.pair.timed:

@@ -23,6 +23,11 @@ def about(*, request: str | None = None, job: str | None = None, agent: str | No
             variable.reset(token)
 
 
+def ids() -> tuple[str, str]:
+    """The job and the agent that this is about, for `stay_about` elsewhere."""
+    return job_id.get(), agent_id.get()
+
+
 def begin_about(request: str) -> None:
     """For all of a context that was copied from where something else was done."""
     request_id.set(request)

@@ -11,6 +11,7 @@ from typing import Any
 
 from prouter.errors import PluginFailure, ProuterError
 from prouter.model import unexpected
+from prouter.pluginkit import context
 from prouter.pluginkit.asking import Implementation, Pending
 from prouter.pluginkit.limits import CallLimits
 
@@ -38,7 +39,7 @@ class Observer:
         self._limits = limits
         self._missed = missed
         self._count_failure = count_failure
-        self._news: deque[tuple[Implementation, Mapping[str, Any]]] = deque(maxlen=limits.news_kept)
+        self._news: deque[tuple[Implementation, Mapping[str, Any], tuple[str, str]]] = deque(maxlen=limits.news_kept)
         self._working = False
         self._resting: asyncio.Future[None] | None = None
         self._failures = 0
@@ -57,7 +58,7 @@ class Observer:
             self._dropped += 1
             if self._dropped == 1:
                 log.warning("plugin %s does not keep up with its news; the oldest is dropped", self._plugin)
-        self._news.append((found, arguments))
+        self._news.append((found, arguments, context.ids()))
         if self._working:
             if self._resting is not None and 2 * len(self._news) >= self._limits.news_kept:
                 self._go_on()
@@ -84,7 +85,8 @@ class Observer:
             if self._dropped:
                 await self._tell_missed()
                 continue
-            found, arguments = self._news.popleft()
+            found, arguments, ids = self._news.popleft()
+            context.stay_about(*ids)  # who began this task was about something else
             if found.hook == EXCEPTION:
                 with unexpected.in_silence():
                     await self._tell(found, arguments)

@@ -60,6 +60,7 @@ class Accounted:
         job = None
         if incoming.route is PROXIED:
             job = incoming.resource.job
+            self._traffic.had_exchange += 1
             if self._again is None:
                 self._traffic.decided_anew += 1
         self._traffic.finished(incoming.route, self._status, seconds, self._bytes_in, self._bytes_out, job)

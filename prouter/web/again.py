@@ -91,9 +91,13 @@ class Again:
         """Whether the body is all there, once it `matched`."""
         return len(data) == self.rest_at + len(rest) + self.end_bytes + self.length
 
-    def rest_of(self, data: bytes) -> bytes:
-        """The rest of the target of one that is whole."""
-        return data[self.rest_at : len(data) - self.length - self.end_bytes]
+    def rest_of(self, head: bytes) -> bytes:
+        """The rest of the target, of the head of one that `matched`."""
+        return head[self.rest_at : len(head) - self.end_bytes]
+
+    def head_in(self, data: bytes) -> bytes:
+        """The head of one that is whole."""
+        return data[: len(data) - self.length] if self.length else data
 
     def body_of(self, data: bytes) -> bytes:
         """The body of one that is whole."""

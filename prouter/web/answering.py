@@ -12,7 +12,7 @@ from typing import Any
 from prouter.errors import ProuterError, TimedOut, TooSlow, UpstreamFailed
 from prouter.http1.fields import names_in
 from prouter.http1.framing import NO_BODY, BodyKind, ChunkDecoder
-from prouter.http1.policy import forward_response, keep_framing
+from prouter.http1.policy import answer_end_to_end, forward_response, keep_framing
 from prouter.http1.response import PlainHead
 from prouter.model.http import AnswerPolicy, Headers, ResponseHead
 from prouter.pipe.upstream import Upstream
@@ -99,6 +99,7 @@ class Answering(Accounted):
 
     async def _changed(self, head: ResponseHead, change: Callable[[ResponseHead], Awaitable[ResponseHead]]) -> None:
         """The head goes out as the hooks want it, then what came behind it meanwhile."""
+        head = answer_end_to_end(head)
         fresh = await change(head)
         self._changing = False
         if self._upstream is None:

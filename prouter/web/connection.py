@@ -88,7 +88,7 @@ class ClientConnection(ShortWay, Parting, asyncio.Protocol):
             self._home.turn_away(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._short is not None:
+        if self._pending is not None:
             self.in_full()
         elif (
             (again := self._again) is not None
@@ -198,11 +198,11 @@ class ClientConnection(ShortWay, Parting, asyncio.Protocol):
     # --- the short way ends (short.py) ---
 
     def in_full(self) -> None:
-        short, self._short = self._short, None
-        if short is None:
+        pending, self._pending = self._pending, None
+        if pending is None:
             return
-        again, data, request, mark, pipe, begun = short
-        rest = again.rest_of(data)
+        again, head, request, mark, pipe, begun = pending
+        rest = again.rest_of(head)
         incoming = Incoming(again.head, self._peer, mark.decode("ascii"), PROXIED, resource=again.lasting.resource)
         exchange = self._exchange = Exchange(self, incoming, self._home.dispatcher, self._limits, self._home.traffic)
         self._late, self.late_at = exchange.look, begun + self._limits.relay_idle_seconds
@@ -213,7 +213,7 @@ class ClientConnection(ShortWay, Parting, asyncio.Protocol):
 
     def _engaged(self) -> Exchange | None:
         """The exchange that is under way, made now for a request that had none."""
-        if self._short is not None:
+        if self._pending is not None:
             self.in_full()
         return self._exchange
 
@@ -385,7 +385,7 @@ class ClientConnection(ShortWay, Parting, asyncio.Protocol):
             self._next_request()
 
     def _head_late(self) -> None:
-        if self._short is not None:  # the job takes its time, which has a limit of its own
+        if self._pending is not None:  # the job takes its time, which has a limit of its own
             self.in_full()
         elif self._buffer:
             self._refuse(TooSlow(f"the request's head was not complete within {self._limits.head_seconds:g} s"))

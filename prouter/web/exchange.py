@@ -135,6 +135,7 @@ class Exchange(Answering):
         self._policy = again.policy
         self._request = again.request(rest, self._incoming.request_id.encode("ascii"))
         self._repeat = again.fresh if again.repeatable else None
+        self._context.run(_begin_anew, self._incoming.request_id)
         pipe, asked = None, again.lasting.judge is not None or again.lasting.anew is not None
         if not asked:
             self._will_tell(again)
@@ -142,7 +143,6 @@ class Exchange(Answering):
         if pipe is not None:
             self._carry(pipe, self._request)
         else:
-            self._context.run(_begin_anew, self._incoming.request_id)
             self._go(self._guarded(self._asked(again) if asked else self._opened(again)))
 
     def take_over(self, again: Again, rest: bytes, request: bytes, pipe: UpstreamPipe, begun_at: float) -> None:

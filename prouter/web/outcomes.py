@@ -67,7 +67,7 @@ Tell = Callable[[Peer, str, str, str, Ending], None]
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What was decided about a request holds for those of its connection that have the same header lines and whose
+    """What was decided about a request holds for those from its address that have the same header lines and whose
     target begins with the same prefix and a slash."""
 
     prefix: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 
@@ -181,6 +182,19 @@ def test_a_head_that_is_too_long_is_told_apart_from_a_target_that_is() -> None:
     ):
         with pytest.raises(error):
             (parse_request_head if b"\r\n\r\n" in block else check_unfinished)(block, limits)
+
+
+def test_lines_that_are_too_many_are_not_kept() -> None:
+    """Each of them takes some forty times its bytes, and nobody had to say who he is."""
+    limits, sizes = HeadLimits(), []
+    for number in range(21):
+        lines = b"".join(b"a%d:\r\n" % ((number + 1) * 1000 + line) for line in range(limits.header_count * 4))
+        with pytest.raises(HeadTooLarge):
+            parse_request_head(b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n", limits)
+        if number in (0, 20):
+            gc.collect()
+            sizes.append(len(gc.get_objects()))
+    assert sizes[1] - sizes[0] < 20 * limits.header_count
 
 
 @pytest.mark.parametrize(

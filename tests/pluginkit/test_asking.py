@@ -18,6 +18,7 @@ from test_calling_deciders import answering
 from prouter import hookimpl
 from prouter.errors import Forbidden, PluginFailure
 from prouter.pipe.steps import begin
+from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.limits import CallLimits
 from prouter.pluginkit.observing import TURN_SECONDS
@@ -284,6 +285,26 @@ async def test_an_observer_keeps_up_with_many_news_in_each_turn() -> None:
                 await asyncio.sleep(0)
         await hooks.close()
         assert told == list(range(2000))
+
+
+async def test_what_an_observer_says_of_news_is_about_what_they_are_about() -> None:
+    """However many come while it is told of others."""
+    found: list[tuple[int, str, str]] = []
+
+    class Plugin:
+        @hookimpl
+        async def prouter_told(self, value: int) -> None:
+            found.append((value, *context.ids()))
+            await asyncio.sleep(0)
+            found.append((value, *context.ids()))
+
+    hooks = hooks_with(CallLimits(), a=Plugin)
+    for value in range(20):
+        with context.about(job=f"job {value}", agent="agent"):
+            hooks.notify("prouter_told", subject="x", value=value)
+        await asyncio.sleep(0)
+    await hooks.close()
+    assert found == [(value, f"job {value}", "agent") for value in range(20) for _ in range(2)]
 
 
 async def calls_of(hooks: Hooks) -> int:

@@ -163,9 +163,9 @@ async def test_a_plugin_that_wants_to_know_of_each_is_told_of_each(fleet: Fleet,
     await eventually(lambda: place.exists() and place.read_text().count("asked") >= 5)
 
 
-async def of_twenty_equal(job: Proxied, method: str = "GET", sizes: tuple[int, ...] = (0,)) -> int:
-    """How many of these needed no decision of their own, by what the router tells of itself. `sizes`: of the bodies,
-    in turn."""
+async def of_twenty_equal(job: Proxied, method: str = "GET", sizes: tuple[int, ...] = (0,)) -> dict[str, int]:
+    """How many of these needed no decision of their own (`alike`), and no exchange (`short`), by what the router tells
+    of itself. `sizes`: of the bodies, in turn."""
     async with job.wired() as wire:
         for number in range(20):
             body = b"x" * sizes[number % len(sizes)]
@@ -177,17 +177,22 @@ async def of_twenty_equal(job: Proxied, method: str = "GET", sizes: tuple[int, .
     assert set(state["plugins"].values()) == {"loaded"}, state["plugins"]
     assert {"http_proxy", "metrics", "events_api"} <= set(state["plugins"])
     assert state["proxied"]["control"]["finished"] == 20
-    return int(state["proxied"]["control"]["alike"])
+    counts: dict[str, int] = state["proxied"]["control"]
+    return counts
 
 
-async def test_with_all_that_ships_most_are_decided_about_once(fleet: Fleet) -> None:
+async def test_with_all_that_ships_most_are_decided_about_once_and_go_the_short_way(fleet: Fleet) -> None:
     """A plugin of ours that begins to look at each would make every request many times as dear, unseen."""
-    assert await of_twenty_equal(joined(fleet)()) >= 17
+    counts = await of_twenty_equal(joined(fleet)())
+    assert counts["alike"] >= 17
+    assert counts["short"] >= 16
 
 
 @pytest.mark.parametrize("sizes", [(100,), (1, 20, 300, 5, 70_000)], ids=["of one size", "of any"])
 async def test_so_are_those_with_a_body(fleet: Fleet, sizes: tuple[int, ...]) -> None:
-    assert await of_twenty_equal(joined(fleet)(), "POST", sizes) >= 16
+    counts = await of_twenty_equal(joined(fleet)(), "POST", sizes)
+    assert counts["alike"] >= 16
+    assert counts["short"] >= 10
 
 
 async def test_a_job_gets_each_body_whole_however_it_comes(job: Proxied) -> None:
@@ -214,8 +219,8 @@ async def test_none_is_beside_a_plugin_that_decides_or_hears_of_each_decision_an
 ) -> None:
     text = COUNTING.format(hook=hook, arguments=ASKED[hook], place=str(tmp_path / "asked"))
     (tmp_path / "counting.py").write_text(text)
-    alike = await of_twenty_equal(joined(fleet, f"plugins.load=[{str(tmp_path / 'counting.py')!r}]")())
-    assert alike == 0 if WANTS_EACH[hook] else alike >= 17
+    counts = await of_twenty_equal(joined(fleet, f"plugins.load=[{str(tmp_path / 'counting.py')!r}]")())
+    assert counts["alike"] == 0 if WANTS_EACH[hook] else counts["alike"] >= 17
 
 
 async def test_on_connections_of_their_own_too(job: Proxied) -> None:

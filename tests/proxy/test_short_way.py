@@ -14,6 +14,10 @@ from exchanges import ODD, Asked, Script
 from machine import FIN, RESET, JobEnd, Machine
 from test_exchange_machine import Talk
 
+from prouter.pluginkit import context
+from prouter.web import exchange
+from prouter.web.connection import ClientConnection
+
 GET = b"GET /job/%d HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -131,6 +135,45 @@ def test_a_body_that_comes_in_parts_is_one_body(posted: Machine, at: int) -> Non
     assert posted.jobs[0].requests[-2:] == [("POST", "/job/7", b"twelve bytes", True), ("GET", "/job/8", b"", True)]
     assert posted.by_heart == by_heart + 1
     assert bytes(posted.client.taken).count(b"\r\n\r\nok") == 7
+
+
+def test_a_body_that_was_sent_is_not_kept(posted: Machine, job: Job) -> None:
+    """Until its job answers, which may take it long, and many may wait."""
+    job.parts = ()
+    posted.client.send(POST % (7, 5000) + b"z" * 5000)
+    posted.rest()
+    connection = posted.connection
+    assert isinstance(connection, ClientConnection)
+    assert connection._pending is not None
+    assert sum(len(part) for part in connection._pending if isinstance(part, bytes)) < 500
+    posted.jobs[0].send(OK)
+    posted.settle()
+    assert bytes(posted.client.taken).endswith(b"\r\n\r\nok")
+
+
+def test_what_is_logged_of_a_body_in_parts_is_about_its_own_request(
+    posted: Machine, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(exchange.log, "info", lambda *_: logged.append(context.request_id.get()))
+    job.parts = (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", FIN)
+    with context.about(request="another one"):  # that is at work when this one comes
+        posted.client.send(POST % (7, 4))
+        posted.rest()
+    posted.client.send(b"body")
+    posted.settle()
+    (request_id,) = logged
+    assert request_id.encode() in posted.jobs[0].transport.taken
+
+
+def test_a_job_takes_nothing_off_that_a_plugin_adds_to_its_answer(machine: Machine, job: Job) -> None:
+    machine.way = "change"
+    job.parts = (b"HTTP/1.1 200 OK\r\nConnection: X-Changed, X-Own\r\nX-Own: gone\r\nContent-Length: 2\r\n\r\nok",)
+    machine.client.send((GET % 7).replace(b"Host: x", b"Host: y"))
+    machine.settle()
+    last = bytes(machine.client.taken).rpartition(b"HTTP/1.1 200")[2]
+    assert b"X-Changed: yes" in last
+    assert b"X-Own" not in last
 
 
 def test_an_answer_that_comes_before_the_body_ends_the_connection(posted: Machine, job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from operator import itemgetter
 
 import pytest
@@ -108,7 +109,8 @@ def test_a_body_is_what_follows_the_head_to_its_length_and_more_is_none(behind: 
         if found is not None:
             assert again.is_whole(POST + body, found) == (len(body) == 12)
         if len(body) == 12:
-            assert (again.rest_of(POST + body), again.body_of(POST + body)) == (found, body)
+            assert (again.head_in(POST + body), again.body_of(POST + body)) == (POST, body)
+            assert again.rest_of(POST) == found
     for data in (POST[:-1], POST[1:], POST[:-1] + BODY, behind + POST + BODY if behind else b""):
         assert again.matched(data) is None
 
@@ -142,6 +144,11 @@ def test_a_request_with_an_id_of_its_own_or_a_plan_of_another_kind_teaches_nothi
     assert learned(plan=ForwardPlan("/other", "h", set_headers=(("X-Request-Id", "r-1"),))) is None
     assert learned(plan=ForwardPlan("/first?x=1", "r-1", set_headers=(("X-Request-Id", "r-1"),))) is None
     assert learned(plan=ForwardPlan("/first?x=1", "h")) is None
+
+
+def test_a_plan_may_name_headers_in_any_set() -> None:
+    plan = replace(PLAN, drop={"accept"})  # type: ignore[arg-type]
+    assert b"Accept" not in forward_request(parse_request_head(FIRST, LIMITS), plan)
 
 
 def test_what_is_kept_is_bounded_in_number_and_in_size() -> None:

@@ -113,6 +113,8 @@ class Looking:
         """What choosing an agent for it would come to now, as POST /jobs/explain shows it. A dry run."""
         look = _Look(self._agents())
         for other in self._line:
+            if other is place:  # what is kept for itself is not in its way
+                continue
             agent = other.agent or (other.home if other.order < place.order else None)
             if agent is not None:
                 look.holds.add(agent, other.request.resources)

@@ -25,7 +25,7 @@ DIRECTORY = "directory"
 FILES = {STDOUT: ".pagent.stdout", STDERR: ".pagent.stderr"}
 """In the sandbox."""
 NET_FACTOR = 4
-NET_TASKS = 4096
+NET_TASKS = 1024
 """Processes and threads of the same user that may come while a job runs, and leave it its own."""
 NET_BYTES = 1 << 30
 """More than the stacks of a hundred threads."""
