@@ -58,10 +58,13 @@ def needed(program: str) -> str:
 
 
 @contextlib.contextmanager
-def process(words: Sequence[str], place: Path, environ: dict[str, str] | None = None):  # type: ignore[no-untyped-def]
+def process(  # type: ignore[no-untyped-def]
+    words: Sequence[str], place: Path, environ: dict[str, str] | None = None, *, session: bool = False
+):
     """Ended with the context."""
     with (place / f"{Path(words[0]).name}-{secrets.token_hex(4)}.log").open("wb") as log:
-        made = subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | (environ or {}))
+        env = os.environ | (environ or {})
+        made = subprocess.Popen(words, stdout=log, stderr=log, env=env, start_new_session=session)
         try:
             yield made
         finally:
@@ -88,7 +91,8 @@ async def listening(port: int) -> None:
 @contextlib.asynccontextmanager
 async def upstream(place: Path) -> AsyncIterator[int]:
     port = free_port()
-    with process([sys.executable, str(UPSTREAM), str(port)], place):
+    # in a session of its own, as a job is: Linux shares processors among sessions first (sched_autogroup)
+    with process([sys.executable, str(UPSTREAM), str(port)], place, session=True):
         await listening(port)
         yield port
 
