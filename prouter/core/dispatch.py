@@ -8,15 +8,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from prouter.core.access import Access
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.agents.link import AgentLink
 from prouter.core.agents.returning import Returning
 from prouter.core.alike import PROXY, AlikeRequests
 from prouter.core.jobs.unheard import Unheard
+from prouter.core.openers import Openers, young_seconds
 from prouter.core.origin import Origins
 from prouter.core.planning import Planning, without_cookies
 from prouter.core.resuming import Resuming
@@ -32,7 +32,6 @@ from prouter.errors import (
     RouteNotFound,
     Unavailable,
 )
-from prouter.http1.framing import NO_BODY, request_framing
 from prouter.http1.policy import forward_request, without_credentials
 from prouter.model import query, sound, unexpected
 from prouter.model.access import ANONYMOUS, Guards, Principal, Resource
@@ -45,14 +44,12 @@ from prouter.model.queue import Queue, QueuedJob
 from prouter.model.traffic import PROXIED
 from prouter.model.trail import Trail
 from prouter.model.trail import current as trail
-from prouter.pipe.bind import AgentBinding, Binding, JobBinding, job_line
+from prouter.pipe.bind import AgentBinding, JobBinding
 from prouter.pipe.steps import in_a_task
-from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.accept import check_acceptable
 from prouter.web.accounting import ENDING
-from prouter.web.again import REPEATABLE
 from prouter.web.browser import guard_change
 from prouter.web.outcomes import Forward, Incoming, Outcome
 from prouter.web.routes import Match, RouteTable
@@ -61,9 +58,6 @@ from prouter.web.serve import BodyLimits, serve_route
 log = logging.getLogger(__name__)
 
 SLASHES = re.compile("//+")
-KEPT_IDLE_SECONDS = 60.0
-UNREPEATABLE_IDLE_SECONDS = 1.0
-"""A kept pipe that was idle for longer is not used for a request that could not be sent again (pipe-v1.md 4)."""
 
 _Named = tuple[JobRef | None, Mapping[str, str], QueuedJob | None]
 
@@ -95,6 +89,7 @@ class ControlDispatcher:
         self._body_limits = body_limits
         self._missing = missing
         self._told = told
+        self._openers = Openers(directory, returning)
         self._planning = Planning(hooks, told, missing)
         self._returning = returning
         self._queue = queue
@@ -167,10 +162,7 @@ class ControlDispatcher:
     ) -> Outcome:
         """`begun`: who guarded what, and which plugins there were, before anybody decided anything about it."""
         try:
-            try:
-                ref = self._directory.find_job(resolved.job, resolved.agent)
-            except (AgentAway, JobNotFound):
-                ref = await self._proxied_job(resolved)
+            ref = await self._proxied_job(resolved)
         except (JobQueued, JobInvalidState):
             await self._authorize_queued(incoming, principal, PROXY, resolved.job)
             raise
@@ -197,8 +189,8 @@ class ControlDispatcher:
             public_origin=self._origins.public_origin(incoming.head, incoming.peer),
             public_prefix=self._origins.prefix(incoming.head, incoming.peer),
         )
-        opener = self._opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head, waits=True)
-        decided = partial(self._alike.decided, record, target, begun, resolved, _young_seconds(incoming.head))
+        opener = self._openers.opener(ref.agent, JobBinding(ref.job, port.name, 0), incoming.head, waits=True)
+        decided = partial(self._alike.decided, record, target, begun, resolved, young_seconds(incoming.head))
         return await self._planning.planned(incoming, target, opener, decided if resolved.lasting else None)
 
     async def _proxied_job(self, resolved: Resolved) -> JobRef:
@@ -213,37 +205,6 @@ class ControlDispatcher:
         except JobNotFound:
             await self._unheard.ask(resolved.job, resolved.agent)
             return find()
-
-    def _opener(
-        self, agent: str, binding: Binding, head: RequestHead, *, waits: bool = False
-    ) -> Callable[[bool], Awaitable[UpstreamPipe]]:
-        """How the relay gets a pipe: from the agent's newest link at that moment. `waits`: for that link, too."""
-        young = _young_seconds(head)
-        idle = KEPT_IDLE_SECONDS if young is None else young
-
-        def kept() -> UpstreamPipe | None:
-            """One that is there just now, as most requests find it: what the long way would take first."""
-            entry = self._directory.known(AgentUid(agent))
-            if entry is None or entry.link is None:
-                return None
-            return entry.link.pool.take_kept(_line(binding, entry.link), max_idle_seconds=idle)
-
-        async def take(fresh: bool) -> UpstreamPipe:
-            if not fresh and (pipe := kept()) is not None:
-                return pipe
-            patience = self._returning.patience() if waits else None
-            while True:
-                link = None
-                try:
-                    link = self._directory.connected(agent)
-                    return await link.pool.take(_line(binding, link), max_idle_seconds=-1.0 if fresh else idle)
-                except Unavailable as error:
-                    if patience is None or not self._directory.comes_back(agent, link):
-                        raise
-                    if not self._directory.has_newer(agent, link):
-                        await patience.until_news(error)
-
-        return take
 
     # --- routes ---
 
@@ -360,10 +321,10 @@ class ControlDispatcher:
     def _relay(self, relay: Relay, call: Call) -> Forward:
         target = relay.target
         if isinstance(target, AgentService):
-            opener = self._opener(target.agent, AgentBinding(0), call.head)
+            opener = self._openers.opener(target.agent, AgentBinding(0), call.head)
         else:
             assert isinstance(target, JobPort)
-            opener = self._opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head)
+            opener = self._openers.opener(target.ref.agent, JobBinding(target.ref.job, target.port, 0), call.head)
         plan = without_cookies(relay.plan, call.principal)
         head = without_credentials(call.head, call.head, call.principal.used_headers)
         resume = relay.resume
@@ -377,20 +338,6 @@ class ControlDispatcher:
             return forward_request(head, without_cookies(plan, call.principal))
 
         return Forward(self._resuming.opener(target.agent, opener, again), plan, head, follows=relay.follows)
-
-
-def _line(binding: Binding, link: AgentLink) -> bytes:
-    """What binds a pipe of that link; the number in `binding` counts for nothing."""
-    if isinstance(binding, JobBinding):
-        return job_line(binding.job, binding.port, link.hello.link)
-    return AgentBinding(link.hello.link).line()
-
-
-def _young_seconds(head: RequestHead) -> float | None:
-    """For how long a kept pipe may have been idle: what is not sent once more must not meet one that was just closed.
-    None: for as long as it is kept."""
-    repeatable = head.method in REPEATABLE and request_framing(head) is NO_BODY
-    return None if repeatable else UNREPEATABLE_IDLE_SECONDS
 
 
 def _agent_of(match: Match) -> AgentUid | None:

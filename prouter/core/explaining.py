@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.agents.would_dial import WouldDial
+from prouter.core.agents.would_dial import dry_run
 from prouter.core.jobs.service import JobsService
 from prouter.core.queue.queue import JobQueue
-from prouter.errors import InvalidRequest, NotPossible, ProuterError
+from prouter.errors import NotPossible, ProuterError
 from prouter.model.access import Principal
 from prouter.model.agents import EXPLAIN
 from prouter.model.http import RequestHead
@@ -47,17 +48,8 @@ class Explanations:
         self._rehearse = rehearse
 
     async def creation(self, request: CreateRequest, principal: Principal) -> Mapping[str, Any]:
-        with recorded(Trail.of(principal, dry=True)) as trail:
-            try:
-                trail.chosen = await self._jobs.would_create(request, principal)
-            except InvalidRequest:
-                raise
-            except WouldDial:
-                pass
-            except ProuterError as error:
-                trail.refused = refusal(error)
-            explained = trail.shown()
-            trail.close()
+        trail = Trail.of(principal, dry=True)
+        explained = await dry_run(trail, partial(self._jobs.would_create, request, principal))
         driver = await self._driver(AgentUid(trail.chosen)) if trail.chosen is not None else None
         return {**explained, "driver": driver}
 

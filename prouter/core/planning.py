@@ -7,23 +7,22 @@ Belongs here: asking those who want to see each proxied request. Does not: who m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
+from prouter.core.openers import Opener
 from prouter.core.told import Told, another
 from prouter.errors import RouteNotFound
 from prouter.http1.policy import end_to_end, reframed, without_credentials
 from prouter.model.access import Principal
 from prouter.model.http import ForwardPlan, Reply, RequestHead, ResponseHead
 from prouter.model.plugin import JobTarget
-from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
 from prouter.pluginkit.calling import Hooks
 from prouter.web.outcomes import Anew, AnswerChange, Forward, Incoming, Lasting
 
 SEES, CHANGES = "prouter_proxy_request", "prouter_proxy_response"
 """The hooks that see each request, and each answer."""
-Opener = Callable[[bool], Awaitable[UpstreamPipe]]
 Decided = Callable[[ForwardPlan, Anew | None], Lasting | None]
 """What of it holds for the next ones, with the plan and with what is asked about each of them."""
 

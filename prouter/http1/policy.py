@@ -79,38 +79,31 @@ def _gone_of_answers(said: tuple[str, ...]) -> frozenset[str]:
 def end_to_end(head: RequestHead) -> RequestHead:
     """As hooks see it: what Connection names is gone, and is not named any more. Else a client could have taken off
     what a hook sets, the name of its user for instance."""
-    if head.get("connection") is None:
-        return head
-    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED - REQUEST_FRAMING - HOP_BY_HOP - {"close"}
+    kept = _unnominated(head.headers, head.all("connection"), REQUEST_FRAMING)
+    return head if kept is None else dataclasses.replace(head, headers=kept)
+
+
+def answer_end_to_end(head: ResponseHead) -> ResponseHead:
+    """The same of an answer: else a job could take off what a hook adds."""
+    kept = _unnominated(head.headers, head.all("connection"), ANSWER_FRAMING)
+    return head if kept is None else dataclasses.replace(head, headers=kept)
+
+
+def _unnominated(headers: Headers, connection: list[str], framing: frozenset[str]) -> Headers | None:
+    """Without what the values of Connection name, in the form with underscores, too; None where that is nothing."""
+    nominated = frozenset(names_in(connection))
+    nominated = nominated and nominated - NEVER_NOMINATED - framing - HOP_BY_HOP - {"close"}
     if not nominated:
-        return head
+        return None
     kept = []
-    for name, value in head.headers:
+    for name, value in headers:
         lower = name.lower()
         if lower == "connection":
             value = ", ".join(token for token in names_in([value]) if token not in nominated)
         named = lower in nominated or lower.replace("_", "-") in nominated
         if not (named or (lower == "connection" and not value)):
             kept.append((name, value))
-    return dataclasses.replace(head, headers=tuple(kept))
-
-
-def answer_end_to_end(head: ResponseHead) -> ResponseHead:
-    """As hooks see an answer, and for the same reason: else a job could take off what a hook adds, by its name in
-    Connection."""
-    if head.get("connection") is None:
-        return head
-    nominated = frozenset(names_in(head.all("connection"))) - NEVER_NOMINATED - ANSWER_FRAMING - HOP_BY_HOP - {"close"}
-    if not nominated:
-        return head
-    kept = []
-    for name, value in head.headers:
-        lower = name.lower()
-        if lower == "connection":
-            value = ", ".join(token for token in names_in([value]) if token not in nominated)
-        if not (lower in nominated or (lower == "connection" and not value)):
-            kept.append((name, value))
-    return dataclasses.replace(head, headers=tuple(kept))
+    return tuple(kept)
 
 
 def without_credentials(head: RequestHead, client: RequestHead, names: Collection[str]) -> RequestHead:

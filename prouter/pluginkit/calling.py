@@ -64,8 +64,7 @@ class Hooks:
 
     def implemented(self, hook: str) -> bool:
         """Whether anybody implements it."""
-        found = self._cache.get(hook) if self._generation == self._host.generation else None
-        return bool(self._implementations(hook) if found is None else found)
+        return bool(self._implementations(hook))
 
     def plugins(self, hook: str) -> list[str]:
         """Who implements it, in the order in which they are asked."""

@@ -67,9 +67,8 @@ class Observer:
         return True
 
     async def work(self) -> None:
-        rests = (
-            self._news[0][0].hook != EXCEPTION
-        )  # a task that one of these began tells nobody of what goes wrong in it
+        # a task that one of these began tells nobody of what goes wrong in it, and so does not stay for others
+        rests = self._news[0][0].hook != EXCEPTION
         try:
             while self._news:
                 await self._tell_waiting()
@@ -114,6 +113,7 @@ class Observer:
     async def _tell_missed(self) -> None:
         """The oldest were dropped: that comes before what is left."""
         count, self._dropped = self._dropped, 0
+        context.stay_about("", "")
         log.warning("plugin %s missed %d of its news", self._plugin, count)
         if self._missed is not None:
             await self._tell(self._missed, {"count": count})

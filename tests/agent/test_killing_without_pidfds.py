@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ import pytest
 from prouter.agent.guard.held import trees
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guardians are Linux's")
-
-
-@pytest.fixture
-def sleeping() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) as process:
-        yield process
-        process.kill()
 
 
 def refused(number: int) -> Any:

@@ -17,13 +17,6 @@ from prouter.agent.guard.held import trees
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guardians are Linux's")
 
 
-@pytest.fixture
-def sleeping() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) as process:
-        yield process
-        process.kill()
-
-
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """For this process."""

@@ -146,15 +146,13 @@ def silent_disk(place: Path) -> Iterator[None]:
     """One that nobody answers for: whoever only looks at it waits until this is over. Needs /dev/fuse (fuse(4))."""
     sweep()
     place.mkdir()
-    with open("/dev/fuse", "r+b", buffering=0) as nobody:
+    with contextlib.ExitStack() as mounted, open("/dev/fuse", "r+b", buffering=0) as nobody:
         options = f"fd={nobody.fileno()},rootmode=40000,user_id=0,group_id=0".encode()
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(f"prt-{os.getpid()}-disk".encode(), os.fsencode(place), b"fuse", 0, options) != 0:
             raise OSError(ctypes.get_errno(), "a disk that does not answer can not be mounted", str(place))
-        try:
-            yield
-        finally:
-            _run("umount", "--lazy", place)
+        mounted.callback(_run, "umount", "--lazy", place)  # behind the close, which lets everybody go on who waits
+        yield
 
 
 @contextlib.contextmanager

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from prouter.core.agents.directory import AgentDirectory
-from prouter.core.agents.would_dial import WouldDial, only_linked
+from prouter.core.agents.would_dial import WouldDial, dry_run, only_linked
 from prouter.core.queue.again import passes
 from prouter.core.queue.holds import Holds, View
 from prouter.core.queue.line import Line, Place
@@ -25,7 +26,6 @@ from prouter.model.access import Principal
 from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef
-from prouter.model.telling import refusal
 from prouter.model.trail import Trail, current, recorded
 from prouter.pluginkit import context
 
@@ -118,17 +118,8 @@ class Looking:
             agent = other.agent or (other.home if other.order < place.order else None)
             if agent is not None:
                 look.holds.add(agent, other.request.resources)
-        with recorded(place.trail(0)) as trail:
-            trail.dry = True
-            try:
-                trail.chosen = await self._choose(place, look, look.holds.beside, self._turned_down(place))
-            except WouldDial:
-                pass
-            except ProuterError as error:
-                trail.refused = refusal(error)
-            explained = trail.shown()
-            trail.close()
-        return explained
+        choose = partial(self._choose, place, look, look.holds.beside, self._turned_down(place))
+        return await dry_run(place.trail(0), choose)
 
     async def _place(self, place: Place, look: _Look) -> None:
         resources = place.request.resources
