@@ -36,7 +36,7 @@ request; none of these deadlines is so exact."""
 QUEUE_SECONDS = 0.005
 """Between two looks into the kernel's queue, once we want to end."""
 TURNS = 4
-"""Of the loop, until what the last of a queue sent has been read."""
+"""Of the loop, until the last that was taken is known to us, and what it sent has been read."""
 LAST_SECONDS = 0.5
 """At the very end: for clients to take their last answer, and again for work that was cancelled."""
 
@@ -106,12 +106,12 @@ class Acceptor:
         self.wind_down()
         leaving = self._leaving = Leaving(each for each in self._there() if each.drain())
         if not in_sight:
-            self._shut()
+            await self._shut()
         if not await leaving.all_over(deadline_seconds, min(tunnel_seconds, deadline_seconds)):
             log.warning("%s: %d connections are cut at the deadline", self.name, len(leaving.begun))
             for connection in leaving.begun:
                 connection.abort()
-        self._shut()
+        await self._shut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self._empty.wait()
@@ -126,8 +126,14 @@ class Acceptor:
     def _there(self) -> list[Connected]:
         return [*self._connections, *self._turned_away]
 
-    def _shut(self) -> None:
+    async def _shut(self) -> None:
         """Nobody comes any more, and who has nothing to get goes."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners():
+            with contextlib.suppress(NotImplementedError):  # loops that know no readers take nobody behind our back
+                loop.remove_reader(listener)
+        for _ in range(TURNS):  # whom asyncio took just before it tells us of later, or never once its server is closed
+            await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
         for connection in self._there():

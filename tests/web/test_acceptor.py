@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -90,6 +91,19 @@ async def test_at_its_end_idle_connections_close_and_busy_ones_get_their_answer(
     assert answer.endswith(b"/wait")
     assert b"Connection: close\r\n" in answer
     await draining
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_was_taken_just_before_the_end_is_closed_too(endpoint: Endpoint, turns: int) -> None:
+    """Between the moment that a connection is taken and the one in which it is known are some turns of the loop."""
+    with socket.socket() as client:
+        client.connect(endpoint.address)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await endpoint.acceptor.drain(10)
+        client.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(client.recv, 1) == b""
 
 
 async def test_what_is_busy_at_the_deadline_is_cut(endpoint: Endpoint) -> None:
