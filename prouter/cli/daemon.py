@@ -136,6 +136,7 @@ def _signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], None]) -> 
         with contextlib.suppress(NotImplementedError):
             for number in numbers:
                 loop.remove_signal_handler(number)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ended well, and ends in a moment: its status says so
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from listening import listening_addresses
 
 from prouter.client import Client
-from prouter.testing import Daemon, Fleet
+from prouter.testing import Daemon, Fleet, eventually
 
 ENDED_WITHIN = 10.0
 """Twice what is promised: the machine may be busy."""
@@ -78,6 +78,25 @@ async def test_a_graceful_end_has_status_0(fleet: Fleet, kind: str, how: str) ->
         daemon.signal(getattr(signal, how))
     assert daemon.ended(ENDED_WITHIN) == 0
     assert time.monotonic() - begun < ENDED_WITHIN
+
+
+@pytest.mark.parametrize("kind", ["router", "agent"])
+async def test_one_that_has_ended_and_is_told_to_end_has_status_0_too(kind: str, tmp_path: Path) -> None:
+    """As when a service manager ends an agent that ends by itself, because its router did."""
+    told_at_its_exit = (
+        "import atexit, os, signal, sys; atexit.register(os.kill, os.getpid(), signal.SIGTERM);"
+        "from prouter.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    ready = tmp_path / "ready.json"
+    command = [sys.executable, "-c", told_at_its_exit, kind, "--ready-file", str(ready)]
+    environ = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as daemon:
+        try:
+            await eventually(ready.exists)
+            daemon.terminate()
+            assert daemon.wait(ENDED_WITHIN) == 0
+        finally:
+            daemon.kill()
 
 
 async def test_an_open_wait_ends_at_once_when_the_router_does(fleet: Fleet) -> None:
