@@ -46,10 +46,20 @@ UNITS = {
 SHORT = ("first byte", "first byte, direct", "start alone", "jobs", "file down", "file up", "idle router", "idle agent")
 
 
+def short(measured: Measured) -> str:
+    """For the README."""
+    about = measured.about
+    when = f"{about['at'][:10]}, prouter {about['versions']['prouter']}, {about['cpus']} CPUs, {_rounds(measured)}"
+    return "\n\n".join((table(measured, SHORT), f"{when}; CPU is that of router and agent."))
+
+
+def _rounds(measured: Measured) -> str:
+    return f"medians of {len({row['round'] for row in measured.rows})} rounds in one run"
+
+
 def whole(measured: Measured) -> str:
     """For the page about performance."""
-    rounds = len({row["round"] for row in measured.rows})
-    text = f"{machine.told(measured.about)} Medians of {rounds} rounds in one run; CPU is that of router and agent."
+    text = f"{machine.told(measured.about)} {_rounds(measured).capitalize()}; CPU is that of router and agent."
     errors = sum(measured.values("errors"))
     return "\n\n".join((text, table(measured, tuple(WHATS)), f"{errors:g} requests failed."))
 
@@ -66,5 +76,5 @@ def table(measured: Measured, whats: tuple[str, ...]) -> str:
 
 def publish(measured: Measured) -> None:
     """Into README and docs/performance.md."""
-    pages.fill(pages.README, MARK, table(measured, SHORT))
+    pages.fill(pages.README, MARK, short(measured))
     pages.fill(pages.PERFORMANCE, MARK, whole(measured))

@@ -150,6 +150,6 @@ def test_the_pages_say_what_the_rows_in_the_repository_say() -> None:
     assert pages.between(readme, telling.MARK) == telling.short(proxies)
     assert pages.between(performance, telling.MARK) == telling.whole(proxies)
     assert pages.between(performance, telling.SLOWER_MARK) == telling.slower(proxies)
-    assert pages.between(readme, basics.MARK) == basics.table(figures, basics.SHORT)
+    assert pages.between(readme, basics.MARK) == basics.short(figures)
     assert pages.between(performance, basics.MARK) == basics.whole(figures)
     assert telling.IMAGE.read_text("utf-8") == chart(proxies)
