@@ -82,9 +82,13 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def running(
-    place: Path, settings: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    place: Path,
+    settings: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    agent_settings: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Pair]:
-    """Both with everything that ships, as it is without configuration; `settings` are further ones of the router."""
+    """Both with everything that ships, as it is without configuration; `settings` are further ones of the router,
+    `agent_settings` of the agent."""
     token, environ = secrets.token_hex(16), environ or {}
     words = flags({"state.directory": str(place / "state")} | dict(settings or {}))
     with contextlib.ExitStack() as stack:
@@ -93,7 +97,8 @@ async def running(
         stack.callback(router.stop)
         where = await router.where()
         server = f"{where['server']['host']}:{where['server']['port']}"
-        words = flags({"jobs.root": str(place / "jobs"), "client.enabled": True, "client.address": server})
+        own = {"jobs.root": str(place / "jobs"), "client.enabled": True, "client.address": server}
+        words = flags(own | dict(agent_settings or {}))
         agent = Daemon(["agent", *words], place / "agent", {**environ, "PAGENT_CLIENT__TOKEN": token})
         stack.callback(agent.stop)
         uid = (await agent.where())["uid"]

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine
 from benchmarks.costs import family
@@ -229,7 +230,9 @@ async def chp(place: Path, hops: int) -> AsyncIterator[System]:
 
 
 @contextlib.asynccontextmanager
-async def prouter(place: Path, loop: str, more: str = "", plugin: str = "") -> AsyncIterator[System]:
+async def prouter(
+    place: Path, loop: str, more: str = "", plugin: str = "", agent_settings: Mapping[str, Any] | None = None
+) -> AsyncIterator[System]:
     """A router and an agent with all that ships, a job that is the upstream: two hops.
 
     `more` is said behind its name, `plugin` is the text of a further plugin of the router.
@@ -242,7 +245,7 @@ async def prouter(place: Path, loop: str, more: str = "", plugin: str = "") -> A
     if plugin:
         (own / "one_more.py").write_text(plugin.replace("PLACE", str(own)))
         settings["plugins.load"] = [str(own / "one_more.py")]
-    async with running(own, settings, environ) as pair:
+    async with running(own, settings, environ, agent_settings) as pair:
         job = await pair.client.create({"type": "uid", "uid": pair.uid}, "upstream")
         await job.start([sys.executable, str(UPSTREAM)], port={"mode": "assign"})
         host, port = pair.control["host"], int(pair.control["port"])
@@ -256,6 +259,13 @@ from prouter import hookimpl
 
 @hookimpl
 def prouter_proxy_request(head, target):
+    return None
+"""
+ANSWER_HOOK = """
+from prouter import hookimpl
+
+@hookimpl
+def prouter_proxy_response(answer, target):
     return None
 """
 ACCESS_LOG = """
@@ -274,6 +284,15 @@ from prouter import hookimpl
 def prouter_audit(event):
     return None
 """
+ACTIVITY = """
+from prouter import hookimpl
+
+@hookimpl
+def prouter_proxy_activity(agent, record, activity):
+    return None
+"""
+IDLE_CULLING = {"jobs.idle_timeout": 24 * 3600}
+"""The agent looks at its jobs' activity every few seconds; longer than a run, so that no job is stopped in it."""
 Maker = Callable[[Path], contextlib.AbstractAsyncContextManager[System]]
 SYSTEMS: dict[str, Maker] = {
     "direct": direct,
@@ -288,7 +307,9 @@ SYSTEMS: dict[str, Maker] = {
 """Under all loads."""
 USED: dict[str, Maker] = {
     "prouter (uvloop), request hook": lambda place: prouter(place, "uvloop", ", request hook", REQUEST_HOOK),
+    "prouter (uvloop), answer hook": lambda place: prouter(place, "uvloop", ", answer hook", ANSWER_HOOK),
     "prouter (uvloop), access log": lambda place: prouter(place, "uvloop", ", access log", ACCESS_LOG),
     "prouter (uvloop), audit hook": lambda place: prouter(place, "uvloop", ", audit hook", AUDIT),
+    "prouter (uvloop), activity": lambda place: prouter(place, "uvloop", ", activity", ACTIVITY, IDLE_CULLING),
 }
 """Under one load: what it costs when somebody uses it. Beside an audit hook each request is decided anew."""

@@ -126,3 +126,11 @@ def test_every_load_of_the_goals_and_every_system_is_in_the_whole_run() -> None:
     assert {goal.load for goal in GOALS} <= set(TOLD) <= set(LOADS)
     assert {goal.system for goal in GOALS} | {goal.against for goal in GOALS if goal.against} <= set(SYSTEMS)
     assert all(name.startswith(OURS) for name in USED)
+
+
+def test_what_is_paid_for_when_it_is_used_is_in_the_whole_run() -> None:
+    """The command with nothing said, as `make bench` is."""
+    options = argparse.Namespace(loads=list(LOADS))
+    found = set(pairs(options, [*SYSTEMS, *USED], 0))
+    used = ("request hook", "answer hook", "access log", "audit hook", "activity")
+    assert found >= {("get32", f"{OURS}, {what}") for what in used} | {("scraped", OURS)}

@@ -93,7 +93,9 @@ def test_errors_are_in_both_pages() -> None:
 
 
 def test_the_price_of_what_is_used_is_beside_that_of_nobody_using_it() -> None:
-    assert f"| {OURS}, access log | 80 | 1,000 | 2.00 |" in telling.whole(measured())
+    whole = telling.whole(measured())
+    assert f"| {OURS}, access log | 80 | 1,000 | 2.00 |" in whole
+    assert "activity" not in whole, "what older rows have not is no row"
 
 
 def test_the_machine_and_the_versions_are_said() -> None:
