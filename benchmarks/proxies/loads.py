@@ -190,8 +190,9 @@ async def up(system: System, length: Length) -> Figures:
 
 
 async def beside(system: System, length: Length) -> Figures:
-    """GETs while a bulk download goes on; no CPU each, since it is that of both. What the download got is told."""
-    url = f"http://{system.host}:{system.port}{system.prefix}/bulk/{1024 * GIB}"
+    """GETs while a bulk download from another server goes on; no CPU each, since it is that of both. What the download
+    got is told."""
+    url = f"{system.bulk}/bulk/{1024 * GIB}"
     words = [needed("curl"), "-sS", "-f", "-o", os.devnull, url]
     download = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
     try:

@@ -1,4 +1,8 @@
-"""What is compared: each system in front of one upstream server, ready to take load, with the pids that it costs."""
+"""What is compared: each system, ready to take load, with the pids that it costs.
+
+Behind each is the one upstream server that requests go to, and another one of the same kind for a bulk that
+goes beside requests: from one server of one thread they would wait for each other there, and not in the proxy.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from benchmarks import machine
 from benchmarks.costs import family
-from benchmarks.daemons import jobs_aside, running
+from benchmarks.daemons import Pair, jobs_aside, running
 
 UPSTREAM = Path(__file__).resolve().parent / "upstream.py"
 START_SECONDS = 30.0
+BULK = "/beside"
+"""What a path begins with that goes to the server for a bulk."""
 CHP_PACKAGE = "configurable-http-proxy@5.3.0"
 
 
@@ -38,6 +46,8 @@ class System:
     """The path behind which the upstream is, without a slash at its end."""
     pids: Sequence[int]
     """Of the proxy alone; empty for none."""
+    bulk: str = ""
+    """URL behind which the server for a bulk beside requests is, without a slash at its end; empty for none."""
 
 
 class Missing(Exception):
@@ -99,9 +109,21 @@ async def upstream(place: Path) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
+async def upstreams(place: Path) -> AsyncIterator[tuple[int, int]]:
+    """The ports of the one for requests and the one for a bulk."""
+    async with upstream(place) as port, upstream(place) as bulk:
+        yield port, bulk
+
+
+def beside(port: int) -> str:
+    """The URL of a proxy's path for a bulk."""
+    return f"http://127.0.0.1:{port}{BULK}"
+
+
+@contextlib.asynccontextmanager
 async def direct(place: Path) -> AsyncIterator[System]:
-    async with upstream(place) as port:
-        yield System("direct", "127.0.0.1", port, "", ())
+    async with upstreams(place) as (port, bulk):
+        yield System("direct", "127.0.0.1", port, "", (), beside(bulk))
 
 
 NGINX = """
@@ -119,20 +141,20 @@ http {{
   fastcgi_temp_path {place}/f-{port}; uwsgi_temp_path {place}/u-{port}; scgi_temp_path {place}/s-{port};
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   upstream up {{ server 127.0.0.1:{to}; keepalive 512; keepalive_requests 100000000; keepalive_timeout 1h; }}
+  upstream bulk {{ server 127.0.0.1:{bulk}; keepalive 512; keepalive_requests 100000000; keepalive_timeout 1h; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     keepalive_requests 100000000;
     keepalive_timeout 1h;
-    location / {{
-      proxy_pass http://up;
-      proxy_http_version 1.1;
-      proxy_request_buffering off;
-      proxy_max_temp_file_size 0;
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-    }}
+    proxy_http_version 1.1;
+    proxy_request_buffering off;
+    proxy_max_temp_file_size 0;
+    proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $connection_upgrade;
+    location / {{ proxy_pass http://up; }}
+    location {path}/ {{ proxy_pass http://bulk; }}
   }}
 }}
 """
@@ -142,17 +164,17 @@ http {{
 async def nginx(place: Path, hops: int) -> AsyncIterator[System]:
     program = needed("nginx")
     async with contextlib.AsyncExitStack() as stack:
-        to = await stack.enter_async_context(upstream(place))
+        to, bulk = await stack.enter_async_context(upstreams(place))
         pids = []
         for _ in range(hops):
             port = free_port()
             file = place / f"nginx-{port}.conf"
             user = "user root;" if hasattr(os, "getuid") and os.getuid() == 0 else ""
-            file.write_text(NGINX.format(place=place, port=port, to=to, user=user))
+            file.write_text(NGINX.format(place=place, port=port, to=to, bulk=bulk, path=BULK, user=user))
             pids.append(stack.enter_context(process([program, "-c", str(file)], place)).pid)
             await listening(port)
-            to = port
-        yield System(f"nginx x{hops}", "127.0.0.1", to, "", sorted(family(pids)))
+            to = bulk = port
+        yield System(f"nginx x{hops}", "127.0.0.1", to, "", sorted(family(pids)), beside(to))
 
 
 HAPROXY = """
@@ -168,10 +190,14 @@ defaults
   option forwardfor
 frontend in
   bind 127.0.0.1:{port}
+  use_backend bulk if {{ path_beg {path}/ }}
   default_backend up
 backend up
   http-reuse always
   server one 127.0.0.1:{to}
+backend bulk
+  http-reuse always
+  server one 127.0.0.1:{bulk}
 """
 
 
@@ -179,16 +205,16 @@ backend up
 async def haproxy(place: Path, hops: int) -> AsyncIterator[System]:
     program = needed("haproxy")
     async with contextlib.AsyncExitStack() as stack:
-        to = await stack.enter_async_context(upstream(place))
+        to, bulk = await stack.enter_async_context(upstreams(place))
         pids = []
         for _ in range(hops):
             port = free_port()
             file = place / f"haproxy-{port}.cfg"
-            file.write_text(HAPROXY.format(port=port, to=to))
+            file.write_text(HAPROXY.format(port=port, to=to, bulk=bulk, path=BULK))
             pids.append(stack.enter_context(process([program, "-f", str(file)], place)).pid)
             await listening(port)
-            to = port
-        yield System(f"haproxy x{hops}", "127.0.0.1", to, "", sorted(family(pids)))
+            to = bulk = port
+        yield System(f"haproxy x{hops}", "127.0.0.1", to, "", sorted(family(pids)), beside(to))
 
 
 def chp_program() -> str:
@@ -212,28 +238,38 @@ def chp_version() -> str:
         return "not there"
 
 
+async def chp_route(api: int, token: str, bulk: int) -> None:
+    """Paths of the bulk go there, as they are."""
+    url, target = f"http://127.0.0.1:{api}/api/routes{BULK}", {"target": f"http://127.0.0.1:{bulk}"}
+    async with aiohttp.ClientSession(headers={"Authorization": f"token {token}"}, raise_for_status=True) as session:
+        await (await session.post(url, json=target)).read()
+
+
 @contextlib.asynccontextmanager
 async def chp(place: Path, hops: int) -> AsyncIterator[System]:
     program = chp_program()
     async with contextlib.AsyncExitStack() as stack:
-        to = await stack.enter_async_context(upstream(place))
+        to, bulk = await stack.enter_async_context(upstreams(place))
         pids = []
         for _ in range(hops):
             port, api = free_port(), free_port()
             words = [program, "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(api)]
             words += ["--default-target", f"http://127.0.0.1:{to}", "--log-level", "warn"]
-            environ = {"CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16), "NODE_ENV": "production"}
+            token = secrets.token_hex(16)
+            environ = {"CONFIGPROXY_AUTH_TOKEN": token, "NODE_ENV": "production"}
             pids.append(stack.enter_context(process(words, place, environ)).pid)
             await listening(port)
-            to = port
-        yield System(f"configurable-http-proxy x{hops}", "127.0.0.1", to, "", sorted(family(pids)))
+            await listening(api)
+            await chp_route(api, token, bulk)
+            to = bulk = port
+        yield System(f"configurable-http-proxy x{hops}", "127.0.0.1", to, "", sorted(family(pids)), beside(to))
 
 
 @contextlib.asynccontextmanager
 async def prouter(
     place: Path, loop: str, more: str = "", plugin: str = "", agent_settings: Mapping[str, Any] | None = None
 ) -> AsyncIterator[System]:
-    """A router and an agent with all that ships, a job that is the upstream: two hops.
+    """A router and an agent with all that ships, a job that is the upstream: two hops. The bulk's is another job.
 
     `more` is said behind its name, `plugin` is the text of a further plugin of the router.
     """
@@ -246,12 +282,18 @@ async def prouter(
         (own / "one_more.py").write_text(plugin.replace("PLACE", str(own)))
         settings["plugins.load"] = [str(own / "one_more.py")]
     async with running(own, settings, environ, agent_settings) as pair:
-        job = await pair.client.create({"type": "uid", "uid": pair.uid}, "upstream")
-        await job.start([sys.executable, str(UPSTREAM)], port={"mode": "assign"})
-        host, port = pair.control["host"], int(pair.control["port"])
-        path = job.url("").removeprefix(pair.control["url"]).rstrip("/")
+        path = (await upstream_job(pair)).removeprefix(pair.control["url"])
+        # before the other job is there: its guardian is none of what one job costs, and no byte goes through one
         pids = sorted({pair.router.pid, *jobs_aside(pair.agent, str(UPSTREAM))})
-        yield System(f"prouter ({loop}){more}", host, port, path, pids)
+        bulk = f"{await upstream_job(pair)}{BULK}"
+        yield System(f"prouter ({loop}){more}", pair.control["host"], int(pair.control["port"]), path, pids, bulk)
+
+
+async def upstream_job(pair: Pair) -> str:
+    """The URL of a further job that is the upstream, without a slash at its end."""
+    job = await pair.client.create({"type": "uid", "uid": pair.uid}, "upstream")
+    await job.start([sys.executable, str(UPSTREAM)], port={"mode": "assign"})
+    return job.url("").rstrip("/")
 
 
 REQUEST_HOOK = """
