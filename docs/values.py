@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from prouter import errors
+from prouter.model import plugin, services
 from prouter.testing.contracts import samples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,7 @@ class Found:
     """A name of the model, as its module defines it."""
 
     module: str
+    """From where plugins import it: the door whose `__all__` names it, else where it is defined."""
     node: ast.stmt
 
 
@@ -51,7 +53,7 @@ def values_page(intro: str, sides: tuple[tuple[str, ModuleType], ...]) -> str:
         places.setdefault(known[name].module, []).append(name)
     for module, names in sorted(places.items()):
         parts.append(f"## {module}\n")
-        parts += [value_text(name, known[name]) for name in sorted(names, key=lambda name: line_of(known[name]))]
+        parts += [value_text(name, known[name]) for name in sorted(names, key=list(known).index)]
     parts.append(errors_text())
     parts.append(kit_text())
     return "\n".join(parts)
@@ -69,11 +71,12 @@ def links(spec: Any) -> str:
 def definitions() -> Mapping[str, Found]:
     """Public classes, aliases and helpers of prouter.model by name."""
     found: dict[str, Found] = {}
+    doors = {name: door.__name__ for door in (plugin, services) for name in door.__all__}
     for file in sorted((ROOT / "prouter" / "model").glob("*.py")):
         for node in ast.parse(file.read_text("utf-8")).body:
             name = name_of(node)
             if name and not name.startswith("_") and (not isinstance(node, Definition) or name in HELPERS):
-                found[name] = Found(f"prouter.model.{file.stem}", node)
+                found[name] = Found(doors.get(name, f"prouter.model.{file.stem}"), node)
     return found
 
 
@@ -84,10 +87,6 @@ def name_of(node: ast.stmt) -> str:
         name = node.targets[0].id
         return name if not name.isupper() and len(name) > 1 else ""
     return ""
-
-
-def line_of(found: Found) -> int:
-    return found.node.lineno
 
 
 def in_signatures(specs: ModuleType) -> Iterator[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from prouter.hookspecs import hookspec
 from prouter.model.access import Refusal
 from prouter.model.agents import MachineFacts
+from prouter.model.drivers import Driver
 from prouter.model.jobs import JobRecord, StartRequest
+from prouter.model.methods import RpcMethod
 from prouter.model.output import OutputStream
-from prouter.model.plugin import ConfigSection, Driver, Kind, Route, RpcMethod
+from prouter.model.plugin import ConfigSection, Kind, Route
 from prouter.model.services import AgentHost
 from prouter.model.writes import FileWrite
 

@@ -46,7 +46,7 @@ from prouter.agent.targets import PipeTargets
 from prouter.errors import ConfigError
 from prouter.model.ids import AgentUid
 from prouter.model.jobs import JobRecord, StartRequest
-from prouter.model.plugin import OWN_METHODS, RpcMethod
+from prouter.model.methods import OWN_METHODS, RpcMethod
 from prouter.model.services import AgentHost
 from prouter.pipe.agent_end import PipeTimes
 from prouter.pluginkit.calling import Hooks

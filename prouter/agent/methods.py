@@ -25,7 +25,7 @@ from prouter.model.activity import Activity
 from prouter.model.agents import ACTIVITY, DRAIN, LOOP, REMOVED, Drain, LoopDelay
 from prouter.model.ids import JobUid, uid_digest
 from prouter.model.jobs import JobRecord, StartRequest, check_labels
-from prouter.model.plugin import RpcMethod
+from prouter.model.methods import RpcMethod
 from prouter.model.resources import parse as parse_resources
 from prouter.model.traffic import BUCKETS, LoopCount
 from prouter.rpc.calls import CallContext

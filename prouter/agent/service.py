@@ -13,11 +13,11 @@ from prouter.errors import InvalidRequest, JobNotFound, ProuterError, RouteNotFo
 from prouter.http1.request import HeadLimits
 from prouter.model import query
 from prouter.model.access import Peer
+from prouter.model.agent_services import AgentJobs
 from prouter.model.http import RequestHead
 from prouter.model.ids import AgentUid, JobUid, new_uid
 from prouter.model.jobs import JobRef
 from prouter.model.plugin import Call
-from prouter.model.services import AgentJobs
 from prouter.pluginkit import context
 from prouter.web.problem import problem
 from prouter.web.routes import RouteTable

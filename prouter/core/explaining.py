@@ -34,7 +34,7 @@ Rehearsal = Callable[[Incoming, Principal], Awaitable[None]]
 
 
 class Explanations:
-    """Implements model.services.Explanations."""
+    """Implements model.router_services.Explanations."""
 
     def __init__(self, hooks: Hooks, directory: AgentDirectory, jobs: JobsService, queue: JobQueue) -> None:
         self._hooks = hooks

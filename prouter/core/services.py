@@ -29,7 +29,7 @@ from prouter.web.routes import RouteTable
 
 
 class AgentsService:
-    """Implements model.services.Agents."""
+    """Implements model.router_services.Agents."""
 
     def __init__(self, directory: AgentDirectory, dialer: Dialer) -> None:
         self._directory = directory
@@ -98,7 +98,7 @@ class AgentsService:
 
 
 class Description:
-    """Implements model.services.RouterDescription; holds the one switch that ends the router."""
+    """Implements model.router_services.RouterDescription; holds the one switch that ends the router."""
 
     def __init__(self, host: PluginHost, hooks: Hooks, schema: Schema, loop: LoopCount, inside: Inside) -> None:
         self._loop = loop

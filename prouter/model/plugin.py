@@ -1,7 +1,8 @@
 """What plugins hand over: frozen registration values, no side effects.
 
 Belongs here: the values that hooks return and handlers get. Does not: the hooks (hookspecs.py, agent_hookspecs.py),
-the services that plugins call (services.py).
+the services that plugins call (services.py). The door for plugins: what those of the agent alone hand over, drivers and
+methods, can be imported here; it is at home in drivers.py and methods.py, from where prouter's own modules import it.
 """
 
 from __future__ import annotations
@@ -9,60 +10,51 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from prouter.errors import InvalidRequest
 from prouter.model.access import ANONYMOUS, Peer, Principal
+from prouter.model.drivers import Driver, LaunchRequest, Running
 from prouter.model.http import ForwardPlan, Reply, RequestHead
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import JobRef, Port
-from prouter.model.process import Command, Exit
+from prouter.model.methods import RpcHandler, RpcKind, RpcMethod, RpcStream
 from prouter.model.queue import QueuedJob
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = [
+    "MAX_KEY_CHARACTERS",
+    "MAX_POINTS",
+    "AgentService",
+    "Call",
+    "Candidate",
+    "ConfigSection",
+    "Driver",
+    "Handler",
+    "HealthCheck",
+    "JobPort",
+    "JobTarget",
+    "Kind",
+    "LaunchRequest",
+    "Relay",
+    "RelayChoice",
+    "Resolved",
+    "Route",
+    "RpcHandler",
+    "RpcKind",
+    "RpcMethod",
+    "RpcStream",
+    "Running",
+    "Score",
+    "Selector",
+    "idempotency_key",
+    "relay_to_agent",
+]
 
 MAX_KEY_CHARACTERS = 255
 """Of an Idempotency-Key; what Stripe takes."""
-
-API_VERSION = 1
-"""Version of the plugin API. A plugin may name the one it targets in `prouter_api_version` (an int, on its class).
-
-What is added keeps the number: a hook, an argument of one, a field with a default in a value, a method of a service, a
-member of an enumeration, a method of what plugins hand over (marked `added`). What a plugin written before could
-stumble over makes a new number: a hook, argument, field or method that goes or is renamed, a kind or meaning that
-changes, a value that is asked for where None was fine. prouter takes plugins of every version from OLDEST_API_VERSION
-to this one, and those that name none; one that names a later version wants something that is not there, and is left
-out. Deadlines are no part of it.
-"""
-OLDEST_API_VERSION = 1
-"""Of those that still work here. It grows only with a release that says so in its changelog."""
-
-
-def added(method: F) -> F:
-    """Mark a method of a Protocol that plugins implement as newer than others of them: one may be without it."""
-    method.prouter_added = True  # type: ignore[attr-defined]
-    return method
-
-
-def api_misfit(wanted: object) -> str:
-    """Why a plugin that targets this version can not be used; empty when it can."""
-    if isinstance(wanted, bool) or not isinstance(wanted, int):
-        return f"prouter_api_version is {wanted!r}, and has to be an int"
-    if wanted > API_VERSION:
-        return f"it targets version {wanted} of the plugin API, this is {API_VERSION}; a newer prouter has it"
-    if wanted < OLDEST_API_VERSION:
-        return (
-            f"it targets version {wanted} of the plugin API, the oldest that works here is {OLDEST_API_VERSION}; "
-            "install a newer version of it"
-        )
-    return ""
-
-
-OWN_METHODS = ("prouter_", "pipe_", "job_")
-"""How the names of what an agent itself offers over its links begin; plugins' methods have others."""
 
 
 class Kind(StrEnum):
@@ -331,112 +323,6 @@ class Selector(Protocol):
         """One of the candidates, or an agent that the plugin had connected by a service.
 
         Raises AgentNotFound when the agent that is meant is not connected, NoAgent when none can take the job.
-        """
-
-
-class RpcKind(StrEnum):
-    """Who sends a stream in a call over a link, seen from the caller, as the original's protocol names it."""
-
-    UNARY = "unary"
-    ISTREAM = "istream"
-    """The agent does: a download."""
-    OSTREAM = "ostream"
-    """The router does: an upload."""
-    BISTREAM = "bistream"
-
-
-class RpcStream(Protocol):
-    """The streams of one call of a router, as its method has them. When the router cancels, or its link ends, the
-    method is cancelled; what it sends then goes nowhere."""
-
-    @property
-    def max_bytes(self) -> int:
-        """The most that one text (as UTF-8) or one bytes of ours may have."""
-
-    async def send(self, value: Any) -> None:
-        """A value of our stream, anything but None; waits while the router does not read."""
-
-    async def receive(self) -> Any:
-        """The next value of the router's stream, None when it has ended. Trust nothing of it."""
-
-    async def close(self) -> None:
-        """Our stream is complete; the result, which ends the call, is what the method returns."""
-
-
-RpcHandler = Callable[..., Awaitable[Any]]
-"""`async def handler(stream: RpcStream, *args, **kwargs)`, with the argument names of the wire: what it returns is the
-call's result. Raises errors of prouter/errors.py; OriginalError where an original's words are expected."""
-
-
-@dataclass(frozen=True, slots=True)
-class RpcMethod:
-    """A method that routers can call over their control link."""
-
-    name: str
-    kind: RpcKind
-    handler: RpcHandler
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
-    """What a driver is to start: everything is resolved (environment whole, cwd absolute)."""
-
-    job: JobUid
-    job_directory: str
-    """Absolute; the job's own directory, 0700. The sandbox is `sandbox` in it."""
-    command: Command
-
-
-class Running(Protocol):
-    """A process tree that a driver started."""
-
-    @property
-    def pid(self) -> int: ...
-
-    async def signal(self, number: int) -> None:
-        """To the main process's group."""
-
-    async def kill(self, reason: str) -> Exit:
-        """End the whole tree; on return it is gone. `reason` is the job's reason when nothing else ended it first."""
-
-    async def wait(self) -> Exit:
-        """Until the main process is over and the rest of its tree is gone. May be awaited by several."""
-
-    async def ports(self, only: int | None = None) -> Mapping[int, Sequence[str]]:
-        """TCP ports on which processes of this tree listen (of `only` that one); empty where that can not be told.
-
-        For each the loopback addresses, 127.0.0.1 or ::1, at which a connection comes to this tree and to nobody else,
-        in the order in which they are tried; none for a port of other addresses.
-        """
-
-    async def cpu_seconds(self) -> float | None:
-        """CPU time that this tree has used, processes that are gone included; None where that can not be told."""
-
-    async def last_output(self, lines: int) -> str:
-        """The newest lines of both streams, at most 8 KiB, for messages to people."""
-
-    async def exiting(self) -> bool:
-        """Whether the main process is going down right now (so that an end of stream is a cut)."""
-
-
-class Driver(Protocol):
-    """Starts and ends process trees on the agent."""
-
-    @property
-    def name(self) -> str: ...
-
-    async def start(self, request: LaunchRequest) -> Running:
-        """Raises ProgramMissing (naming it) or StartFailed; nothing of it is left then."""
-
-    async def recover(self, job: JobUid, job_directory: str) -> Running | Exit | None:
-        """After a restart of the agent: the tree if it lives on, how it ended if that is known, else None."""
-
-    @added
-    async def destroy(self, job: JobUid, job_directory: str) -> None:
-        """A job that this driver started is deleted, or runs anew by another driver: end and remove what is left of it
-        outside of its directory.
-
-        Its process is over as far as is known; called again when a deletion was cut short.
         """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from prouter.errors import AgentAway, AgentNotFound, NoAgent, ProuterError
 from prouter.model.ids import AgentUid
 from prouter.model.plugin import Candidate
-from prouter.model.services import Agents
+from prouter.model.router_services import Agents
 from prouter.model.trail import current, tell_ranking
 
 AWAY = "it is away for the moment"

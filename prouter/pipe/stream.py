@@ -15,7 +15,7 @@ BUFFER_BYTES = 65536
 
 
 class PipeStream:
-    """Bytes both ways. Implements model.services.JobStream."""
+    """Bytes both ways. Implements model.router_services.JobStream."""
 
     def __init__(self, transport: asyncio.Transport, leftover: bytes) -> None:
         self._reader = asyncio.StreamReader(max(BUFFER_BYTES, MAX_LINE_BYTES))

@@ -13,7 +13,7 @@ from typing import Any
 
 from importlib_metadata import PackageNotFoundError, metadata
 
-from prouter.model.plugin import API_VERSION
+from prouter.model.api_version import API_VERSION
 from prouter.pluginkit.discovery import BUILT_IN
 from prouter.pluginkit.host import PluginHost
 from prouter.pluginkit.schema import Parameter, Schema, default_of

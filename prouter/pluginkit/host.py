@@ -18,7 +18,8 @@ from typing import Any
 import pluggy
 
 from prouter.errors import ConfigError, StartupError
-from prouter.model.plugin import API_VERSION, Kind, api_misfit
+from prouter.model.api_version import API_VERSION, api_misfit
+from prouter.model.plugin import Kind
 from prouter.pluginkit.discovery import Found, Switches, Unfit, unknown_names
 from prouter.pluginkit.ordering import Place, arranged, circle
 

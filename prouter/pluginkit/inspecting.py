@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from prouter.model.plugin import API_VERSION, ConfigSection, Kind, api_misfit
+from prouter.model.api_version import API_VERSION, api_misfit
+from prouter.model.plugin import ConfigSection, Kind
 from prouter.pluginkit.schema import check_schema
 
 IMPL = "prouter_impl"

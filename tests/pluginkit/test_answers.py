@@ -9,7 +9,8 @@ import pytest
 
 from prouter import agent_hookspecs, hookspecs
 from prouter.model.access import Refusal
-from prouter.model.plugin import Driver, added
+from prouter.model.api_version import added
+from prouter.model.plugin import Driver
 from prouter.pluginkit.answers import described, fits, result_of, words
 
 Uid = NewType("Uid", str)

@@ -10,7 +10,7 @@ import pytest
 
 from prouter import hookspecs
 from prouter.errors import StartupError
-from prouter.model.plugin import API_VERSION, OLDEST_API_VERSION, api_misfit
+from prouter.model.api_version import API_VERSION, OLDEST_API_VERSION, api_misfit
 from prouter.pluginkit.calling import Hooks
 from prouter.pluginkit.discovery import Switches, find
 from prouter.pluginkit.host import PluginHost

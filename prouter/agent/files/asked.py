@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from prouter.agent.files.paths import split, split_directory
 from prouter.agent.files.sandbox import Sandbox
 from prouter.errors import Forbidden
-from prouter.model.services import (
+from prouter.model.sandbox_files import (
     Condition,
     FileEntry,
     FoundEntry,
@@ -29,7 +29,7 @@ Ask = Callable[[FileWrite], Awaitable[None]]
 
 
 class AskedFiles:
-    """Implements model.services.SandboxFiles on another one, for the length of a request."""
+    """Implements model.sandbox_files.SandboxFiles on another one, for the length of a request."""
 
     def __init__(self, files: Sandbox, ask: Ask) -> None:
         self._files = files
@@ -104,7 +104,7 @@ class AskedFiles:
 
 
 class _AskedUnpacking:
-    """Implements model.services.Unpacking on another one."""
+    """Implements model.sandbox_files.Unpacking on another one."""
 
     def __init__(
         self, unpacking: Unpacking, may: Callable[[tuple[str, ...], WriteWay, int | None], Awaitable[None]]

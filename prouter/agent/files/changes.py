@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from prouter.agent.files.paths import is_temporary
 from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.errors import Conflict, InvalidRequest, TooLarge
-from prouter.model.services import FileEntry
+from prouter.model.sandbox_files import FileEntry
 
 MAX_LISTED_NAMES = 1_000_000
 """Names of one directory that are looked at for a page: a second. Only those of the page are kept."""

@@ -15,13 +15,13 @@ from pathlib import Path
 from prouter.agent.files.trees import explain
 from prouter.agent.files.upload import WRITE_BYTES, OffLoop
 from prouter.errors import Conflict, TooManyRequests
-from prouter.model.services import PartsBounds
+from prouter.model.sandbox_files import PartsBounds
 
 FOLDER = "uploads"
 
 
 class PartedFile:
-    """Implements model.services.PartedUpload. The underscored methods run in a thread, one at a time."""
+    """Implements model.sandbox_files.PartedUpload. The underscored methods run in a thread, one at a time."""
 
     def __init__(self, beside: Path, path: str, total: int, busy: set[Path], bounds: PartsBounds, off_loop: OffLoop):
         self._folder = beside / FOLDER

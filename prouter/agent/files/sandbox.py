@@ -25,7 +25,7 @@ from prouter.agent.files.unpack import StagedFiles
 from prouter.agent.files.upload import Complete, FileUpload
 from prouter.agent.files.walking import Walk
 from prouter.errors import InvalidRequest
-from prouter.model.services import (
+from prouter.model.sandbox_files import (
     Condition,
     FileEntry,
     FoundEntry,
@@ -42,7 +42,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Implements model.services.OpenedFile."""
+    """Implements model.sandbox_files.OpenedFile."""
 
     fd: int
     size: int
@@ -133,7 +133,7 @@ class SandboxOpener:
 
 
 class Sandbox:
-    """Implements model.services.SandboxFiles."""
+    """Implements model.sandbox_files.SandboxFiles."""
 
     def __init__(self, tree: Tree, beside: Path, threads: Executor, turn: Turn, busy: set[Path]) -> None:
         self._tree = tree

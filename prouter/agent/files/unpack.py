@@ -43,7 +43,8 @@ class Step:
 
 
 class StagedFiles:
-    """Implements model.services.Unpacking. `begin`, and `close`, which removes what was not placed, run in a thread."""
+    """Implements model.sandbox_files.Unpacking. `begin`, and `close`, which removes what was not placed, run in a
+    thread."""
 
     def __init__(self, tree: Tree, beside: Path, off_loop: OffLoop, in_turn: OffLoop | None = None) -> None:
         """`in_turn` is `off_loop` while nobody else changes the sandbox."""

@@ -26,7 +26,8 @@ Complete = Callable[[int], Awaitable[None]]
 
 
 class FileUpload:
-    """Implements model.services.Upload. `begin`, `clean` and the underscored methods run in a thread, one at a time.
+    """Implements model.sandbox_files.Upload. `begin`, `clean` and the underscored methods run in a thread, one at a
+    time.
 
     That holds because `off_loop` returns, also when cancelled, only after the thread is done. `begin`, `clean` and
     the step that puts the file into its place change what others see: they are called in the sandbox's turn.

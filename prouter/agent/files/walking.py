@@ -12,7 +12,7 @@ from prouter.agent.files.changes import entry_of, opened, shown_names
 from prouter.agent.files.paths import MAX_NAMES, MAX_PATH_BYTES
 from prouter.agent.files.trees import Directory, Names, Tree, explain
 from prouter.errors import TooLarge
-from prouter.model.services import FoundEntry
+from prouter.model.sandbox_files import FoundEntry
 
 STEP = 1000
 """Entries of one step, in one thread hop."""

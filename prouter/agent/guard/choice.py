@@ -8,7 +8,8 @@ from typing import Protocol
 
 from prouter.agent.guard.adoption import Survival
 from prouter.errors import ConfigError
-from prouter.model.services import Guarded, Tasks
+from prouter.model.agent_services import Guarded
+from prouter.model.services import Tasks
 
 UNHURRIED_SECONDS = 25.0
 """Who has so long for a call waits for keeper and guardian as long as their modules say; who has less, for a part."""

@@ -1,7 +1,7 @@
 """The agent's side of the keeper: starts it, asks it for guardians, starts another when it dies.
 
-Implements model.services.Guarded on Linux. A tree is held by its guardian (held/guardian.py) from the beginning. Where
-jobs survive their agent, guardians of an earlier one are found at their doors (adoption.py).
+Implements model.agent_services.Guarded on Linux. A tree is held by its guardian (held/guardian.py) from the beginning.
+Where jobs survive their agent, guardians of an earlier one are found at their doors (adoption.py).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from prouter.agent.guard.held import controllers
 from prouter.agent.guard.held.launch import DIRECTORY, PROGRAM
 from prouter.agent.guard.running import GuardedTree
 from prouter.errors import StartFailed, Unavailable
+from prouter.model.drivers import LaunchRequest, Running
 from prouter.model.ids import JobUid
-from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Exit
 from prouter.model.services import Tasks
 

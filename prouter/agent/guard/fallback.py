@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from prouter.agent.guard.failing import not_executed
 from prouter.agent.guard.plain_output import PlainOutput
 from prouter.errors import StartFailed
+from prouter.model.drivers import LaunchRequest, Running
 from prouter.model.ids import JobUid
-from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Command, Exit
 
 
 class PlainKeeper:
-    """Implements model.services.Guarded."""
+    """Implements model.agent_services.Guarded."""
 
     def __init__(self) -> None:
         self._running: set[PlainProcess] = set()

@@ -1,4 +1,4 @@
-"""A job's tree as the agent sees it: a guardian at the other end of a socket. Implements model.plugin.Running."""
+"""A job's tree as the agent sees it: a guardian at the other end of a socket. Implements model.drivers.Running."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ from prouter.agent.jobs.runs import Run
 from prouter.agent.output.limits import LineLimits
 from prouter.agent.output.lines import LineReader
 from prouter.agent.output.reader import SpoolReader
+from prouter.model.agent_services import JobOutput
+from prouter.model.drivers import Running
 from prouter.model.output import OutputPiece, OutputStream
-from prouter.model.plugin import Running
-from prouter.model.services import JobOutput
 
 if TYPE_CHECKING:
     from prouter.agent.jobs.job import Job
@@ -33,7 +33,7 @@ QUOTED_BYTES = 8192
 
 
 class ChangedOutput:
-    """Implements model.services.JobOutput on another one."""
+    """Implements model.agent_services.JobOutput on another one."""
 
     def __init__(self, job: Job, hooks: JobHooks, limits: LineLimits) -> None:
         self._job = job

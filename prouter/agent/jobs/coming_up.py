@@ -13,8 +13,8 @@ from prouter.agent.jobs.ending import exits, last_lines
 from prouter.agent.jobs.hooks import JobHooks
 from prouter.agent.jobs.ports import PortFinder
 from prouter.errors import PortNotServed, ProuterError, StartFailed
+from prouter.model.drivers import Running
 from prouter.model.jobs import JobRecord, Port, PortRequest
-from prouter.model.plugin import Running
 
 
 class Rise:

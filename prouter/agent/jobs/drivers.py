@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prouter.agent.jobs.held import HeldDriver
 from prouter.errors import ConfigError, NotPossible
-from prouter.model.plugin import Driver
+from prouter.model.drivers import Driver
 from prouter.model.services import Tasks
 
 USUAL = "process"

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from prouter.errors import InvalidRequest, ProcessExited, ProuterError
+from prouter.model.drivers import Running
 from prouter.model.ids import JobUid
 from prouter.model.jobs import Reason
-from prouter.model.plugin import Running
 from prouter.model.process import Exit
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from prouter.agent.jobs.serving import first_accepting
 from prouter.errors import InvalidRequest
+from prouter.model.drivers import Running
 from prouter.model.ids import JobUid
-from prouter.model.plugin import Running
 from prouter.pipe.steps import in_a_task
 
 LAUNCH_SECONDS = 5.0

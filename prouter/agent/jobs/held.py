@@ -16,9 +16,9 @@ from typing import Any
 
 from prouter.errors import PluginFailure, ProuterError
 from prouter.model import unexpected
+from prouter.model.drivers import Driver, LaunchRequest, Running
 from prouter.model.ids import JobUid
 from prouter.model.jobs import Reason
-from prouter.model.plugin import Driver, LaunchRequest, Running
 from prouter.model.process import Exit
 from prouter.model.services import Tasks
 

@@ -40,8 +40,8 @@ from prouter.errors import (
 )
 from prouter.model import job_machine
 from prouter.model.activity import Flows
+from prouter.model.drivers import Running
 from prouter.model.jobs import JobRecord, JobState, Reason, StartRequest
-from prouter.model.plugin import Running
 from prouter.model.process import Exit
 from prouter.pluginkit import context
 

@@ -21,8 +21,8 @@ from prouter.agent.jobs.runs import Start
 from prouter.agent.jobs.start import build_command
 from prouter.errors import InvalidRequest, StartFailed
 from prouter.model import job_machine
+from prouter.model.drivers import LaunchRequest, Running
 from prouter.model.jobs import JobState, Port, PortMode, StartRequest
-from prouter.model.plugin import LaunchRequest, Running
 from prouter.model.process import Command
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """A job's output for its readers: off the event loop, and followed until the job has ended and all was read.
 
-Implements model.services.JobOutput. How it lies on disk is in output/reader.py.
+Implements model.agent_services.JobOutput. How it lies on disk is in output/reader.py.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from prouter.agent.jobs.serving import (
     until_ready,
 )
 from prouter.errors import PortNotServed
+from prouter.model.drivers import Running
 from prouter.model.jobs import Port, PortRequest
-from prouter.model.plugin import Running
 
 SHOWN_PORTS = 10
 """In a sentence."""

@@ -21,9 +21,9 @@ from prouter.agent.jobs.feedback import PortFeedback
 from prouter.agent.jobs.port_modes import AssignedPort, DetectedPort, ReportedPort, SocketPort
 from prouter.agent.jobs.serving import LOOPBACK, Open
 from prouter.errors import InvalidRequest, Unavailable
+from prouter.model.drivers import Running
 from prouter.model.ids import JobUid
 from prouter.model.jobs import Port, PortMode, PortRequest
-from prouter.model.plugin import Running
 
 MAX_READY_TIMEOUT_SECONDS = 3600.0
 MAX_PORTS = 16

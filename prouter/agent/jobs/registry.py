@@ -34,9 +34,10 @@ from prouter.agent.jobs.surroundings import Surroundings
 from prouter.errors import Conflict, InvalidRequest, JobNotFound, ProuterError, TooManyRequests
 from prouter.model.access import Refusal
 from prouter.model.activity import Activity
+from prouter.model.agent_services import JobOutput
 from prouter.model.ids import JobUid, is_job_uid, new_uid
 from prouter.model.jobs import JobRecord, JobState, Reason, Sender
-from prouter.model.services import JobOutput, SandboxFiles
+from prouter.model.sandbox_files import SandboxFiles
 from prouter.pluginkit import context
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ MAX_TEXT = 64 * 1024
 
 
 class JobRegistry:
-    """Implements model.services.AgentJobs."""
+    """Implements model.agent_services.AgentJobs."""
 
     def __init__(
         self,

@@ -13,9 +13,9 @@ from prouter.agent.jobs.held import HeldDriver
 from prouter.agent.jobs.records import Launch
 from prouter.agent.output.reader import output_ends
 from prouter.errors import Conflict
+from prouter.model.drivers import Running
 from prouter.model.jobs import StartRequest
 from prouter.model.output import OutputStream
-from prouter.model.plugin import Running
 
 VIEWS = (None, *OutputStream)
 MAX_EARLIER = 16

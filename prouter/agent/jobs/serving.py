@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from prouter.errors import PortNotServed
-from prouter.model.plugin import Running
+from prouter.model.drivers import Running
 
 LOOPBACK = "127.0.0.1"
 """Where ports are picked. A job may listen on ::1 as well."""

@@ -27,7 +27,7 @@ from prouter.errors import (
 )
 from prouter.model.ids import JobUid
 from prouter.model.jobs import JobRecord, JobState, PortRequest, Reason, StartRequest
-from prouter.model.plugin import RpcKind, RpcMethod, RpcStream
+from prouter.model.methods import RpcKind, RpcMethod, RpcStream
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from prouter.errors import InvalidRequest, OriginalError, ProuterError
-from prouter.model.plugin import RpcHandler, RpcKind, RpcMethod
+from prouter.model.methods import RpcHandler, RpcKind, RpcMethod
 from prouter.rpc.calls import CallContext
 from prouter.rpc.limits import Limits
 from prouter.rpc.messages import CallType
@@ -32,7 +32,7 @@ HEAD_BYTES = 64
 
 
 class PacedStream:
-    """Implements model.plugin.RpcStream. An original has no flow control: it queues 32 messages of a call, then reads
+    """Implements model.methods.RpcStream. An original has no flow control: it queues 32 messages of a call, then reads
     nothing at all for up to 5 s, then fails the call. Only the answer to a ping tells that it has read what was sent.
     """
 

@@ -13,7 +13,7 @@ from typing import Any
 from prouter.cli.main import COMMANDS
 from prouter.cli.plugins.looking import Side
 from prouter.model.contributions import CliCommand
-from prouter.model.plugin import OWN_METHODS, RpcMethod
+from prouter.model.methods import OWN_METHODS, RpcMethod
 from prouter.pluginkit.answers import described, fits, result_of, words
 from prouter.pluginkit.claims import Claims, named, of_selector
 from prouter.pluginkit.describe import offered

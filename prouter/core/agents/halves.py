@@ -20,7 +20,7 @@ from prouter.http1.policy import forward_request
 from prouter.http1.response import PlainHead
 from prouter.model.http import AgentAnswer, ForwardPlan, Headers, RequestHead, ResponseHead
 from prouter.model.ids import AgentUid, new_uid
-from prouter.model.plugin import OWN_METHODS
+from prouter.model.methods import OWN_METHODS
 from prouter.pipe.bind import AgentBinding
 from prouter.pipe.upstream import UpstreamPipe
 from prouter.pluginkit import context
@@ -40,7 +40,7 @@ class Halves:
         self._directory = directory
 
     async def call(self, uid: AgentUid, method: str, args: Sequence[Any], timeout_seconds: float | None) -> Any:
-        """As model.services.Agents.call."""
+        """As model.router_services.Agents.call."""
         if method.startswith(OWN_METHODS):
             raise NotPossible(f"{method!r} is a method of the agent itself: plugins call what plugins offer there")
         link = self._link(uid)
@@ -59,7 +59,7 @@ class Halves:
         timeout_seconds: float | None,
         max_bytes: int,
     ) -> AgentAnswer:
-        """As model.services.Agents.http."""
+        """As model.router_services.Agents.http."""
         request = _request(head, body)
         link = self._link(uid)
         seconds = timeout_seconds or link.call_seconds

@@ -38,8 +38,8 @@ from prouter.model.agents import AgentInfo
 from prouter.model.ids import AgentUid, JobUid
 from prouter.model.jobs import CreateRequest, JobRecord, JobRef, Reason, StartRequest, job_info
 from prouter.model.queue import QueuedJob
+from prouter.model.router_services import JobStream
 from prouter.model.selection import no_agent, reasons
-from prouter.model.services import JobStream
 from prouter.model.telling import one_line, refusal
 from prouter.model.trail import Trail, current, recorded
 from prouter.pipe.bind import JobBinding
@@ -54,7 +54,7 @@ NEWS_SECONDS = 2.0
 
 
 class JobsService:
-    """Implements model.services.Jobs."""
+    """Implements model.router_services.Jobs."""
 
     def __init__(
         self,

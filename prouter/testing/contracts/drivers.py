@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from prouter.errors import ProgramMissing, StartFailed
+from prouter.model.drivers import Driver, LaunchRequest, Running
 from prouter.model.ids import JobUid, new_uid
-from prouter.model.plugin import Driver, LaunchRequest, Running
 from prouter.model.process import Command, Exit
 from prouter.testing.contracts.watching import answer_of, broken
 from prouter.testing.processes import eventually
