@@ -334,7 +334,7 @@ def prouter_proxy_activity(agent, record, activity):
     return None
 """
 IDLE_CULLING = {"jobs.idle_timeout": 24 * 3600}
-"""The agent looks at its jobs' activity every few seconds; longer than a run, so that no job is stopped in it."""
+"""The agent looks at its jobs' activity every 10 s; longer than a run, so that no job is stopped in it."""
 Maker = Callable[[Path], contextlib.AbstractAsyncContextManager[System]]
 SYSTEMS: dict[str, Maker] = {
     "direct": direct,
