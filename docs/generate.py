@@ -86,7 +86,7 @@ def hooks_page() -> str:
         "# All hooks\n",
         "In the order in which a start, a request and a job meet them. What each kind promises is in",
     ]
-    parts.append("[](calling.md); who uses a hook is a good place to look how.\n")
+    parts.append("[Calling](calling.md); who uses a hook is a good place to look how.\n")
     for side, specs in SIDES:
         parts.append(f"## Hooks of the {side}\n")
         for heading, names in areas(specs):
@@ -215,7 +215,8 @@ def unlinked(text: str) -> str:
 def configuration_page() -> str:
     parts = [MADE, "# Configuration\n"]
     parts.append("Every key of the router and of the agent as they ship; what other plugins add is in `--help`.")
-    parts.append("How they are set, in files, the environment and by flags, is in [](../operations.md).\n")
+    how = "How they are set, in files, the environment and by flags, is in [Operations](../operations.md#parameters).\n"
+    parts.append(how)
     for kind in (router_command.KIND, agent_command.KIND):
         parts.append(f"## {kind.name.capitalize()}\n\n| key | default | what it is | owner |\n|---|---|---|---|")
         safe = argparse.Namespace(no_plugin=(), safe=True)

@@ -37,6 +37,8 @@ SHORT_FIGURES["memory_mib"] = "MiB"
 SHORT_MORE = {"get32": "memory_mib", "get256": "p99_ms", "beside": "gib_s"}
 """What the README says of a load besides what it costs and how much went through."""
 RELIABLE_ROUNDS = 5
+ALIKE = 1.005
+"""A ratio that reads 1.00 is neither dearer nor cheaper."""
 VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 
 
@@ -124,10 +126,11 @@ def beside(measured: Measured, others: Iterable[str] = OTHERS) -> str:
     for theirs in (name for name in others if name in systems(measured)):
         found = {load: ratio(measured, load, TOLD[load].main, OURS, theirs) for load in loads(measured)}
         known = {load: value for load, value in found.items() if value is not None}
-        more = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value > 1]
-        less = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value <= 1]
+        more = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value >= ALIKE]
+        less = [f"{_what(load)} {value:.2f}" for load, value in known.items() if value <= 2 - ALIKE]
+        same = [_what(load) for load, value in known.items() if 2 - ALIKE < value < ALIKE]
         late, fat = _also_worse(measured, "p99_ms", theirs), _also_worse(measured, "memory_mib", theirs)
-        told = (("dearer", more), ("slower at p99", late), ("more memory", fat), ("cheaper", less))
+        told = (("dearer", more), ("slower at p99", late), ("more memory", fat), ("as dear", same), ("cheaper", less))
         parts = [f"{word}: {', '.join(each)}" for word, each in told if each]
         lines.append(f"- **{theirs}**, {'; '.join(parts)}.")
     return "What prouter on uvloop costs, in multiples of what the other costs, beside\n\n" + "\n".join(lines)

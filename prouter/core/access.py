@@ -120,7 +120,7 @@ class Access:
             if answer is not None:
                 principal = _principal(answer, asked)
             elif self.guards.requests:
-                raise Unauthorized("credentials are needed: send Authorization: Bearer TOKEN or X-Prouter-Token")
+                raise Unauthorized(_needed(self._authenticators))
         if not self._hooks.implemented("prouter_principal"):
             return principal
         known: Principal = await self._hooks.chain("prouter_principal", principal=principal, head=head)
@@ -158,6 +158,12 @@ class Access:
         refused = await self._hooks.veto("prouter_bridge_open", bridge=bridge, principal=principal)
         if refused is not None:
             raise Forbidden(f"this bridge is not allowed: {refused[1].reason}")
+
+
+def _needed(authenticators: Sequence[str]) -> str:
+    needed = "credentials are needed: send Authorization: Bearer TOKEN or X-Prouter-Token"
+    others = any(name != "token_auth" for name in authenticators)
+    return f"{needed}, or what this router's other authenticators take" if others else needed
 
 
 def _principal(answer: tuple[str, object], hook: str) -> Principal:

@@ -116,7 +116,7 @@ class Selection:
                     choosing_it = selector.choose(request.locator, candidates)
                     chosen = await self._hooks.watch(plugin).over(choosing_it, f"its selector {kind}")
             if not isinstance(chosen, str):
-                raise TypeError(f"it chose {type(chosen).__name__} instead of an agent's uid")
+                raise PluginFailure(plugin, "choose", f"it chose {type(chosen).__name__} instead of an agent's uid")
         except NoAgent as error:
             raise _with_filtered(error, refused) from error
         except ProuterError:

@@ -81,7 +81,7 @@ def examine(plugin: str, instance: Any, specs: Specs) -> Iterator[Finding]:
         yield Finding(plugin, misfit, "install a version of it that fits this prouter, or the other way round")
     marked = dict(implementations(instance))
     if not marked:
-        yield _nothing(plugin, instance)
+        yield _nothing(plugin, instance, specs)
     for name, function in marked.items():
         hook = getattr(function, IMPL).get("specname") or name
         if specs.hook(hook) is None:
@@ -89,8 +89,10 @@ def examine(plugin: str, instance: Any, specs: Specs) -> Iterator[Finding]:
         else:
             yield from _wrong_form(plugin, hook, function, specs.hook(hook))
     for name in _unmarked(instance):
-        if specs.hook(name) is not None and not any(_specname(f, n) == name for n, f in marked.items()):
-            yield Finding(plugin, f"{name} is not marked, so nobody asks it", "put @hookimpl above it")
+        if specs.hook(name) is None:
+            yield from _nearly(plugin, name, specs)
+        elif not any(_specname(f, n) == name for n, f in marked.items()):
+            yield Finding(plugin, f"{name} is not marked, so nobody asks it", _mark(name, specs))
     if "prouter_config_sections" in marked:
         reloads = any(_specname(function, name) == "prouter_reload" for name, function in marked.items())
         yield from _sections(plugin, marked["prouter_config_sections"], reloads=reloads)
@@ -141,7 +143,18 @@ def _unmarked(instance: Any) -> list[str]:
     return [name for name, found in members.items() if inspect.isroutine(found) and not hasattr(found, IMPL)]
 
 
-def _nothing(plugin: str, instance: Any) -> Finding:
+def _mark(name: str, specs: Specs) -> str:
+    return f"put @implements({specs.module.__name__.rpartition('.')[2]}.{name}) above it"
+
+
+def _nearly(plugin: str, name: str, specs: Specs) -> Iterator[Finding]:
+    """A method that is neither marked nor a hook, and has the name of one but for a slip."""
+    close = difflib.get_close_matches(name, specs.names(), 1, 0.9)
+    if close and not (name.startswith(f"{close[0]}_") or close[0].startswith(f"{name}_")):
+        yield Finding(plugin, f"{name} is no hook, so nobody asks it", f"did you mean {close[0]}?")
+
+
+def _nothing(plugin: str, instance: Any, specs: Specs) -> Finding:
     if inspect.ismodule(instance):
         classes = [
             name
@@ -154,8 +167,9 @@ def _nothing(plugin: str, instance: Any) -> Finding:
             return Finding(plugin, what, f"name the one that is meant: {file}:{classes[0]}")
         for value in vars(instance).values():
             if inspect.isclass(value) and value.__module__ == instance.__name__ and (names := _unmarked(value)):
-                return Finding(plugin, f"{names[0]} is not marked, so nobody asks it", "put @hookimpl above it")
-    return Finding(plugin, "it implements no hook", "mark its methods with @hookimpl (from prouter import hookimpl)")
+                return Finding(plugin, f"{names[0]} is not marked, so nobody asks it", _mark(names[0], specs))
+    hooks = specs.module.__name__.rpartition(".")[2]
+    return Finding(plugin, "it implements no hook", f"mark its methods with @implements({hooks}.HOOK), both from prouter")
 
 
 def _unknown(plugin: str, hook: str, specs: Specs) -> Finding:
@@ -267,7 +281,7 @@ def _import_advice(error: BaseException) -> str:
             return "this prouter is of another version than the one it was written for"
         return f"install {missing}, and name it among the dependencies of the distribution"
     if isinstance(error, FileNotFoundError):
-        return "plugins.load names a file that is not there, or the module reads one"
+        return "name a file that is there, or look which one the module reads"
     if isinstance(error, AttributeError):
         return "an entry point is MODULE:CLASS, and the class must be in the module"
     if isinstance(error, SyntaxError):

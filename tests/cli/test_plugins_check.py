@@ -30,8 +30,17 @@ WRONG = {
         "takes no argument",
     ),
     "other_version": (f"{PLUGIN}    prouter_api_version = 99\n    @hookimpl\n    def prouter_guards(self): ...", "99"),
-    "nothing_marked": (f"{PLUGIN}    def prouter_guards(self): ...", "prouter_guards is not marked", "put @hookimpl"),
-    "no_hook": (f"{PLUGIN}    pass", "implements no hook", "hookimpl"),
+    "nothing_marked": (
+        f"{PLUGIN}    def prouter_guards(self): ...",
+        "prouter_guards is not marked",
+        "put @implements(hookspecs.prouter_guards) above it",
+    ),
+    "a_slip": (
+        f"{HOOK}def prouter_guards(self): ...\n    def prouter_authenticate_reqest(self, head, peer): ...",
+        "prouter_authenticate_reqest is no hook, so nobody asks it",
+        "did you mean prouter_authenticate_request?",
+    ),
+    "no_hook": (f"{PLUGIN}    pass", "implements no hook", "@implements(hookspecs.HOOK)"),
     "two_classes": (
         "from prouter import hookimpl\n"
         "class One:\n    @hookimpl\n    def prouter_guards(self): ...\n"
@@ -103,6 +112,7 @@ WRONG = {
     "odd-name": (f"{HOOK}def prouter_guards(self): ...", "no name for a plugin", "letters, digits and underscores"),
 }
 FINE = f"{HOOK}async def prouter_admit_job(self, request): ...\n    def prouter_helper(self): ...\n"
+FINE += "    def prouter_admit_job_of_ours(self): ...\n"
 
 
 def check(*words: str, environ: Mapping[str, str] | None = None) -> tuple[int, list[str]]:
@@ -163,6 +173,12 @@ def project(place: Path, points: str, text: str, distribution: str = "some-proje
     (place / "src" / "some_module.py").write_text(text)
     (place / "pyproject.toml").write_text(f'[project]\nname = "{distribution}"\nversion = "1.2"\n{points}')
     return place
+
+
+def test_a_place_where_nothing_is_is_told(tmp_path: Path) -> None:
+    status, lines = check(str(tmp_path / "nowhere.py"))
+    assert status == 1
+    assert "nowhere.py is not there; name a file that is there" in lines[0]
 
 
 def test_a_project_is_checked_where_it_is(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ async def test_teams_see_only_their_own_jobs(fleet: Fleet, tmp_path: Path) -> No
                 assert answer.status == status, key
     async with aiohttp.ClientSession(router.url()) as nobody, nobody.get(path) as answer:
         assert answer.status == 401
+        assert "or what this router's other authenticators take" in await answer.text()
 
 
 async def test_who_tells_jobs_who_asks_and_counts(fleet: Fleet, tmp_path: Path) -> None:

@@ -174,6 +174,24 @@ async def test_a_plugin_that_fails_fails_the_job_by_name(fleet: Fleet, tmp_path:
             assert "hidden-words" not in str(problem)
 
 
+async def test_a_selector_that_chooses_no_uid_is_told_in_one_line(fleet: Fleet, tmp_path: Path) -> None:
+    text = """
+    name, plugin, schema, requirements = "odd", "odd_choice", True, ()
+    @hookimpl
+    def prouter_selectors(self): return [self]
+    async def choose(self, locator, candidates): return 7
+"""
+    router = router_with(fleet, tmp_path, odd_choice=text)
+    fleet.expected_errors += ["odd_choice"]
+    async with router.client() as client:
+        with pytest.raises(RequestFailed) as failed:
+            await client.create({"type": "odd"})
+    assert (failed.value.http_status, failed.value.problem["type"]) == (500, "urn:prouter:plugin-failure")
+    assert failed.value.problem["detail"].endswith("it chose int instead of an agent's uid")
+    assert "'odd_choice' failed in choose: it chose int instead of an agent's uid" in router.log
+    assert "Traceback" not in router.log
+
+
 async def test_nobody_waits_for_longer_than_the_setting_says(fleet: Fleet, tmp_path: Path) -> None:
     asked = starter(fleet, tmp_path, "selection.provision_timeout=0.5")
     whys = {"node-1": "'node-1' of plugin starter did not", "for ever": "plugin starter started no agent"}
