@@ -88,6 +88,7 @@ async def _serve(make: Callable[[], App]) -> None:
         finally:
             _end_in_time(app.stop_seconds)
             await app.stop()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ended well, and is gone in a moment: its status says so
 
 
 def _end_in_time(seconds: float) -> None:
@@ -136,7 +137,6 @@ def _signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], None]) -> 
         with contextlib.suppress(NotImplementedError):
             for number in numbers:
                 loop.remove_signal_handler(number)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ended well, and ends in a moment: its status says so
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
