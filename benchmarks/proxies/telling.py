@@ -133,7 +133,10 @@ def beside(measured: Measured, others: Iterable[str] = OTHERS) -> str:
         told = (("dearer", more), ("slower at p99", late), ("more memory", fat), ("as dear", same), ("cheaper", less))
         parts = [f"{word}: {', '.join(each)}" for word, each in told if each]
         lines.append(f"- **{theirs}**, {'; '.join(parts)}.")
-    return "What prouter on uvloop costs, in multiples of what the other costs, beside\n\n" + "\n".join(lines)
+    return (
+        "What prouter on uvloop costs, in multiples of what the other costs (medians of the rounds' ratios), beside\n\n"
+        + "\n".join(lines)
+    )
 
 
 def _also_worse(measured: Measured, figure: str, theirs: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures.thread  # noqa: F401 -- else imported by the first thread, which fails without descriptors
 import contextlib
 import errno
@@ -88,7 +89,18 @@ async def _serve(make: Callable[[], App]) -> None:
         finally:
             _end_in_time(app.stop_seconds)
             await app.stop()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ended well, and is gone in a moment: its status says so
+    _keep_status()
+
+
+def _keep_status() -> None:
+    """It ended well: who tells it to end from now on changes nothing, but that it does not wait for stuck threads."""
+
+    def end(*_: object) -> None:
+        logging.shutdown()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)  # threads are gone, and so is Python in a moment
 
 
 def _end_in_time(seconds: float) -> None:

@@ -136,7 +136,7 @@ def from_text(text: str) -> Found:
 
 def _import_file(path: Path) -> Any:
     if not path.is_file():
-        there = "a directory: name a file in it, or the project that it belongs to" if path.is_dir() else "not there"
+        there = "a directory: name a file in it" if path.is_dir() else "not there"
         raise FileNotFoundError(f"{path} is {there}")
     spec = importlib.util.spec_from_file_location(f"prouter_loaded_{path.stem}", path)
     if spec is None or spec.loader is None:

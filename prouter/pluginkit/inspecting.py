@@ -166,10 +166,11 @@ def _nothing(plugin: str, instance: Any, specs: Specs) -> Finding:
             file = Path(instance.__file__ or "").name
             return Finding(plugin, what, f"name the one that is meant: {file}:{classes[0]}")
         for value in vars(instance).values():
-            if inspect.isclass(value) and value.__module__ == instance.__name__ and (names := _unmarked(value)):
-                return Finding(plugin, f"{names[0]} is not marked, so nobody asks it", _mark(names[0], specs))
+            if inspect.isclass(value) and value.__module__ == instance.__name__:
+                for name in (name for name in _unmarked(value) if specs.hook(name) is not None):
+                    return Finding(plugin, f"{name} is not marked, so nobody asks it", _mark(name, specs))
     hooks = specs.module.__name__.rpartition(".")[2]
-    return Finding(plugin, "it implements no hook", f"mark its methods with @implements({hooks}.HOOK), both from prouter")
+    return Finding(plugin, "it implements no hook", f"mark its methods with @implements({hooks}.HOOK), from prouter")
 
 
 def _unknown(plugin: str, hook: str, specs: Specs) -> Finding:

@@ -124,7 +124,7 @@ def allowed(schema: Any) -> str:
     kinds = schema.get("type", "any value")
     words = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
     bounds = [
-        f"{word} {schema[name]:.15g}"
+        f"{word} {schema[name]:.16g}"
         for name, word in (
             ("minimum", "at least"),
             ("exclusiveMinimum", "more than"),

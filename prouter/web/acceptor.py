@@ -104,9 +104,9 @@ class Acceptor:
         listens any more, and who is idle is closed. At the end that is so in any case.
         """
         self.wind_down()
-        leaving = self._leaving = Leaving(each for each in self._there() if each.drain())
         if not in_sight:
             await self._shut()
+        leaving = self._leaving = Leaving(each for each in self._there() if each.drain())
         if not await leaving.all_over(deadline_seconds, min(tunnel_seconds, deadline_seconds)):
             log.warning("%s: %d connections are cut at the deadline", self.name, len(leaving.begun))
             for connection in leaving.begun:
@@ -130,12 +130,14 @@ class Acceptor:
         """Nobody comes any more, and who has nothing to get goes."""
         loop = asyncio.get_running_loop()
         for listener in self._listeners():
-            with contextlib.suppress(NotImplementedError):  # loops that know no readers take nobody behind our back
+            with contextlib.suppress(NotImplementedError):  # Windows' loop has no readers
                 loop.remove_reader(listener)
-        for _ in range(TURNS):  # whom asyncio took just before it tells us of later, or never once its server is closed
-            await asyncio.sleep(0)
-        if self._server is not None:
-            self._server.close()
+        try:
+            for _ in range(TURNS):  # whom asyncio took just before it tells us of later, or never once that is closed
+                await asyncio.sleep(0)
+        finally:
+            if self._server is not None:
+                self._server.close()
         for connection in self._there():
             if not connection.drain():
                 connection.hang_up()

@@ -112,7 +112,7 @@ WRONG = {
     "odd-name": (f"{HOOK}def prouter_guards(self): ...", "no name for a plugin", "letters, digits and underscores"),
 }
 FINE = f"{HOOK}async def prouter_admit_job(self, request): ...\n    def prouter_helper(self): ...\n"
-FINE += "    def prouter_admit_job_of_ours(self): ...\n"
+FINE += "    def prouter_admit_job_x(self): ...\n"
 
 
 def check(*words: str, environ: Mapping[str, str] | None = None) -> tuple[int, list[str]]:

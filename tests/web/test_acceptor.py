@@ -14,7 +14,7 @@ from prouter.model.http import Reply
 from prouter.model.trail import Trail
 from prouter.model.trail import current as trail
 from prouter.pipe.steps import in_a_task
-from prouter.web.acceptor import Acceptor
+from prouter.web.acceptor import LAST_SECONDS, Acceptor
 from prouter.web.limits import WebLimits
 from prouter.web.outcomes import Incoming, Outcome, Serve
 
@@ -104,6 +104,25 @@ async def test_who_was_taken_just_before_the_end_is_closed_too(endpoint: Endpoin
         client.settimeout(10)
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.to_thread(client.recv, 1) == b""
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_request_that_is_read_as_it_ends_has_until_the_deadline(endpoint: Endpoint, turns: int) -> None:
+    reader = await endpoint.connect()
+    endpoint.writers[-1].write(REQUEST % b"wait")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    draining = asyncio.create_task(endpoint.acceptor.drain(10))
+    try:
+        async with asyncio.timeout(0.2):
+            await endpoint.dispatcher.asked.wait()
+    except TimeoutError:
+        assert await answered(reader) == b""  # it was closed as idle before the request was read
+    else:
+        await asyncio.sleep(LAST_SECONDS + 0.3)  # longer than who is overlooked is waited for
+        endpoint.dispatcher.let.set()
+        assert (await answered(reader)).endswith(b"/wait")
+    await draining
 
 
 async def test_what_is_busy_at_the_deadline_is_cut(endpoint: Endpoint) -> None:
