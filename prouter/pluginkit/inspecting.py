@@ -92,7 +92,7 @@ def examine(plugin: str, instance: Any, specs: Specs) -> Iterator[Finding]:
         if specs.hook(name) is None:
             yield from _nearly(plugin, name, specs)
         elif not any(_specname(f, n) == name for n, f in marked.items()):
-            yield Finding(plugin, f"{name} is not marked, so nobody asks it", _mark(name, specs))
+            yield _unasked(plugin, name, specs)
     if "prouter_config_sections" in marked:
         reloads = any(_specname(function, name) == "prouter_reload" for name, function in marked.items())
         yield from _sections(plugin, marked["prouter_config_sections"], reloads=reloads)
@@ -144,7 +144,12 @@ def _unmarked(instance: Any) -> list[str]:
 
 
 def _mark(name: str, specs: Specs) -> str:
-    return f"put @implements({specs.module.__name__.rpartition('.')[2]}.{name}) above it"
+    """The decorator that makes a method that hook."""
+    return f"@implements({specs.module.__name__.rpartition('.')[2]}.{name})"
+
+
+def _unasked(plugin: str, name: str, specs: Specs) -> Finding:
+    return Finding(plugin, f"{name} is not marked, so nobody asks it", f"put {_mark(name, specs)} above it")
 
 
 def _nearly(plugin: str, name: str, specs: Specs) -> Iterator[Finding]:
@@ -166,11 +171,11 @@ def _nothing(plugin: str, instance: Any, specs: Specs) -> Finding:
             file = Path(instance.__file__ or "").name
             return Finding(plugin, what, f"name the one that is meant: {file}:{classes[0]}")
         for value in vars(instance).values():
-            if inspect.isclass(value) and value.__module__ == instance.__name__:
-                for name in (name for name in _unmarked(value) if specs.hook(name) is not None):
-                    return Finding(plugin, f"{name} is not marked, so nobody asks it", _mark(name, specs))
-    hooks = specs.module.__name__.rpartition(".")[2]
-    return Finding(plugin, "it implements no hook", f"mark its methods with @implements({hooks}.HOOK), from prouter")
+            own = inspect.isclass(value) and value.__module__ == instance.__name__
+            hooks = [name for name in _unmarked(value) if specs.hook(name) is not None] if own else []
+            if hooks:
+                return _unasked(plugin, hooks[0], specs)
+    return Finding(plugin, "it implements no hook", f"mark its methods with {_mark('HOOK', specs)}, from prouter")
 
 
 def _unknown(plugin: str, hook: str, specs: Specs) -> Finding:
